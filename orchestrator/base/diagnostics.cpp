@@ -1,0 +1,54 @@
+#include "base/diagnostics.h"
+
+#include <algorithm>
+#include <ostream>
+#include <tuple>
+
+#include "base/text.h"
+
+namespace orch {
+
+std::string to_string(const Place& place) {
+  std::string text = place.file;
+  if (place.line > 0) text += ":" + std::to_string(place.line) + ":" + std::to_string(std::max(place.column, 1));
+  return text;
+}
+
+void Diagnostics::error(const Place& place, std::string what) {
+  Problem problem{place, std::move(what)};
+  // Two checks may find one fault (a key of the wrong type that is also required); it is told once.
+  if (std::ranges::find(errors_, problem) != errors_.end()) return;
+  if (errors_.size() == kMost) {
+    ++dropped_;
+    return;
+  }
+  errors_.push_back(std::move(problem));
+}
+
+void Diagnostics::warn(const Place& place, std::string what) {
+  Problem problem{place, std::move(what)};
+  if (warnings_.size() < kMost && std::ranges::find(warnings_, problem) == warnings_.end())
+    warnings_.push_back(std::move(problem));
+}
+
+std::vector<Problem> Diagnostics::errors() const {
+  std::vector<std::string> files;
+  for (const Problem& problem : errors_)
+    if (std::ranges::find(files, problem.place.file) == files.end()) files.push_back(problem.place.file);
+  std::vector<Problem> sorted = errors_;
+  std::ranges::stable_sort(sorted, [&](const Problem& a, const Problem& b) {
+    const auto rank = [&](const Problem& p) {
+      return std::tuple(std::ranges::find(files, p.place.file) - files.begin(), p.place.line, p.place.column);
+    };
+    return rank(a) < rank(b);
+  });
+  return sorted;
+}
+
+void Diagnostics::print(std::ostream& out) const {
+  for (const Problem& problem : errors()) out << to_string(problem.place) << ": " << problem.what << "\n";
+  if (dropped_) out << "… and " << counted(static_cast<long long>(dropped_), "more error") << "\n";
+  for (const Problem& problem : warnings_) out << to_string(problem.place) << ": note: " << problem.what << "\n";
+}
+
+}  // namespace orch
