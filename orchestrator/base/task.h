@@ -1,0 +1,62 @@
+// A task: a data set with its way of asking and scoring, a kind of training, or a benchmark.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/diagnostics.h"
+#include "base/yaml.h"
+
+namespace orch {
+
+enum class TaskKind {
+  kMultipleChoice,   ///< log-likelihood of each choice
+  kExactMatch,       ///< generation, then comparison
+  kCode,             ///< generation, then the tests are run
+  kFunctionCalling,
+  kVisionLanguage,
+  kTrain,
+  kBench,
+};
+std::string_view name_of(TaskKind kind);
+
+/// Of a benchmark of seed 004: training steps of one architecture at a number of GPUs.
+struct Bench {
+  double params = 0;
+  double flops_per_sample = 0;  ///< forward and backward
+  int batch_per_gpu = 0;
+  double samples = 0;           ///< of the measured part
+};
+
+struct Task {
+  std::string name;
+  TaskKind kind = TaskKind::kMultipleChoice;
+  std::string group;       ///< general_knowledge, mathematical_reasoning, …; train; bench
+  std::string type;        ///< what the policy weighs: eval, code, …, instruct_text, grpo, dpo, image, bench
+  std::string hf_id;
+  std::string subset;
+  std::string revision = "main";
+  bool gated = false;
+  std::string metric;
+  int shots = 0;           ///< by default
+  double samples = 0;      ///< of the split that is scored; of training: of the example data set
+  double prompt_tokens = 0;  ///< mean of one question, without shots
+  double shot_tokens = 0;    ///< mean of one worked example
+  double choices = 1;        ///< continuations scored for a question
+  double choice_tokens = 1;  ///< mean of one continuation
+  double output_tokens = 0;  ///< mean generated for a question
+  int max_output_tokens = 0;
+  int repeats = 1;           ///< generations for a question (pass@k, GRPO groups)
+  double images = 0;         ///< mean images of a question
+  std::optional<Bench> bench;
+  std::string notes;
+  Place source;
+
+  bool is_eval() const { return kind != TaskKind::kTrain && kind != TaskKind::kBench; }
+  bool needs_vision() const { return kind == TaskKind::kVisionLanguage; }
+};
+
+Task read_task(const std::string& name, const Yaml& node, const std::string& file, Diagnostics& diagnostics);
+
+}  // namespace orch

@@ -1,0 +1,67 @@
+// A small template language, the part of Jinja that Slurm scripts and chat templates use.
+//
+// Holds:
+//  - Any bytes, as template or as values, give a text or an error with its place, within the limits of Options.
+//  - With Escape::kShell the template is a bash script, and whatever a value holds, it reaches the shell as literal
+//    text at the place it is printed: the script is read along as it is written, and a place that cannot be made safe
+//    is an error. docs of the places: shell_reader.h.
+// What differs from Jinja: integers have 64 bits and their overflow is an error; range(), items() and filters such as
+// map give lists; lists and maps cannot be changed in place; letters beyond Latin, Greek and Cyrillic have no case.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+
+namespace orch::tmpl {
+
+struct Options {
+  bool trim_blocks = false;            ///< the newline after a block tag is dropped
+  bool lstrip_blocks = false;          ///< blanks before a block tag that begins its line are dropped
+  bool keep_trailing_newline = false;  ///< one newline at the end of the template stays
+  bool strict = true;                  ///< printing, joining or looping over an undefined name is an error
+  /// `tojson` as Jinja has it (keys sorted; < > & ' and what is not ASCII as escapes); else as chat templates expect.
+  bool html_json = true;
+  enum class Escape { kNone, kShell } escape = Escape::kNone;
+  std::size_t most_output = std::size_t{16} << 20;  ///< bytes of the output, and of any one text on the way
+  std::size_t most_steps = 5'000'000;               ///< work done by one rendering, roughly in values touched
+  int most_depth = 100;                             ///< of parentheses, blocks, values, calls and inclusions, at most 200
+};
+
+/// For scripts of bash: every value quoted for its place, undefined names are errors, block tags leave no blank lines.
+Options shell_options();
+
+struct TemplateError {
+  std::string file;
+  int line = 0;    ///< from 1
+  int column = 0;  ///< from 1, in bytes
+  std::string what;
+};
+
+/// The template of a name, for {% include %}; nothing when there is none.
+using Loader = std::function<std::optional<std::string>(const std::string& name)>;
+
+class Template {
+ public:
+  static Result<Template, TemplateError> parse(std::string_view text, std::string file, Options options = {},
+                                               Loader loader = {});
+
+  /// The text with `values` (a map) filled in. Never changes the template: safe from several threads at once.
+  Result<std::string, TemplateError> render(const nlohmann::ordered_json& values) const;
+
+ private:
+  struct Parsed;
+  explicit Template(std::shared_ptr<const Parsed> parsed) : parsed_(std::move(parsed)) {}
+  std::shared_ptr<const Parsed> parsed_;
+};
+
+/// The text as exactly one word of bash, always in quotes. The caller refuses NUL, which no word can hold.
+std::string shell_quote(std::string_view text);
+
+}  // namespace orch::tmpl

@@ -1,0 +1,177 @@
+// The values of a template while it is rendered, with the meaning they have in Python.
+//
+// Holds:
+//  - Lists and maps never change once built and know their depth, so that printing, comparing and destroying them
+//    recurses at most kMostValueDepth deep.
+//  - What can hold itself (a namespace, the scope of a macro) is emptied by the renderer that made it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+#include <variant>
+#include <vector>
+
+namespace orch::tmpl {
+
+constexpr int kMostValueDepth = 200;
+
+/// What went wrong, before the place is known; becomes a TemplateError where the expression stands.
+struct Fault {
+  std::string what;
+};
+
+class Value;
+struct List;
+struct Dict;
+struct Namespace;
+struct Macro;
+struct Loop;
+struct Method;
+
+/// A name or key that is not there: `what` says so in a sentence.
+struct Undefined {
+  std::string what;
+};
+
+enum class Builtin { kRange, kNamespace, kDict, kRaise };
+
+class Value {
+ public:
+  using Text = std::shared_ptr<const std::string>;
+  using Held = std::variant<std::monostate, bool, std::int64_t, double, Text, std::shared_ptr<const Undefined>,
+                            std::shared_ptr<const List>, std::shared_ptr<const Dict>, std::shared_ptr<Namespace>,
+                            std::shared_ptr<const Macro>, std::shared_ptr<const Loop>, std::shared_ptr<const Method>,
+                            Builtin>;
+
+  Value() = default;  ///< none
+  static Value boolean(bool value) { return Value(Held(value)); }
+  static Value integer(std::int64_t value) { return Value(Held(value)); }
+  static Value number(double value) { return Value(Held(value)); }
+  static Value text(std::string value) { return Value(Held(std::make_shared<const std::string>(std::move(value)))); }
+  static Value undefined(std::string what) {
+    return Value(Held(std::make_shared<const Undefined>(Undefined{std::move(what)})));
+  }
+  static Value list(std::vector<Value> items);
+  static Value tuple(std::vector<Value> items);
+  static Value dict(Dict dict);
+  explicit Value(Held held) : held_(std::move(held)) {}
+
+  bool is_none() const { return held_.index() == 0; }
+  bool is_undefined() const { return holds<std::shared_ptr<const Undefined>>(); }
+  bool is_bool() const { return holds<bool>(); }
+  bool is_integer() const { return holds<std::int64_t>(); }
+  bool is_float() const { return holds<double>(); }
+  bool is_number() const { return is_bool() || is_integer() || is_float(); }  ///< as in Python, truth values count
+  bool is_text() const { return holds<Text>(); }
+  bool is_list() const { return holds<std::shared_ptr<const List>>(); }  ///< or a tuple
+  bool is_dict() const { return holds<std::shared_ptr<const Dict>>(); }
+
+  bool as_bool() const { return std::get<bool>(held_); }
+  /// Of an integer or a truth value.
+  std::int64_t as_integer() const { return is_bool() ? (as_bool() ? 1 : 0) : std::get<std::int64_t>(held_); }
+  /// Of any number.
+  double as_double() const { return is_float() ? std::get<double>(held_) : static_cast<double>(as_integer()); }
+  const std::string& as_text() const { return *std::get<Text>(held_); }
+  const List& as_list() const { return *std::get<std::shared_ptr<const List>>(held_); }
+  const Dict& as_dict() const { return *std::get<std::shared_ptr<const Dict>>(held_); }
+  const std::string& why_undefined() const { return std::get<std::shared_ptr<const Undefined>>(held_)->what; }
+
+  template <class T>
+  bool holds() const {
+    return std::holds_alternative<T>(held_);
+  }
+  template <class T>
+  const T& get() const {
+    return std::get<T>(held_);
+  }
+
+  int depth() const;
+
+ private:
+  Held held_;
+};
+
+struct List {
+  std::vector<Value> items;
+  bool is_tuple = false;
+  int depth = 1;
+};
+
+/// A map in the order of insertion.
+struct Dict {
+  std::vector<std::pair<Value, Value>> entries;
+  std::unordered_map<std::string, std::size_t> index;  ///< from key_of() to the place in entries
+  int depth = 1;
+
+  const Value* find(const Value& key) const;
+  const Value* find(std::string_view key) const;
+  void set(Value key, Value value);
+};
+
+struct Namespace {
+  Dict fields;
+};
+
+/// A method that was looked up and not yet called.
+struct Method {
+  Value self;
+  std::string name;
+};
+
+/// What `loop` is in the body of a for.
+struct Loop {
+  std::vector<Value> items;
+  std::size_t index = 0;
+  int nesting = 1;  ///< 1 for the outermost
+  int depth = 1;
+  mutable std::optional<Value> last_changed;  ///< of loop.changed()
+};
+
+/// `a text`, `an integer`: for messages.
+std::string kind_of(const Value& value);
+
+/// Two keys are the same in Python exactly when these texts are; nothing for what cannot be a key.
+std::optional<std::string> key_of(const Value& value);
+
+bool truth(const Value& value);
+bool equal(const Value& a, const Value& b);
+/// Below, at or above 0; a Fault for what has no order.
+int compare(const Value& a, const Value& b);
+
+/// As str() and repr() in Python. Throws a Fault past `most` bytes.
+std::string to_text(const Value& value, std::size_t most);
+std::string to_repr(const Value& value, std::size_t most);
+
+struct JsonStyle {
+  int indent = -1;  ///< none below 0
+  bool sort_keys = false;
+  bool ascii = false;
+  bool html = false;
+  std::string item_separator;
+  std::string key_separator;
+};
+std::string to_json(const Value& value, const JsonStyle& style, std::size_t most);
+
+/// Counts the values it makes into `steps`. A Fault for values nested too deeply and integers past 64 bits.
+Value from_json(const nlohmann::ordered_json& json, std::size_t& steps, int depth = 1);
+
+/// As repr() of a float in Python.
+std::string float_text(double value);
+
+// Texts as Python sees them: code points. A byte that is not UTF-8 counts as one.
+std::vector<std::string_view> code_points(std::string_view text);
+std::size_t count_code_points(std::string_view text);
+std::string upper_text(std::string_view text);
+std::string lower_text(std::string_view text);
+bool is_letter(std::string_view code_point);
+bool is_blank(std::string_view code_point);  ///< what str.strip() takes away
+std::string capitalized(std::string_view text);
+
+}  // namespace orch::tmpl

@@ -1,0 +1,70 @@
+// A matrix: what a user asks for, as written and checked, before it is expanded.
+//
+//   name: nightly-core
+//   models: [llama31_70b_fp8, "qwen*", {family: falcon, max_params: 50B}]
+//   tasks: [mmlu, {name: gsm8k, shots: 5}, {category: ADVANCED_CODE_GENERATION}]
+//   exclude: [{model: dbrx_instruct, task: bfcl}]
+//   settings: {dtype: [bf16, fp8], seed: [0, 1]}
+//
+// With `stages:` there are several such blocks, each of one kind, which inherit what stands beside `stages:`; a stage may
+// evaluate the adapters that a train stage makes (`adapter: STAGE`) or wait for others (`after: [STAGE]`).
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/catalog.h"
+#include "base/cluster.h"
+#include "matrix/settings.h"
+
+namespace orch::matrix {
+
+/// Picks models or tasks: all conditions that are given must hold.
+struct Selector {
+  std::optional<std::string> name;      ///< exact or with * and ?
+  std::optional<std::string> category, family, group, kind;
+  std::optional<double> min_params, max_params;  ///< both inclusive
+  std::map<std::string, std::vector<SettingValue>> settings;  ///< that go with what is picked here: axes
+  Place place;
+};
+
+/// Leaves out the cells for which all given parts hold.
+struct Exclusion {
+  std::optional<Selector> model, task;
+  std::map<std::string, SettingValue> settings;
+  Place place;
+};
+
+struct Stage {
+  std::string name;                       ///< `main` when the matrix has no stages
+  CellKind kind = CellKind::kEval;
+  std::vector<Selector> models;
+  std::vector<Selector> tasks;
+  std::vector<Exclusion> exclude;
+  std::map<std::string, std::vector<SettingValue>> settings;  ///< each an axis, of one value or more
+  std::vector<std::string> command;       ///< of kind command: argument vector; {model} and the like stand for the cell's facts
+  std::string adapter_of;                 ///< a train stage whose adapters are evaluated; empty: none
+  std::vector<std::string> after;         ///< stages that must be done first
+  Place place;
+};
+
+struct Matrix {
+  std::string name;
+  std::string description;
+  std::vector<Stage> stages;
+  Submit submit;
+  Place source;
+};
+
+/// Reads and checks the form. Names are checked against the catalog here too, so that all errors come at once.
+/// Nothing is returned when there was an error.
+std::optional<Matrix> read_matrix(const Yaml& root, const std::string& file, const Catalog& catalog, Diagnostics& diagnostics);
+
+/// The entries that any of the selectors picks, in catalog order.
+std::vector<std::uint32_t> pick_models(std::span<const Selector> selectors, const Catalog& catalog);
+std::vector<std::uint32_t> pick_tasks(std::span<const Selector> selectors, const Catalog& catalog);
+
+}  // namespace orch::matrix

@@ -1,0 +1,75 @@
+// The settings that a cell may have: one table says their names, types, ranges, and which kinds of cell take them.
+//
+// Holds:
+//  - Whatever passes check() is safe to compute with: numbers are finite and in range, texts have no control characters.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "base/dtype.h"
+#include "base/model.h"
+#include "base/yaml.h"
+
+namespace orch::matrix {
+
+enum class CellKind : std::uint8_t { kEval, kTrain, kBench, kCommand };
+std::string_view name_of(CellKind kind);
+std::optional<CellKind> cell_kind_named(std::string_view name);
+
+using SettingValue = std::variant<bool, std::int64_t, double, std::string>;
+
+enum class SettingType { kTruth, kInteger, kNumber, kText, kChoice, kCount };
+
+struct SettingDef {
+  std::string_view name;
+  SettingType type;
+  double least = 0;
+  double most = 0;
+  std::vector<std::string_view> choices;  ///< of kChoice
+  std::vector<CellKind> kinds;            ///< that take it
+  bool in_key = true;                     ///< false: how it is run, not what is measured (batch, time, GPUs)
+  std::string_view help;                  ///< one sentence, with the unit
+};
+
+/// All of them, in the order in which they are documented.
+std::span<const SettingDef> setting_defs();
+const SettingDef* find_setting(std::string_view name);
+
+/// The settings of one cell, in the order of their names.
+class Settings {
+ public:
+  void set(std::string name, SettingValue value) { values_.insert_or_assign(std::move(name), std::move(value)); }
+  void erase(const std::string& name) { values_.erase(name); }
+  bool has(std::string_view name) const { return find(name) != nullptr; }
+  const SettingValue* find(std::string_view name) const;
+  std::optional<std::int64_t> integer(std::string_view name) const;
+  std::optional<double> number(std::string_view name) const;  ///< integers too
+  std::optional<std::string> text(std::string_view name) const;
+  std::optional<bool> truth(std::string_view name) const;
+  std::optional<DType> dtype(std::string_view name) const;
+  const std::map<std::string, SettingValue, std::less<>>& values() const { return values_; }
+  bool operator==(const Settings&) const = default;
+
+ private:
+  std::map<std::string, SettingValue, std::less<>> values_;
+};
+
+nlohmann::json to_json(const Settings& settings);
+
+/// `dtype=bf16 seed=0`: for people. Empty settings are `-`.
+std::string to_string(const Settings& settings);
+
+/// The value of one scalar node for the setting `def`, or an error with its place.
+std::optional<SettingValue> read_setting(const SettingDef& def, const Yaml& node, const std::string& file,
+                                         Diagnostics& diagnostics);
+
+}  // namespace orch::matrix

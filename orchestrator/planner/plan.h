@@ -1,0 +1,64 @@
+// A plan: which jobs would run, where, for how long, in what order, and why.
+//
+// Holds:
+//  - Every accepted cell is in exactly one job, or waits with its reason; every rejected one is counted in a row.
+//  - Cells of one job have equal needs, and none stands before the cell whose adapter it evaluates.
+//  - The same inputs give the same plan, byte for byte.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "planner/sizing.h"
+#include "planner/work.h"
+#include "policy/score.h"
+
+namespace orch::planner {
+
+struct Job {
+  std::string id;                        ///< `j1`, `j2`, … in the order of their priority
+  std::uint32_t sizing = 0;              ///< index in Plan::sizings
+  std::vector<std::uint32_t> cells;      ///< indices in the expansion, best score first
+  std::vector<std::uint32_t> models;     ///< loaded in this job, in order; several when small models share a job
+  int nodes = 1;
+  int gpus = 1;                          ///< over all nodes
+  int lanes = 1;                         ///< models that run side by side in it, each with its own placement's GPUs
+  double seconds = 0;                    ///< expected, with loading
+  std::int64_t time_limit = 0;           ///< seconds, whole minutes
+  double start = 0;                      ///< seconds from the start of the plan, on the given cluster
+  double score = 0;                      ///< of its best cell
+  std::vector<std::uint32_t> after;      ///< jobs (indices) that make its adapters
+  std::vector<std::string> reasons;
+};
+
+struct Waiting {
+  std::uint32_t job = 0;
+  std::string reason;
+};
+
+struct Totals {
+  std::int64_t jobs = 0;
+  std::int64_t model_loads = 0;
+  double gpu_hours = 0;
+  double makespan = 0;                   ///< seconds
+};
+
+struct Plan {
+  std::vector<Job> jobs;
+  std::vector<Sizing> sizings;           ///< one for each distinct need
+  std::vector<Need> needs;               ///< of the same index
+  std::vector<policy::Score> scores;     ///< of every cell of the expansion; zero for a rejected one
+  std::vector<float> seconds;            ///< expected, of every cell
+  std::vector<std::uint32_t> job_of;     ///< of every cell; kNone: rejected
+  std::vector<matrix::Rejection> rejected;  ///< the expansion's, the planner's and the policy's, one row a reason
+  std::vector<Waiting> waiting;          ///< jobs beyond a soft budget
+  std::vector<std::string> notes;
+  std::int64_t cells = 0;                ///< accepted
+  Totals totals;
+  Totals naive;                          ///< one job for each cell, each loading its model
+};
+
+Plan make_plan(const matrix::Expansion& expansion, const Site& site, const History& history);
+
+}  // namespace orch::planner
