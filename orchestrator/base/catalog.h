@@ -59,9 +59,10 @@ class Named {
 struct Category {
   std::string name;
   std::string description;
-  std::vector<std::string> models;
+  std::vector<std::string> models;  ///< names, or patterns of them until load_catalog() has written them out
   std::vector<std::string> tasks;
   std::map<std::string, Yaml> settings;  ///< read by matrix/
+  std::vector<Place> model_places, task_places;  ///< where each of `models` and `tasks` stands
   Place source;
 };
 
@@ -72,6 +73,9 @@ struct Catalog {
   Named<Profile> profiles;
   Named<Gpu> gpus;
 
+  /// What a category holds, patterns written out, each name once.
+  std::vector<std::string> models_of(const Category& category) const;
+  std::vector<std::string> tasks_of(const Category& category) const;
   std::vector<std::string> categories_of_model(const std::string& model) const;
   std::vector<std::string> categories_of_task(const std::string& task) const;
   std::vector<std::string> families() const;
@@ -83,7 +87,8 @@ void read_catalog_file(Catalog& catalog, const Yaml& root, const std::string& fi
 /// Checks what goes between entries: that what categories and profiles refer to exists.
 void check_catalog(const Catalog& catalog, Diagnostics& diagnostics);
 
-/// Reads every *.yaml of each folder (in the order of names) or each file, then checks the whole.
+/// Reads every *.yaml of each folder (in the order of names) or each file, checks the whole, and writes out the patterns of
+/// categories.
 Catalog load_catalog(std::span<const std::filesystem::path> sources, Diagnostics& diagnostics);
 
 }  // namespace orch

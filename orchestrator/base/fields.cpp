@@ -99,30 +99,43 @@ std::optional<double> Fields::number(std::string_view key, double least, double 
   return std::nullopt;
 }
 
-std::optional<double> Fields::count(std::string_view key) {
+std::optional<double> Fields::amount(std::string_view key, std::optional<double> (*parse)(std::string_view),
+                                     double least, double most, std::string_view expected, std::string (*show)(double)) {
   const Yaml* node = get(key);
   if (!node) return std::nullopt;
-  if (node->is_scalar())
-    if (const auto value = parse_count(node->text)) return value;
-  wrong(key, *node, "a count such as 70.6B, 360M or 1200");
+  const auto value = node->is_scalar() ? parse(node->text) : std::nullopt;
+  if (value && *value >= least && *value <= most) return value;
+  std::string wanted(expected);
+  if (value) wanted += *value < least ? ", at least " + show(least) : ", at most " + show(most);
+  wrong(key, *node, wanted);
   return std::nullopt;
 }
 
-std::optional<double> Fields::bytes(std::string_view key) {
-  const Yaml* node = get(key);
-  if (!node) return std::nullopt;
-  if (node->is_scalar())
-    if (const auto value = parse_bytes(node->text)) return value;
-  wrong(key, *node, "an amount of memory such as 80GiB or 256G");
-  return std::nullopt;
+std::optional<double> Fields::count(std::string_view key, double least, double most) {
+  return amount(key, parse_count, least, most, "a count such as 70.6B, 360M or 1200", shown_number);
 }
 
-std::optional<double> Fields::duration(std::string_view key) {
+std::optional<double> Fields::bytes(std::string_view key, double least, double most) {
+  return amount(key, parse_bytes, least, most, "an amount of memory such as 80GiB or 256G", format_bytes);
+}
+
+std::optional<double> Fields::duration(std::string_view key, double least, double most) {
+  return amount(key, parse_duration, least, most, "a duration with its unit, such as 90s, 30min, 20h or 1-12:00:00",
+                format_duration);
+}
+
+std::optional<double> Fields::rate(std::string_view key, double least, double most) {
+  return amount(key, parse_rate, least, most, "bytes a second such as 3.35TB/s or 400Gbit/s", format_bytes);
+}
+
+std::optional<std::int64_t> Fields::whole(std::string_view key, std::int64_t least, std::int64_t most) {
   const Yaml* node = get(key);
   if (!node) return std::nullopt;
-  if (node->is_scalar())
-    if (const auto value = parse_duration(node->text)) return value;
-  wrong(key, *node, "a duration with its unit, such as 90s, 30min, 20h or 1-12:00:00");
+  const auto value = node->is_scalar() ? parse_count(node->text) : std::nullopt;
+  if (value && *value == std::floor(*value) && *value >= static_cast<double>(least) &&
+      *value <= static_cast<double>(most))
+    return static_cast<std::int64_t>(*value);
+  wrong(key, *node, "a whole number " + range(static_cast<double>(least), static_cast<double>(most)));
   return std::nullopt;
 }
 
@@ -164,6 +177,11 @@ void Fields::finish() {
   if (node_ == &kEmptyMap) return;
   for (const Yaml::Entry& entry : node_->entries) {
     if (std::ranges::find(known_, entry.key) != known_.end()) continue;
+    // Past what is kept, a problem is only counted: a map of a million unknown keys must not cost a search each.
+    if (diagnostics_.error_count() >= Diagnostics::kMost) {
+      diagnostics_.error({file_, entry.line, entry.column}, what_ + " has no key " + quote(entry.key));
+      continue;
+    }
     std::vector<std::string> names = known_;
     std::ranges::sort(names);
     const auto near = nearest(entry.key, names);

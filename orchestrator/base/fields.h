@@ -9,6 +9,7 @@
 //    wrong; only require() makes absence itself a problem.
 #pragma once
 
+#include <cstdint>
 #include <initializer_list>
 #include <optional>
 #include <string>
@@ -22,6 +23,9 @@ namespace orch {
 
 class Fields {
  public:
+  static constexpr double kMostAmount = 1e18;
+  static constexpr double kLongest = 1e10;  ///< seconds, some 300 years
+
   /// `what` names the thing in messages: "a profile". A node that is not a map is reported once and read as empty.
   Fields(const Yaml& node, std::string file, std::string what, Diagnostics& diagnostics);
 
@@ -39,10 +43,14 @@ class Fields {
   std::optional<bool> truth(std::string_view key);
   std::optional<long long> integer(std::string_view key, long long least, long long most);
   std::optional<double> number(std::string_view key, double least, double most);
-  /// With units: see base/units.h.
-  std::optional<double> count(std::string_view key);
-  std::optional<double> bytes(std::string_view key);
-  std::optional<double> duration(std::string_view key);
+  /// With units: see base/units.h. Bounded, so that products of what a file holds stay finite.
+  std::optional<double> count(std::string_view key, double least = 0, double most = kMostAmount);
+  std::optional<double> bytes(std::string_view key, double least = 0, double most = kMostAmount);
+  std::optional<double> duration(std::string_view key, double least = 0, double most = kLongest);
+  /// A count without a fraction.
+  std::optional<std::int64_t> whole(std::string_view key, std::int64_t least, std::int64_t most);
+  /// Bytes a second: `3.35TB` or `3.35TB/s`; `400Gbit/s` is 50 GB/s.
+  std::optional<double> rate(std::string_view key, double least = 0, double most = kMostAmount);
   /// A list of texts; one text alone counts as a list of one.
   std::optional<std::vector<std::string>> texts(std::string_view key);
   /// One of the given words.
@@ -68,6 +76,8 @@ class Fields {
 
  private:
   void wrong(std::string_view key, const Yaml& node, std::string_view expected);
+  std::optional<double> amount(std::string_view key, std::optional<double> (*parse)(std::string_view), double least,
+                               double most, std::string_view expected, std::string (*show)(double));
   void not_a_choice(std::string_view key, const Yaml& node, const std::vector<std::string>& words);
 
   const Yaml* node_;

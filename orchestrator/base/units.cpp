@@ -122,6 +122,15 @@ std::optional<double> parse_bytes(std::string_view text) {
   return number_with_unit(text, kUnits);
 }
 
+std::optional<double> parse_rate(std::string_view text) {
+  static constexpr Unit kBits[] = {{"bit", 0.125}, {"kbit", 125}, {"mbit", 125e3}, {"gbit", 125e6}, {"tbit", 125e9}};
+  text = trim(text);
+  if (text.ends_with("/s")) text = trim(text.substr(0, text.size() - 2));
+  if (const auto bits = number_with_unit(text, kBits)) return bits;
+  if (text.ends_with('b')) return std::nullopt;
+  return parse_bytes(text);
+}
+
 std::optional<double> parse_duration(std::string_view text) {
   static constexpr Unit kUnits[] = {{"ms", 1e-3}, {"s", 1},     {"sec", 1},     {"m", 60},   {"min", 60},
                                     {"h", 3600},  {"d", 86400}, {"w", 7 * 86400}};

@@ -18,6 +18,9 @@ std::optional<double> parse_count(std::string_view text);
 /// Bytes: `80GB` is decimal, `80GiB` binary, `256G` binary too (as in Slurm); a bare number is bytes.
 std::optional<double> parse_bytes(std::string_view text);
 
+/// Bytes a second, `/s` or not: as bytes, with `Gbit` too. `Gb` is refused: bits to some, bytes to others.
+std::optional<double> parse_rate(std::string_view text);
+
 /// Seconds: `90s`, `30min`, `20h`, `2d`, `1h30m`, `12:34:56`, `12:34` (min:s), `1-02`, `1-02:03`, `1-02:03:04` as Slurm writes them.
 /// A bare number is refused: Slurm reads it as minutes, people as seconds.
 std::optional<double> parse_duration(std::string_view text);

@@ -10,8 +10,10 @@
 // evaluate the adapters that a train stage makes (`adapter: STAGE`) or wait for others (`after: [STAGE]`).
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -29,6 +31,9 @@ struct Selector {
   std::optional<double> min_params, max_params;  ///< both inclusive
   std::map<std::string, std::vector<SettingValue>> settings;  ///< that go with what is picked here: axes
   Place place;
+
+  /// Whether it names one entry: no glob, no conditions. It outranks the others where settings collide.
+  bool is_exact() const;
 };
 
 /// Leaves out the cells for which all given parts hold.
@@ -43,12 +48,17 @@ struct Stage {
   CellKind kind = CellKind::kEval;
   std::vector<Selector> models;
   std::vector<Selector> tasks;
+  std::vector<std::string> categories;    ///< if any: a cell's model and task must be in one of them, both in the same
   std::vector<Exclusion> exclude;
   std::map<std::string, std::vector<SettingValue>> settings;  ///< each an axis, of one value or more
   std::vector<std::string> command;       ///< of kind command: argument vector; {model} and the like stand for the cell's facts
   std::string adapter_of;                 ///< a train stage whose adapters are evaluated; empty: none
   std::vector<std::string> after;         ///< stages that must be done first
   Place place;
+  std::map<std::string, Place> places;    ///< of its keys, and of its settings as `settings.NAME`
+
+  /// Where the key stands, or the stage itself.
+  const Place& place_of(const std::string& key) const;
 };
 
 struct Matrix {
@@ -66,5 +76,18 @@ std::optional<Matrix> read_matrix(const Yaml& root, const std::string& file, con
 /// The entries that any of the selectors picks, in catalog order.
 std::vector<std::uint32_t> pick_models(std::span<const Selector> selectors, const Catalog& catalog);
 std::vector<std::uint32_t> pick_tasks(std::span<const Selector> selectors, const Catalog& catalog);
+
+bool picks(const Selector& selector, const Model& model, const Catalog& catalog);
+bool picks(const Selector& selector, const Task& task, const Catalog& catalog);
+
+/// The indices of the stages, each after those it waits for (by `adapter` or `after`), else in the order of the file.
+/// Stages of a cycle are left out.
+std::vector<std::uint32_t> stage_order(std::span<const Stage> stages);
+
+/// The settings of a category that cells of `kind` take.
+Axes category_axes(const Category& category, CellKind kind, Diagnostics& diagnostics);
+
+/// Checks the settings of every category of the catalog, which base/ reads without knowing what settings there are.
+void check_category_settings(const Catalog& catalog, Diagnostics& diagnostics);
 
 }  // namespace orch::matrix

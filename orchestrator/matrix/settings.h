@@ -27,7 +27,11 @@ std::optional<CellKind> cell_kind_named(std::string_view name);
 
 using SettingValue = std::variant<bool, std::int64_t, double, std::string>;
 
-enum class SettingType { kTruth, kInteger, kNumber, kText, kChoice, kCount };
+/// kCount, kBytes and kDuration are written with units (base/units.h) and kept as whole numbers: things, bytes, seconds.
+enum class SettingType { kTruth, kInteger, kNumber, kText, kChoice, kCount, kBytes, kDuration };
+
+/// Settings that are axes: each has one value or more, by name.
+using Axes = std::map<std::string, std::vector<SettingValue>>;
 
 struct SettingDef {
   std::string_view name;
@@ -43,6 +47,13 @@ struct SettingDef {
 /// All of them, in the order in which they are documented.
 std::span<const SettingDef> setting_defs();
 const SettingDef* find_setting(std::string_view name);
+bool takes(const SettingDef& def, CellKind kind);
+
+/// Whether the setting is content of a cell of that kind. A benchmark measures how it is run, so there everything is.
+bool in_key(const SettingDef& def, CellKind kind);
+
+/// Whether the value says the same as leaving the setting out (`chat_template: false`), so that both give one key.
+bool is_off(std::string_view name, const SettingValue& value);
 
 /// The settings of one cell, in the order of their names.
 class Settings {
@@ -63,6 +74,7 @@ class Settings {
   std::map<std::string, SettingValue, std::less<>> values_;
 };
 
+nlohmann::json to_json(const SettingValue& value);
 nlohmann::json to_json(const Settings& settings);
 
 /// `dtype=bf16 seed=0`: for people. Empty settings are `-`.
@@ -71,5 +83,18 @@ std::string to_string(const Settings& settings);
 /// The value of one scalar node for the setting `def`, or an error with its place.
 std::optional<SettingValue> read_setting(const SettingDef& def, const Yaml& node, const std::string& file,
                                          Diagnostics& diagnostics);
+
+/// The values of `def`: of a list each, of a scalar one. An empty list and a value that stands twice are errors; what is
+/// returned is then empty or without the second.
+std::vector<SettingValue> read_axis(const SettingDef& def, const Yaml& node, const std::string& file,
+                                    Diagnostics& diagnostics);
+
+/// A map of settings, each an axis. A setting that none of `kinds` takes is an error that says which kinds do.
+Axes read_axes(const Yaml& node, std::span<const CellKind> kinds, const std::string& file, Diagnostics& diagnostics);
+
+/// What is wrong with setting `name` for cells of `kinds`: not known (with the nearest of the settings and `others`), or
+/// taken by other kinds only. Nothing when one of `kinds` takes it.
+std::optional<std::string> why_not_taken(std::string_view name, std::span<const CellKind> kinds,
+                                         std::span<const std::string> others = {});
 
 }  // namespace orch::matrix

@@ -35,7 +35,7 @@ struct Need {
   std::int64_t batch = 0;                ///< pinned by a setting; 0: chosen
   // Of training.
   bool full = false;
-  std::int64_t rank = 0;
+  std::int64_t rank = 0;                 ///< of an evaluation: of the adapter that is loaded beside the model
   std::int64_t sequence = 0;
   std::int64_t micro_batch = 0;          ///< 0: chosen
   std::int64_t global_batch = 0;         ///< never changed by a remedy
@@ -45,6 +45,7 @@ struct Need {
   int nodes = 0;
   std::int64_t gpu_memory = 0;           ///< bytes that a command declares for each GPU; 0: a whole GPU
   std::uint32_t command_stage = matrix::kNone;  ///< commands of different stages never share a job
+  std::uint32_t weights_of = matrix::kNone;     ///< train cell (index) whose full weights are loaded in place of the model's
   auto operator<=>(const Need&) const = default;
 };
 

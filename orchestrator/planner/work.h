@@ -22,7 +22,7 @@ class History {
     std::int64_t failed = 0;
   };
   void add(const std::string& model, const std::string& task, const std::string& profile, double seconds_per_unit);
-  void add_outcome(const std::string& family, const std::string& type, bool succeeded);
+  void add_outcomes(const std::string& family, const std::string& type, std::int64_t succeeded, std::int64_t failed);
   const Entry* find(const std::string& model, const std::string& task, const std::string& profile) const;
   /// The q-quantile of what was measured; nothing with fewer than 3 measurements.
   std::optional<double> quantile(const std::string& model, const std::string& task, const std::string& profile, double q) const;

@@ -1,7 +1,15 @@
-// A policy: what matters, what is accepted, what limits hold, what is done about failures. Every number is the file's.
+// A policy: what matters, what is accepted, what limits hold, what is done about failures (docs/policy.md).
+//
+// Holds:
+//  - Every number that read_policy() gives was in the file; it has no defaults. The values below are those of a policy
+//    that code makes, as tests do.
+//  - What read_policy() gives is safe to compute with: finite and in range, the weights sum to 1, each ladder ends in
+//    give_up.
 #pragma once
 
 #include <array>
+#include <cstddef>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -20,26 +28,46 @@ inline constexpr std::array<std::string_view, kTerms> kTermNames = {
     "task_weight", "model_performance", "success_rate", "time_efficiency", "size_efficiency", "hardware_bonus"};
 
 struct Acceptance {
-  std::vector<std::string> task_types;   ///< empty: every type
-  std::vector<std::string> families;     ///< empty: every family
-  std::optional<double> max_duration;    ///< seconds, of one cell; accepted if shorter
-  std::optional<double> min_score;       ///< accepted if above
+  std::vector<std::string> task_types;  ///< empty: every type
+  std::vector<std::string> families;    ///< empty: every family
+  std::optional<double> max_duration;   ///< seconds, of one cell; accepted if shorter
+  std::optional<double> min_score;      ///< accepted if above
 };
 
 struct Limits {
-  std::optional<int> max_jobs;           ///< at once
-  std::optional<int> max_gpus;           ///< at once, over all jobs
-  std::optional<double> gpu_hours;       ///< soft: what would exceed it waits
-  std::optional<int> max_queued;         ///< jobs in Slurm's queue
+  std::optional<int> max_jobs;      ///< at once
+  std::optional<int> max_gpus;      ///< at once, over all jobs
+  std::optional<double> gpu_hours;  ///< soft: what would exceed it waits
+  std::optional<int> max_queued;    ///< jobs in Slurm's queue
 };
 
 /// Causes that are told apart at a job's end.
-enum class Cause { kGpuMemory, kHostMemory, kTimeout, kNodeFailure, kPreempted, kNan, kLostPeer, kLoadFailed, kBadInput, kUnknown };
+enum class Cause {
+  kGpuMemory,
+  kHostMemory,
+  kTimeout,
+  kNodeFailure,
+  kPreempted,
+  kNan,
+  kLostPeer,
+  kLoadFailed,
+  kBadInput,
+  kUnknown
+};
 std::string_view name_of(Cause cause);
 
 enum class Remedy {
-  kRetry, kSmallerBatch, kMoreGpus, kLessTensorMorePipeline, kInt8, kMoreTime, kMoreMemory, kOtherNode, kLowerRate,
-  kOtherEngine, kGiveUp
+  kRetry,
+  kSmallerBatch,
+  kMoreGpus,
+  kLessTensorMorePipeline,
+  kInt8,
+  kMoreTime,
+  kMoreMemory,
+  kOtherNode,
+  kLowerRate,
+  kOtherEngine,
+  kGiveUp
 };
 std::string_view name_of(Remedy remedy);
 
@@ -47,54 +75,56 @@ std::string_view name_of(Remedy remedy);
 struct Rung {
   Remedy remedy = Remedy::kRetry;
   int times = 1;
-  double factor = 1;   ///< of kSmallerBatch, kMoreTime, kMoreMemory, kLowerRate
+  double factor = 1;  ///< of kSmallerBatch, kMoreTime, kMoreMemory, kLowerRate
 };
 
 struct Tournament {
   double text_weight = 0.60;
   double image_weight = 0.40;
-  double bonus_per_entry = 0.05;   ///< of the previous winner
+  double bonus_per_entry = 0.05;  ///< of the previous winner
   double bonus_most = 0.25;
-  double boss_margin = 0.08;       ///< by which the boss is to be beaten
+  double boss_margin = 0.08;  ///< by which the boss is to be beaten
   int best_of = 3;
 };
 
 /// What the planner prefers.
 struct Planning {
   enum class Prefer { kSmallest, kFastest } prefer = Prefer::kSmallest;
-  double memory_low = 0.75;        ///< of a GPU: target, from …
-  double memory_high = 0.85;       ///< … to
-  double memory_most = 0.90;       ///< never above
-  double speedup_worth = 0.6;      ///< kFastest: a larger profile is taken if each doubling of GPUs gives at least 1 + this
-  double time_quantile = 0.95;     ///< of learned durations
-  double time_margin = 1.3;        ///< on an estimate without history
-  double time_least = 600;         ///< seconds: the shortest limit asked for
-  double backfill = 4 * 3600;      ///< seconds: jobs are cut to about this length, so that they fill gaps
+  double memory_low = 0.75;    ///< of a GPU: target, from …
+  double memory_high = 0.85;   ///< … to
+  double memory_most = 0.90;   ///< never above
+  double speedup_worth = 0.6;  ///< kFastest: a larger profile is taken if each doubling of GPUs gives at least 1 + this
+  double time_quantile = 0.95;  ///< of learned durations
+  double time_margin = 1.3;     ///< on an estimate without history
+  double time_least = 600;      ///< seconds: the shortest limit asked for
+  double backfill = 4 * 3600;   ///< seconds: jobs are cut to about this length, so that they fill gaps
 };
 
 struct Policy {
   std::string name;
   std::string description;
-  std::array<double, kTerms> weights{};                ///< sum to 1
-  std::map<std::string, double> task_types;            ///< type → weight in [0, 1]
+  std::array<double, kTerms> weights{};                   ///< sum to 1
+  std::map<std::string, double, std::less<>> task_types;  ///< type → weight in [0, 1]
   double other_task_type = 0;
-  std::map<std::string, double> families;              ///< family → rating in [0, 1]
+  std::map<std::string, double, std::less<>> families;  ///< family → rating in [0, 1]
   double other_family = 0;
-  std::map<std::string, double> success_priors;        ///< `family` or `family/type` → prior; absent: the family's rating
-  double prior_strength = 10;                          ///< attempts that the prior counts as
-  double time_horizon = 20 * 3600;                     ///< seconds at which time efficiency is 0
+  /// `family` or `family/type` → prior of its success; absent: the family's rating.
+  std::map<std::string, double, std::less<>> success_priors;
+  double prior_strength = 10;       ///< attempts that the prior counts as
+  double time_horizon = 20 * 3600;  ///< seconds at which time efficiency is 0
   Acceptance acceptance;
   Limits per_user, per_sweep;
-  double ageing_per_day = 0.05;                        ///< added to the rank, not to the score, for each day of waiting
+  double ageing_per_day = 0.05;  ///< added to the rank, not to the score, for each day of waiting
   double ageing_most = 0.5;
   std::map<Cause, std::vector<Rung>> remedies;
   std::optional<Tournament> tournament;
   Planning planning;
-  double drain_signal = 120;                           ///< seconds before the limit at which a job stops leasing
+  double drain_signal = 120;  ///< seconds before the limit at which a job stops leasing
   Place source;
 };
 
-/// Reads and checks a policy file; nothing is returned when there was an error.
+/// Reads and checks a policy file; nothing is returned when there was an error. Warns of what is legal and hardly
+/// meant: a score that nothing can reach, an ageing of 0.
 std::optional<Policy> read_policy(const Yaml& root, const std::string& file, Diagnostics& diagnostics);
 
 }  // namespace orch::policy

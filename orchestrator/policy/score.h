@@ -20,12 +20,12 @@ struct Evidence {
 struct ScoreInput {
   std::string_view task_type;
   std::string_view family;
-  double seconds = 0;         ///< estimated duration of the cell in its job
-  double utilisation = 0;     ///< of GPU memory, by the plan, 0 to 1
-  int gpus = 1;               ///< of the job's placement
+  double seconds = 0;      ///< estimated duration of the cell in its job
+  double utilisation = 0;  ///< of GPU memory, by the plan, 0 to 1
+  int gpus = 1;            ///< of the job's placement
   int node_gpus = 8;
-  bool native_dtype = true;   ///< the GPU computes in the cell's dtype
-  bool top_gpu = false;       ///< the fastest kind of GPU of the cluster
+  bool native_dtype = true;  ///< the GPU computes in the cell's dtype
+  bool top_gpu = false;      ///< the fastest kind of GPU of the cluster
   Evidence evidence;
 };
 
@@ -38,14 +38,18 @@ struct Score {
 std::array<double, kTerms> term_inputs(const Policy& policy, const ScoreInput& input);
 Score score(const Policy& policy, const ScoreInput& input);
 
+/// The most that any accepted cell can score: below 1, because the weight of a task type is taken as it is.
+double greatest_total(const Policy& policy);
+
 /// Where a cell stands in the order: its score and what waiting adds.
 double rank(const Policy& policy, double score, double waited_seconds);
 
 struct Refusal {
-  std::string rule;    ///< acceptance.task_type | acceptance.family | acceptance.duration | acceptance.score
+  std::string rule;  ///< acceptance.task_type | acceptance.family | acceptance.duration | acceptance.score
   std::string reason;
 };
-/// Why the policy does not accept the cell, or nothing. The first rule that refuses, in the order above.
+/// Why the policy does not accept the cell, or nothing. The first rule that refuses, in the order above. Exactly at a
+/// bound is refused; totals within 1e-12 of the bound count as at it, because sums of decimals are rounded.
 std::optional<Refusal> refuse(const Policy& policy, const ScoreInput& input, double total);
 
 }  // namespace orch::policy

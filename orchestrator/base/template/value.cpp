@@ -6,6 +6,7 @@
 #include <cstdio>
 
 #include "base/text.h"
+#include "base/units.h"
 
 namespace orch::tmpl {
 namespace {
@@ -92,6 +93,8 @@ std::string changed(std::string_view text, Change change) {
   }
   return out;
 }
+
+void too_heavy() { throw Fault{"a value holds more than " + grouped(static_cast<long long>(kMostWeight)) + " values"}; }
 
 void too_deep() { throw Fault{"a value is nested more than " + std::to_string(kMostValueDepth) + " deep"}; }
 
@@ -312,27 +315,32 @@ int compare_numbers(const Value& a, const Value& b) {
   return x < y ? -1 : x > y ? 1 : 0;
 }
 
+std::shared_ptr<List> made_list(std::vector<Value> items, bool is_tuple) {
+  auto list = std::make_shared<List>();
+  for (const Value& item : items) {
+    list->depth = std::max(list->depth, item.depth() + 1);
+    list->weight += item.weight();
+  }
+  if (list->depth > kMostValueDepth) too_deep();
+  if (list->weight > kMostWeight) too_heavy();
+  list->items = std::move(items);
+  list->is_tuple = is_tuple;
+  return list;
+}
+
 }  // namespace
 
 Value Value::list(std::vector<Value> items) {
-  auto list = std::make_shared<List>();
-  for (const Value& item : items) list->depth = std::max(list->depth, item.depth() + 1);
-  if (list->depth > kMostValueDepth) too_deep();
-  list->items = std::move(items);
-  return Value(Held(std::shared_ptr<const List>(std::move(list))));
+  return Value(Held(std::shared_ptr<const List>(made_list(std::move(items), false))));
 }
 
 Value Value::tuple(std::vector<Value> items) {
-  auto list = std::make_shared<List>();
-  for (const Value& item : items) list->depth = std::max(list->depth, item.depth() + 1);
-  if (list->depth > kMostValueDepth) too_deep();
-  list->items = std::move(items);
-  list->is_tuple = true;
-  return Value(Held(std::shared_ptr<const List>(std::move(list))));
+  return Value(Held(std::shared_ptr<const List>(made_list(std::move(items), true))));
 }
 
 Value Value::dict(Dict dict) {
   if (dict.depth > kMostValueDepth) too_deep();
+  if (dict.weight > kMostWeight) too_heavy();
   return Value(Held(std::make_shared<const Dict>(std::move(dict))));
 }
 
@@ -342,6 +350,13 @@ int Value::depth() const {
   if (holds<std::shared_ptr<const Loop>>()) return get<std::shared_ptr<const Loop>>()->depth;
   if (holds<std::shared_ptr<const Method>>()) return get<std::shared_ptr<const Method>>()->self.depth() + 1;
   return 0;
+}
+
+std::size_t Value::weight() const {
+  if (is_text()) return 1 + as_text().size() / 64;
+  if (is_list()) return as_list().weight;
+  if (is_dict()) return as_dict().weight;
+  return 1;
 }
 
 const Value* Dict::find(const Value& key) const {
@@ -360,6 +375,7 @@ void Dict::set(Value key, Value value) {
   auto name = key_of(key);
   if (!name) throw Fault{kind_of(key) + " cannot be the key of a map"};
   depth = std::max({depth, value.depth() + 1, key.depth() + 1});
+  weight += key.weight() + value.weight();
   const auto [place, fresh] = index.try_emplace(std::move(*name), entries.size());
   if (fresh)
     entries.emplace_back(std::move(key), std::move(value));
@@ -394,7 +410,7 @@ std::optional<std::string> key_of(const Value& value) {
     if (number == std::floor(number) && std::fabs(number) < 9e18) return "i" + std::to_string(static_cast<std::int64_t>(number));
     return "f" + float_text(number);
   }
-  if (value.is_list() && value.as_list().is_tuple) {
+  if (value.is_list() && value.as_list().is_tuple && value.weight() < 1000) {
     std::string key = "t";
     for (const Value& item : value.as_list().items) {
       const auto part = key_of(item);

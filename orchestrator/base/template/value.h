@@ -21,6 +21,8 @@
 namespace orch::tmpl {
 
 constexpr int kMostValueDepth = 200;
+/// A list that holds one list twice, which holds another twice, and so on, is small in memory and endless to walk.
+constexpr std::size_t kMostWeight = 10'000'000;
 
 /// What went wrong, before the place is known; becomes a TemplateError where the expression stands.
 struct Fault {
@@ -93,6 +95,8 @@ class Value {
   }
 
   int depth() const;
+  /// How many values a walk over this one meets, texts counted by length: what comparing it costs.
+  std::size_t weight() const;
 
  private:
   Held held_;
@@ -102,6 +106,7 @@ struct List {
   std::vector<Value> items;
   bool is_tuple = false;
   int depth = 1;
+  std::size_t weight = 1;
 };
 
 /// A map in the order of insertion.
@@ -109,6 +114,7 @@ struct Dict {
   std::vector<std::pair<Value, Value>> entries;
   std::unordered_map<std::string, std::size_t> index;  ///< from key_of() to the place in entries
   int depth = 1;
+  std::size_t weight = 1;
 
   const Value* find(const Value& key) const;
   const Value* find(std::string_view key) const;

@@ -1,0 +1,260 @@
+#include "cluster/process.h"
+
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+#include <utility>
+
+#include "base/text.h"
+#include "base/units.h"
+
+namespace orch::cluster {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+/// A file descriptor, closed at its end.
+class Descriptor {
+ public:
+  Descriptor() = default;
+  explicit Descriptor(int fd) : fd_(fd) {}
+  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
+  Descriptor& operator=(Descriptor&& other) noexcept {
+    std::swap(fd_, other.fd_);
+    return *this;
+  }
+  ~Descriptor() { close(); }
+  int get() const { return fd_; }
+  bool is_open() const { return fd_ >= 0; }
+  void close() {
+    if (fd_ >= 0) ::close(fd_);
+    fd_ = -1;
+  }
+
+ private:
+  int fd_ = -1;
+};
+
+struct Pipe {
+  Descriptor read, write;
+};
+
+std::optional<Pipe> make_pipe() {
+  std::array<int, 2> ends{};
+  if (pipe2(ends.data(), O_CLOEXEC) != 0) return std::nullopt;
+  Pipe made{Descriptor(ends[0]), Descriptor(ends[1])};
+  // A read end in 0, 1 or 2 would be overwritten in the child before it is used there: only a process without standard
+  // streams can meet that.
+  if (made.read.get() <= STDERR_FILENO || made.write.get() <= STDERR_FILENO) {
+    errno = EBADF;
+    return std::nullopt;
+  }
+  return made;
+}
+
+/// posix_spawn's settings, freed at their end.
+struct Settings {
+  posix_spawn_file_actions_t actions;
+  posix_spawnattr_t attributes;
+  Settings() {
+    posix_spawn_file_actions_init(&actions);
+    posix_spawnattr_init(&attributes);
+  }
+  Settings(const Settings&) = delete;
+  Settings& operator=(const Settings&) = delete;
+  ~Settings() {
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attributes);
+  }
+};
+
+std::vector<std::string> clean_environment() {
+  std::vector<std::string> kept;
+  for (char** variable = environ; variable && *variable; ++variable) {
+    const std::string text = *variable;
+    if (!shapes_answers(text.substr(0, text.find('=')))) kept.push_back(text);
+  }
+  kept.emplace_back("LC_ALL=C");
+  return kept;
+}
+
+std::vector<char*> pointers_to(std::vector<std::string>& texts) {
+  std::vector<char*> pointers;
+  for (std::string& text : texts) pointers.push_back(text.data());
+  pointers.push_back(nullptr);
+  return pointers;
+}
+
+RunError system_error(const std::string& program, const char* deed, int code) {
+  return {RunFailure::kSystem, 0, quote(program) + " was not run: " + deed + ": " + std::strerror(code)};
+}
+
+Result<pid_t, RunError> start(const std::vector<std::string>& argv, const Pipe& out, const Pipe& err) {
+  Settings settings;
+  posix_spawn_file_actions_addopen(&settings.actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+  posix_spawn_file_actions_adddup2(&settings.actions, out.write.get(), STDOUT_FILENO);
+  posix_spawn_file_actions_adddup2(&settings.actions, err.write.get(), STDERR_FILENO);
+  // A group of its own, so that what the program starts ends with it; signals as a fresh process has them.
+  posix_spawnattr_setpgroup(&settings.attributes, 0);
+  sigset_t signals;
+  sigemptyset(&signals);
+  posix_spawnattr_setsigmask(&settings.attributes, &signals);
+  sigaddset(&signals, SIGPIPE);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  posix_spawnattr_setsigdefault(&settings.attributes, &signals);
+  posix_spawnattr_setflags(&settings.attributes,
+                           POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+  std::vector<std::string> arguments = argv, environment = clean_environment();
+  pid_t child = 0;
+  const int code = posix_spawnp(&child, argv.front().c_str(), &settings.actions, &settings.attributes,
+                                pointers_to(arguments).data(), pointers_to(environment).data());
+  if (code == 0) return child;
+  if (code == ENOENT || code == EACCES || code == ENOTDIR || code == ENOEXEC)
+    return RunError{RunFailure::kNotFound, 0,
+                    quote(argv.front()) + (code == ENOENT || code == ENOTDIR
+                                               ? " was not found on the PATH"
+                                               : " could not be run: " + std::string(std::strerror(code)))};
+  return system_error(argv.front(), "no process could be started", code);
+}
+
+/// A child that is killed with its group and waited for, whatever happens.
+class Child {
+ public:
+  explicit Child(pid_t id) : id_(id) {}
+  Child(const Child&) = delete;
+  Child& operator=(const Child&) = delete;
+  ~Child() {
+    if (ended_) return;
+    kill_group();
+    while (waitpid(id_, nullptr, 0) < 0 && errno == EINTR) {
+    }
+  }
+  /// Its wait status, once it has ended. Until then its id cannot become another process's.
+  std::optional<int> ended() {
+    int status = 0;
+    const pid_t got = waitpid(id_, &status, WNOHANG);
+    if (got != id_) return std::nullopt;
+    ended_ = true;
+    return status;
+  }
+
+ private:
+  void kill_group() const {
+    // The group exists only once the child has made it; the child itself is there in any case.
+    if (kill(-id_, SIGKILL) != 0) kill(id_, SIGKILL);
+  }
+  pid_t id_;
+  bool ended_ = false;
+};
+
+int left_ms(Clock::time_point deadline) {
+  const auto left = std::chrono::duration_cast<std::chrono::milliseconds>(deadline - Clock::now()).count();
+  return static_cast<int>(std::clamp<long long>(left, 0, 60'000));
+}
+
+enum class Reading { kEnded, kTimedOut, kTooMuch };
+
+/// Reads both to their ends.
+Reading read_all(Descriptor& out, Descriptor& err, Output& output, Clock::time_point deadline, std::size_t most) {
+  const std::array<std::pair<Descriptor*, std::string*>, 2> streams = {{{&out, &output.out}, {&err, &output.err}}};
+  std::array<char, 65536> buffer{};
+  while (out.is_open() || err.is_open()) {
+    std::array<pollfd, 2> waits = {{{out.get(), POLLIN, 0}, {err.get(), POLLIN, 0}}};
+    const int left = left_ms(deadline);
+    const int ready = poll(waits.data(), waits.size(), left);
+    if (ready < 0 && errno == EINTR) continue;
+    if (ready <= 0 && left == 0) return Reading::kTimedOut;
+    for (std::size_t i = 0; i < streams.size(); ++i) {
+      if (waits[i].fd < 0 || waits[i].revents == 0) continue;
+      const auto& [descriptor, text] = streams[i];
+      const ssize_t got = read(descriptor->get(), buffer.data(), buffer.size());
+      if (got < 0 && (errno == EINTR || errno == EAGAIN)) continue;
+      if (got <= 0) {
+        descriptor->close();
+        continue;
+      }
+      if (static_cast<std::size_t>(got) > most - text->size()) return Reading::kTooMuch;
+      text->append(buffer.data(), static_cast<std::size_t>(got));
+    }
+  }
+  return Reading::kEnded;
+}
+
+/// `: last line of what it said`, or nothing.
+std::string said(const std::string& err) {
+  const std::string_view text = trim(err);
+  if (text.empty()) return "";
+  return ": " + shown(trim(text.substr(text.rfind('\n') == std::string_view::npos ? 0 : text.rfind('\n'))), 300);
+}
+
+}  // namespace
+
+bool shapes_answers(const std::string& variable) {
+  for (const char* prefix : {"SINFO_", "SQUEUE_", "SACCT_", "SPRIO_", "SSHARE_", "SCONTROL_", "LC_"})
+    if (variable.starts_with(prefix)) return true;
+  // With SLURM_CLUSTERS the answers are those of other clusters, each under a heading.
+  for (const char* name :
+       {"SLURM_CLUSTERS", "SLURM_TIME_FORMAT", "SLURM_BITSTR_LEN", "SLURM_JSON", "SLURM_YAML", "LANGUAGE"})
+    if (variable == name) return true;
+  return false;
+}
+
+Result<Output, RunError> run_program(const std::vector<std::string>& argv, std::chrono::milliseconds timeout,
+                                     std::size_t most_output) {
+  if (argv.empty() || argv.front().empty()) return RunError{RunFailure::kNotFound, 0, "no program was named"};
+  const std::string& program = argv.front();
+  const Clock::time_point deadline = Clock::now() + timeout;
+  auto out = make_pipe();
+  if (!out) return system_error(program, "no pipe could be made", errno);
+  auto err = make_pipe();
+  if (!err) return system_error(program, "no pipe could be made", errno);
+  const auto started = start(argv, *out, *err);
+  if (!started) return started.error();
+  Child child(*started);
+  out->write.close();
+  err->write.close();
+
+  Output output;
+  const auto too_late = [&] {
+    return RunError{RunFailure::kTimedOut, 0,
+                    quote(program) + " gave no answer within " +
+                        format_duration(std::chrono::duration<double>(timeout).count()) + " and was ended" +
+                        said(output.err)};
+  };
+  switch (read_all(out->read, err->read, output, deadline, most_output)) {
+    case Reading::kTimedOut:
+      return too_late();
+    case Reading::kTooMuch:
+      return RunError{
+          RunFailure::kTooMuch, 0,
+          quote(program) + " printed more than " + format_bytes(static_cast<double>(most_output)) + " and was ended"};
+    case Reading::kEnded:
+      break;
+  }
+  std::optional<int> status;
+  // It has closed its output, so its end is a matter of microseconds; a program that goes on all the same meets the
+  // deadline.
+  for (int pause_ms = 0; !(status = child.ended()); pause_ms = std::min(pause_ms + 1, 20)) {
+    if (left_ms(deadline) == 0) return too_late();
+    poll(nullptr, 0, pause_ms);
+  }
+  if (WIFEXITED(*status) && WEXITSTATUS(*status) == 0) return output;
+  if (WIFEXITED(*status))
+    return RunError{RunFailure::kNonZero, WEXITSTATUS(*status),
+                    quote(program) + " ended with code " + std::to_string(WEXITSTATUS(*status)) + said(output.err)};
+  const int signal = WIFSIGNALED(*status) ? WTERMSIG(*status) : 0;
+  return RunError{RunFailure::kNonZero, 128 + signal,
+                  quote(program) + " was ended by signal " + std::to_string(signal) + said(output.err)};
+}
+
+}  // namespace orch::cluster

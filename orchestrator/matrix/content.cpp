@@ -1,0 +1,80 @@
+#include "matrix/content.h"
+
+#include <stdexcept>
+
+#include <openssl/evp.h>
+#include <nlohmann/json.hpp>
+
+namespace orch::matrix {
+
+int numerics_version(Engine engine) {
+  switch (engine) {
+    case Engine::kNative:
+      return 1;
+    case Engine::kLmEval:
+      return 1;
+    case Engine::kCommand:
+      return 1;
+  }
+  return 0;
+}
+
+nlohmann::json engine_content(Engine engine) {
+  return {{"name", std::string(name_of(engine))}, {"numerics", numerics_version(engine)}};
+}
+
+nlohmann::json model_content(const Model& model) {
+  nlohmann::json content = {{"revision", model.revision}};
+  content[model.hf_id.empty() ? "name" : "hf_id"] = model.hf_id.empty() ? model.name : model.hf_id;
+  return content;
+}
+
+nlohmann::json task_content(const Task& task) {
+  nlohmann::json content = {{"kind", std::string(name_of(task.kind))},
+                            {"metric", task.metric},
+                            {"repeats", task.repeats},
+                            {"revision", task.revision},
+                            {"subset", task.subset},
+                            {"type", task.type}};
+  content[task.hf_id.empty() ? "name" : "hf_id"] = task.hf_id.empty() ? task.name : task.hf_id;
+  return content;
+}
+
+nlohmann::json settings_content(const Settings& settings, CellKind kind) {
+  nlohmann::json content = nlohmann::json::object();
+  for (const auto& [name, value] : settings.values()) {
+    const SettingDef* def = find_setting(name);
+    if (name == "engine" || !def || !in_key(*def, kind) || is_off(name, value)) continue;
+    content[name] = to_json(value);
+  }
+  return content;
+}
+
+Engine engine_of(const Settings& settings, CellKind kind) {
+  if (kind == CellKind::kCommand) return Engine::kCommand;
+  const auto word = settings.text("engine");
+  return word ? engine_named(*word).value_or(Engine::kNative) : Engine::kNative;
+}
+
+struct Hasher::Context {
+  std::unique_ptr<EVP_MD_CTX, decltype(&EVP_MD_CTX_free)> state{EVP_MD_CTX_new(), &EVP_MD_CTX_free};
+  std::unique_ptr<EVP_MD, decltype(&EVP_MD_free)> method{EVP_MD_fetch(nullptr, "SHA256", nullptr), &EVP_MD_free};
+};
+
+Hasher::Hasher() : context_(std::make_unique<Context>()) {
+  if (!context_->state || !context_->method) throw std::runtime_error("this OpenSSL has no SHA-256");
+}
+
+Hasher::~Hasher() = default;
+
+Digest Hasher::operator()(std::string_view bytes) {
+  Digest digest;
+  EVP_MD_CTX* state = context_->state.get();
+  const bool done = EVP_DigestInit_ex2(state, context_->method.get(), nullptr) == 1 &&
+                    EVP_DigestUpdate(state, bytes.data(), bytes.size()) == 1 &&
+                    EVP_DigestFinal_ex(state, digest.bytes.data(), nullptr) == 1;
+  if (!done) throw std::runtime_error("OpenSSL could not compute a SHA-256");
+  return digest;
+}
+
+}  // namespace orch::matrix

@@ -1,0 +1,395 @@
+#include "matrix/settings.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <unordered_set>
+
+#include <nlohmann/json.hpp>
+
+#include "base/digest.h"
+#include "base/fields.h"
+#include "base/text.h"
+#include "base/units.h"
+
+namespace orch::matrix {
+namespace {
+
+constexpr double kMostExact = 9007199254740991;  // 2^53 - 1: what every JSON reader keeps exactly
+constexpr std::size_t kMostText = 4096;
+
+std::vector<SettingDef> make_defs() {
+  using enum SettingType;
+  constexpr CellKind eval = CellKind::kEval, train = CellKind::kTrain, bench = CellKind::kBench,
+                     command = CellKind::kCommand;
+  const std::vector<std::string_view> engines = {"native", "lm-eval", "command"};
+  const std::vector<std::string_view> dtypes = {"fp32", "bf16", "fp16", "fp8", "int8", "int4"};
+  const std::vector<std::string_view> kv_dtypes = {"fp32", "bf16", "fp16", "fp8", "int8"};
+  const std::vector<std::string_view> schedules = {"cosine", "linear", "constant", "plateau"};
+  return {
+      {"dtype",
+       kChoice,
+       0,
+       0,
+       dtypes,
+       {eval, train, bench, command},
+       true,
+       "number format of the weights and of computation; by default the one the model is stored in (fp32: bf16)"},
+      {"seed",
+       kInteger,
+       0,
+       kMostExact,
+       {},
+       {eval, train, bench, command},
+       true,
+       "start of every random choice; by default 0"},
+      {"engine",
+       kChoice,
+       0,
+       0,
+       engines,
+       {eval, train},
+       true,
+       "what runs the cell; by default the first of the model's engines that can do the task"},
+      {"kv_dtype", kChoice, 0, 0, kv_dtypes, {eval}, true, "number format of the KV cache; by default bf16"},
+      {"shots", kInteger, 0, 100, {}, {eval}, true, "worked examples before each question; by default the task's"},
+      {"limit", kCount, 1, 1e12, {}, {eval}, true, "only the first so many samples; by default all"},
+      {"max_tokens", kInteger, 1, 1e6, {}, {eval}, true, "most tokens generated for an answer; by default the task's"},
+      {"temperature", kNumber, 0, 5, {}, {eval}, true, "of sampling; 0, the default, takes the likeliest token"},
+      {"context",
+       kInteger,
+       1,
+       1e8,
+       {},
+       {eval},
+       true,
+       "tokens of prompt and answer that are kept, the oldest cut off; by default nothing is cut off"},
+      {"chat_template", kTruth, 0, 0, {}, {eval}, true, "whether questions are put as a chat; by default false"},
+      {"prefix",
+       kText,
+       0,
+       0,
+       {},
+       {eval},
+       true,
+       "text before every prompt (as a chat: the system message); by default none"},
+      {"batch",
+       kInteger,
+       1,
+       65536,
+       {},
+       {eval, bench},
+       false,
+       "sequences at once, per copy of the model; of a benchmark: samples at once per GPU; by default what fits"},
+      {"full", kTruth, 0, 0, {}, {train}, true, "train all weights and not an adapter; by default false"},
+      {"rank", kInteger, 1, 65536, {}, {train}, true, "of the adapter"},
+      {"alpha", kNumber, 0, 65536, {}, {train}, true, "of the adapter: its scale is alpha / rank"},
+      {"dropout", kNumber, 0, 0.99, {}, {train}, true, "share of the adapter's inputs that is dropped"},
+      {"learning_rate", kNumber, 1e-12, 10, {}, {train}, true, "highest rate of the schedule"},
+      {"batch_size",
+       kInteger,
+       1,
+       1e6,
+       {},
+       {train},
+       true,
+       "samples of one accumulation step over all GPUs; batch_size × accumulation is the global batch"},
+      {"accumulation",
+       kInteger,
+       1,
+       65536,
+       {},
+       {train},
+       true,
+       "steps whose gradients are added before the optimiser steps"},
+      {"micro_batch", kInteger, 1, 65536, {}, {train}, false, "samples at once on a GPU; by default what fits"},
+      {"epochs", kInteger, 1, 1000, {}, {train}, true, "passes over the data; by default 1, unless steps is given"},
+      {"steps", kInteger, 1, 1e9, {}, {train, bench}, true, "optimiser steps; of a benchmark: measured steps"},
+      {"sequence", kInteger, 8, 1e7, {}, {train}, true, "longest sample, in tokens"},
+      {"data", kText, 0, 0, {}, {train}, true, "data set, a Hugging Face id or a path; by default the task's"},
+      {"beta", kNumber, 0, 100, {}, {train}, true, "pull towards the reference model (DPO, GRPO)"},
+      {"group_size", kInteger, 2, 1024, {}, {train}, true, "answers that are compared for one prompt (GRPO)"},
+      {"schedule", kChoice, 0, 0, schedules, {train}, true, "course of the learning rate; by default cosine"},
+      {"warmup", kNumber, 0, 1, {}, {train}, true, "share of the steps in which the rate rises from 0; by default 0"},
+      {"weight_decay", kNumber, 0, 1, {}, {train}, true, "of AdamW; by default 0"},
+      {"clip", kNumber, 0, 1000, {}, {train}, true, "largest norm of the gradient; 0, the default, does not clip"},
+      {"ema_decay",
+       kNumber,
+       0,
+       0.9999999,
+       {},
+       {train},
+       true,
+       "of the moving average of the weights that is kept as the result; 0, the default, keeps the last weights"},
+      {"stages", kInteger, 1, 3, {}, {train}, true, "rounds with falling learning rates; by default 1"},
+      {"checkpoint_every", kInteger, 1, 1e9, {}, {train}, false, "steps between checkpoints"},
+      {"keep_checkpoints", kInteger, 1, 1000, {}, {train}, false, "checkpoints kept, the newest"},
+      {"gpus", kInteger, 1, 65536, {}, {bench, command}, true, "GPUs over all nodes; by default 1"},
+      {"nodes", kInteger, 1, 16384, {}, {bench, command}, true, "nodes; by default as few as hold the GPUs"},
+      {"time", kDuration, 1, 365.0 * 86400, {}, {command}, false, "longest run: 30min, 20h, 1-12:00:00"},
+      {"memory",
+       kBytes,
+       kMiB,
+       1e15,
+       {},
+       {command},
+       false,
+       "GPU memory that the program needs on each GPU (20GiB); less than a GPU's lets several share one"},
+      {"container", kText, 0, 0, {}, {command}, true, "image that the program runs in, best with its digest"},
+  };
+}
+
+const std::vector<SettingDef>& defs() {
+  static const std::vector<SettingDef> all = make_defs();
+  return all;
+}
+
+std::string kinds_text(const std::vector<CellKind>& kinds) {
+  std::string text;
+  for (std::size_t i = 0; i < kinds.size(); ++i) {
+    if (i) text += i + 1 == kinds.size() ? " and " : ", ";
+    text += name_of(kinds[i]);
+  }
+  return text;
+}
+
+std::string number_text(double value) {
+  if (value == std::floor(value) && std::abs(value) < 1e15) return std::to_string(static_cast<long long>(value));
+  return nlohmann::json(value).dump();
+}
+
+std::string range_text(const SettingDef& def) {
+  if (def.most >= kMostExact) return " of at least " + number_text(def.least);
+  return " from " + number_text(def.least) + " to " + number_text(def.most);
+}
+
+std::string expected(const SettingDef& def) {
+  switch (def.type) {
+    case SettingType::kTruth:
+      return "true or false";
+    case SettingType::kInteger:
+      return "a whole number" + range_text(def);
+    case SettingType::kNumber:
+      return "a number" + range_text(def);
+    case SettingType::kText:
+      return "a text of at most " + std::to_string(kMostText) + " bytes, without control characters";
+    case SettingType::kChoice: {
+      std::vector<std::string> words(def.choices.begin(), def.choices.end());
+      return "one of " + join(words, ", ");
+    }
+    case SettingType::kCount:
+      return "a whole count of at least 1, such as 200 or 10k";
+    case SettingType::kBytes:
+      return "an amount of memory such as 20GiB, from 1 MiB to 1,000 TB";
+    case SettingType::kDuration:
+      return "a duration with its unit, such as 30min, 20h or 1-12:00:00, from 1 s to 365 d";
+  }
+  return {};
+}
+
+bool is_plain_text(const std::string& text) {
+  if (text.size() > kMostText) return false;
+  return std::ranges::none_of(text, [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return byte < 0x20 || byte == 0x7F;
+  });
+}
+
+std::optional<SettingValue> whole(std::optional<double> value, const SettingDef& def, bool round_up) {
+  if (!value || !(*value >= def.least && *value <= def.most)) return std::nullopt;
+  if (!round_up && *value != std::floor(*value)) return std::nullopt;
+  return static_cast<std::int64_t>(std::ceil(*value));
+}
+
+std::optional<SettingValue> value_of(const SettingDef& def, const Yaml& node) {
+  if (!node.is_scalar()) return std::nullopt;
+  switch (def.type) {
+    case SettingType::kTruth:
+      if (const auto value = node.truth()) return *value;
+      return std::nullopt;
+    case SettingType::kInteger: {
+      const auto value = node.integer();
+      const bool fits = value && static_cast<double>(*value) >= def.least && static_cast<double>(*value) <= def.most;
+      if (fits) return static_cast<std::int64_t>(*value);
+      return std::nullopt;
+    }
+    case SettingType::kNumber: {
+      const auto value = node.number();
+      // Adding 0 makes -0.0 the 0 that it is equal to, so that both give one key.
+      if (value && *value >= def.least && *value <= def.most) return *value + 0.0;
+      return std::nullopt;
+    }
+    case SettingType::kText:
+      if (is_plain_text(node.text)) return node.text;
+      return std::nullopt;
+    case SettingType::kChoice:
+      if (std::ranges::find(def.choices, node.text) != def.choices.end()) return node.text;
+      return std::nullopt;
+    case SettingType::kCount:
+      return whole(parse_count(node.text), def, false);
+    case SettingType::kBytes:
+      return whole(parse_bytes(node.text), def, true);
+    case SettingType::kDuration:
+      return whole(parse_duration(node.text), def, true);
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::string_view name_of(CellKind kind) {
+  constexpr std::array<std::string_view, 4> kNames = {"eval", "train", "bench", "command"};
+  return kNames[static_cast<std::size_t>(kind)];
+}
+
+std::optional<CellKind> cell_kind_named(std::string_view name) {
+  for (const CellKind kind : {CellKind::kEval, CellKind::kTrain, CellKind::kBench, CellKind::kCommand})
+    if (name_of(kind) == name) return kind;
+  return std::nullopt;
+}
+
+std::span<const SettingDef> setting_defs() { return defs(); }
+
+const SettingDef* find_setting(std::string_view name) {
+  const auto found = std::ranges::find(defs(), name, &SettingDef::name);
+  return found == defs().end() ? nullptr : &*found;
+}
+
+bool takes(const SettingDef& def, CellKind kind) { return std::ranges::find(def.kinds, kind) != def.kinds.end(); }
+
+bool in_key(const SettingDef& def, CellKind kind) { return def.in_key || kind == CellKind::kBench; }
+
+bool is_off(std::string_view name, const SettingValue& value) {
+  if (name == "chat_template" || name == "full") return value == SettingValue(false);
+  if (name == "prefix") return value == SettingValue(std::string());
+  if (name == "warmup" || name == "weight_decay" || name == "clip" || name == "ema_decay")
+    return value == SettingValue(0.0);
+  if (name == "stages") return value == SettingValue(std::int64_t{1});
+  return false;
+}
+
+const SettingValue* Settings::find(std::string_view name) const {
+  const auto found = values_.find(name);
+  return found == values_.end() ? nullptr : &found->second;
+}
+
+std::optional<std::int64_t> Settings::integer(std::string_view name) const {
+  const SettingValue* value = find(name);
+  if (value && std::holds_alternative<std::int64_t>(*value)) return std::get<std::int64_t>(*value);
+  return std::nullopt;
+}
+
+std::optional<double> Settings::number(std::string_view name) const {
+  const SettingValue* value = find(name);
+  if (value && std::holds_alternative<double>(*value)) return std::get<double>(*value);
+  if (value && std::holds_alternative<std::int64_t>(*value)) return static_cast<double>(std::get<std::int64_t>(*value));
+  return std::nullopt;
+}
+
+std::optional<std::string> Settings::text(std::string_view name) const {
+  const SettingValue* value = find(name);
+  if (value && std::holds_alternative<std::string>(*value)) return std::get<std::string>(*value);
+  return std::nullopt;
+}
+
+std::optional<bool> Settings::truth(std::string_view name) const {
+  const SettingValue* value = find(name);
+  if (value && std::holds_alternative<bool>(*value)) return std::get<bool>(*value);
+  return std::nullopt;
+}
+
+std::optional<DType> Settings::dtype(std::string_view name) const {
+  const auto word = text(name);
+  return word ? dtype_named(*word) : std::nullopt;
+}
+
+nlohmann::json to_json(const SettingValue& value) {
+  return std::visit([](const auto& held) { return nlohmann::json(held); }, value);
+}
+
+nlohmann::json to_json(const Settings& settings) {
+  nlohmann::json object = nlohmann::json::object();
+  for (const auto& [name, value] : settings.values()) object[name] = to_json(value);
+  return object;
+}
+
+std::string to_string(const Settings& settings) {
+  std::string text;
+  for (const auto& [name, value] : settings.values()) {
+    if (!text.empty()) text += ' ';
+    text += name + "=";
+    const auto* word = std::get_if<std::string>(&value);
+    const bool bare = word && is_name(*word);
+    text += bare ? *word : word ? quote(*word) : canonical_json(to_json(value));
+  }
+  return text.empty() ? "-" : text;
+}
+
+std::optional<SettingValue> read_setting(const SettingDef& def, const Yaml& node, const std::string& file,
+                                         Diagnostics& diagnostics) {
+  if (auto value = value_of(def, node)) return value;
+  std::string what = quote(def.name) + " must be " + expected(def) + "; found " + describe(node);
+  if (def.type == SettingType::kChoice && node.is_scalar()) {
+    const std::vector<std::string> words(def.choices.begin(), def.choices.end());
+    what += hint(node.text, words);
+  }
+  diagnostics.error(place_of(node, file), std::move(what));
+  return std::nullopt;
+}
+
+std::vector<SettingValue> read_axis(const SettingDef& def, const Yaml& node, const std::string& file,
+                                    Diagnostics& diagnostics) {
+  std::vector<SettingValue> values;
+  if (!node.is_list()) {
+    if (auto value = read_setting(def, node, file, diagnostics)) values.push_back(std::move(*value));
+    return values;
+  }
+  if (node.items.empty())
+    diagnostics.error(place_of(node, file),
+                      "an empty axis makes no cells: give " + quote(def.name) + " a value, or leave it out");
+  std::unordered_set<std::string> seen;
+  for (const Yaml& item : node.items) {
+    auto value = read_setting(def, item, file, diagnostics);
+    if (!value) continue;
+    if (seen.insert(canonical_json(to_json(*value))).second)
+      values.push_back(std::move(*value));
+    else
+      diagnostics.error(place_of(item, file), "the value " + quote(item.text) + " stands twice in the axis " +
+                                                  quote(def.name) + "; the same cell would be asked for twice");
+  }
+  return values;
+}
+
+std::optional<std::string> why_not_taken(std::string_view name, std::span<const CellKind> kinds,
+                                         std::span<const std::string> others) {
+  const SettingDef* def = find_setting(name);
+  if (def && std::ranges::any_of(kinds, [&](CellKind kind) { return takes(*def, kind); })) return std::nullopt;
+  const std::string here = kinds.empty() ? "such" : kinds_text({kinds.begin(), kinds.end()});
+  if (def) return here + " cells do not take the setting " + quote(name) + "; " + kinds_text(def->kinds) + " cells do";
+  std::vector<std::string> known(others.begin(), others.end());
+  for (const SettingDef& each : defs())
+    if (std::ranges::any_of(kinds, [&](CellKind kind) { return takes(each, kind); })) known.emplace_back(each.name);
+  std::ranges::sort(known);
+  const auto near = nearest(name, known);
+  const std::string tail = near ? "; did you mean " + quote(*near) + "?" : "; there are " + join(known, ", ");
+  return (others.empty() ? "no setting " : "no condition or setting ") + quote(name) + tail;
+}
+
+Axes read_axes(const Yaml& node, std::span<const CellKind> kinds, const std::string& file, Diagnostics& diagnostics) {
+  Axes axes;
+  if (!node.is_map()) {
+    diagnostics.error(place_of(node, file), "settings must be a map of names to values, found " + describe(node));
+    return axes;
+  }
+  for (const Yaml::Entry& entry : node.entries) {
+    if (auto why = why_not_taken(entry.key, kinds)) {
+      diagnostics.error({file, entry.line, entry.column}, std::move(*why));
+      continue;
+    }
+    auto values = read_axis(*find_setting(entry.key), entry.value, file, diagnostics);
+    if (!values.empty()) axes[entry.key] = std::move(values);
+  }
+  return axes;
+}
+
+}  // namespace orch::matrix

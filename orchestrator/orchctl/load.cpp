@@ -1,0 +1,148 @@
+#include "orchctl/load.h"
+
+#include <cstdlib>
+
+#include "base/fields.h"
+#include "base/text.h"
+#include "matrix/matrix.h"
+#include "planner/history_file.h"
+#include "planner/training.h"
+
+namespace orch::orchctl {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value ? value : "";
+}
+
+std::optional<DataFolders> shared_data(const fs::path& root) {
+  if (!fs::is_directory(root / "catalog")) return std::nullopt;
+  return DataFolders{root / "catalog", root / "policies", root / "templates", root / "schemas", root / "examples"};
+}
+
+std::optional<DataFolders> source_tree(const fs::path& root) {
+  if (!fs::is_directory(root / "db" / "catalog") || !fs::is_directory(root / "policies")) return std::nullopt;
+  return DataFolders{root / "db" / "catalog", root / "policies", root / "templates", root / "docs" / "schemas",
+                     root / "examples"};
+}
+
+/// The path that `named` means: itself if there is such a file, else the file of that name that ships in `folder`.
+std::optional<fs::path> resolve(const std::string& named, const fs::path& folder, const char* what, Diagnostics& diagnostics) {
+  std::error_code ignored;
+  if (fs::exists(named, ignored) || named.find('/') != std::string::npos || named.ends_with(".yaml") ||
+      named.ends_with(".yml"))
+    return fs::path(named);
+  const fs::path shipped = folder / (named + ".yaml");
+  if (fs::exists(shipped, ignored)) return shipped;
+  std::vector<std::string> known;
+  for (const auto& entry : fs::directory_iterator(folder, ignored))
+    if (entry.path().extension() == ".yaml") known.push_back(entry.path().stem().string());
+  std::ranges::sort(known);
+  diagnostics.error({named}, std::string("no such file, and no ") + what + " of that name ships with the program (" +
+                                 join(known, ", ") + ")" + hint(named, known));
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<DataFolders> find_data(const fs::path& program) {
+  if (const std::string given = environment("ORCH_DATA_DIR"); !given.empty()) return shared_data(given);
+  std::error_code ignored;
+  fs::path folder = fs::weakly_canonical(program, ignored).parent_path();
+  for (int up = 0; up < 6 && folder.has_relative_path(); ++up, folder = folder.parent_path()) {
+    if (auto found = shared_data(folder / "share" / "orch")) return found;
+    if (auto found = source_tree(folder)) return found;
+  }
+  return std::nullopt;
+}
+
+Catalog load_catalog(const Session& session, Diagnostics& diagnostics) {
+  std::vector<fs::path> sources{session.data.catalog};
+  const std::string everywhere = environment("ORCH_CATALOG");
+  for (std::string_view path : split(everywhere, ':'))
+    if (!path.empty()) sources.emplace_back(path);
+  for (const std::string& path : session.catalogs) sources.emplace_back(path);
+  return orch::load_catalog(sources, diagnostics);
+}
+
+std::optional<policy::Policy> load_policy(const Session& session, const std::string& named, Diagnostics& diagnostics) {
+  const std::string given = named.empty() ? environment("ORCH_POLICY") : named;
+  const auto path = resolve(given.empty() ? "default" : given, session.data.policies, "policy", diagnostics);
+  if (!path) return std::nullopt;
+  const auto root = load_yaml(*path, diagnostics);
+  if (!root) return std::nullopt;
+  return policy::read_policy(*root, path->string(), diagnostics);
+}
+
+std::optional<Cluster> load_cluster(const Session& session, const std::string& named, const std::string& on,
+                                    const Catalog& catalog, Diagnostics& diagnostics) {
+  const std::string given = named.empty() ? environment("ORCH_CLUSTER") : named;
+  const auto path = resolve(given.empty() ? "h100x8" : given, session.data.policies / "clusters", "cluster", diagnostics);
+  if (!path) return std::nullopt;
+  const auto root = load_yaml(*path, diagnostics);
+  if (!root) return std::nullopt;
+  const std::size_t before = diagnostics.error_count();
+  std::vector<Cluster> clusters = read_clusters(*root, path->string(), catalog, diagnostics);
+  if (diagnostics.error_count() != before) return std::nullopt;
+  std::vector<std::string> names;
+  for (const Cluster& cluster : clusters) names.push_back(cluster.name);
+  if (on.empty() && clusters.size() == 1) return clusters.front();
+  for (Cluster& cluster : clusters)
+    if (cluster.name == on) return cluster;
+  if (on.empty())
+    diagnostics.error({path->string()}, "describes the clusters " + join(names, ", ") + "; say which with --on NAME");
+  else
+    diagnostics.error({path->string()}, "describes no cluster " + quote(on) + ", but " + join(names, ", ") + hint(on, names));
+  return std::nullopt;
+}
+
+void add_plan_options(CLI::App* command, PlanFiles& files, bool with_matrix) {
+  if (with_matrix) command->add_option("matrix", files.matrix, "the matrix file")->required()->type_name("MATRIX");
+  command->add_option("-p,--policy", files.policy, "a policy file, or the name of one that ships (default, tournament, fastest)")
+      ->type_name("P");
+  command->add_option("-c,--cluster", files.cluster, "a cluster file, or the name of one that ships (h100x8, …)")->type_name("C");
+  command->add_option("--on", files.on, "which cluster, when the file describes several")->type_name("NAME");
+  command->add_option("--history", files.history, "a file of measured durations and outcomes (docs/formats.md)")->type_name("H");
+}
+
+std::unique_ptr<Planned> load_and_plan(const Session& session, const PlanFiles& files, Diagnostics& diagnostics) {
+  auto planned = std::make_unique<Planned>();
+  planned->catalog = load_catalog(session, diagnostics);
+  // A wrong catalog would make good names in the other files look wrong.
+  if (!diagnostics.ok()) return nullptr;
+  auto policy = load_policy(session, files.policy, diagnostics);
+  auto cluster = load_cluster(session, files.cluster, files.on, planned->catalog, diagnostics);
+  if (!files.history.empty())
+    if (const auto root = load_yaml(files.history, diagnostics))
+      planned->history = planner::read_history(*root, files.history, planned->catalog, diagnostics);
+  std::optional<matrix::Matrix> matrix;
+  if (const auto root = load_yaml(files.matrix, diagnostics))
+    matrix = matrix::read_matrix(*root, files.matrix, planned->catalog, diagnostics);
+  if (!policy || !cluster || !matrix || !diagnostics.ok()) return nullptr;
+
+  planned->policy = std::move(*policy);
+  planned->cluster = std::move(*cluster);
+  if (matrix->submit.partition && !planned->cluster.find(*matrix->submit.partition)) {
+    std::vector<std::string> names;
+    for (const Partition& partition : planned->cluster.partitions) names.push_back(partition.name);
+    diagnostics.error(matrix->source, "asks for the partition " + quote(*matrix->submit.partition) + ", which the cluster " +
+                                          quote(planned->cluster.name) + " does not have (" + join(names, ", ") + ")");
+    return nullptr;
+  }
+  planned->site.reset(new planner::Site{planned->catalog, planned->cluster, planned->policy, matrix->submit});
+
+  matrix::ExpandOptions options;
+  options.train_defaults = [&site = *planned->site](const Model& model, const Task& task, matrix::Settings& settings) {
+    return planner::complete_training(model, task, settings, site);
+  };
+  auto expansion = matrix::expand(*matrix, planned->catalog, options, diagnostics);
+  if (!expansion) return nullptr;
+  planned->expansion = std::move(*expansion);
+  planned->plan = planner::make_plan(planned->expansion, *planned->site, planned->history);
+  return planned;
+}
+
+}  // namespace orch::orchctl

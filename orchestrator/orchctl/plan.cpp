@@ -1,0 +1,98 @@
+// orchctl plan: which jobs would run, on how many GPUs, for how long, in what order and why.
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <fstream>
+
+#include "base/text.h"
+#include "orchctl/load.h"
+#include "planner/script.h"
+#include "report/plan_report.h"
+
+namespace orch::orchctl {
+namespace {
+
+struct Arguments {
+  PlanFiles files;
+  bool cells = false;
+  std::string script;
+  std::string templates;
+};
+
+int print_script(Session& session, const Planned& planned, const Arguments& arguments) {
+  std::vector<std::string> ids;
+  for (const planner::Job& job : planned.plan.jobs) ids.push_back(job.id);
+  const auto at = std::ranges::find(ids, arguments.script);
+  if (at == ids.end())
+    return bad_input(session, "the plan has no job " + quote(arguments.script) + hint(arguments.script, ids) + " It has " +
+                                  counted(static_cast<long long>(ids.size()), "job") +
+                                  (ids.empty() ? "." : ", " + ids.front() + " to " + ids.back() + "."));
+  const planner::Job& job = planned.plan.jobs[static_cast<std::size_t>(at - ids.begin())];
+  const Profile& profile = planned.catalog.profiles[planned.plan.sizings[job.sizing].chosen.profile];
+  const std::filesystem::path own = arguments.templates;
+  const auto read = [&](const std::string& name) -> std::optional<std::pair<std::filesystem::path, std::string>> {
+    // A name comes from a profile or an {% include %}: it stays within the folders.
+    if (name.find('/') != std::string::npos || name.starts_with('.')) return std::nullopt;
+    for (const std::filesystem::path& folder : {own, session.data.templates}) {
+      if (folder.empty() || !std::filesystem::exists(folder / name)) continue;
+      Diagnostics ignored;
+      if (auto text = read_file(folder / name, 1 << 20, ignored)) return std::pair(folder / name, std::move(*text));
+    }
+    return std::nullopt;
+  };
+  const auto found = read(profile.template_name);
+  if (!found)
+    return bad_input(session, to_string(profile.source) + ": the profile " + quote(profile.name) + " names the template " +
+                                  quote(profile.template_name) + ", which is not in " + session.data.templates.string() +
+                                  (own.empty() ? "" : " or " + own.string()));
+  const auto script = planner::render_script(found->second, found->first.string(), job, planned.plan, planned.expansion,
+                                             *planned.site, [&](const std::string& name) -> std::optional<std::string> {
+                                               auto inner = read(name);
+                                               if (!inner) return std::nullopt;
+                                               return std::move(inner->second);
+                                             });
+  if (!script) {
+    const tmpl::TemplateError& error = script.error();
+    session.err << to_string(Place{error.file, error.line, error.column}) << ": " << error.what << "\n";
+    return kBadInput;
+  }
+  if (session.json)
+    print_json(session, {{"job", job.id}, {"template", found->first.string()}, {"script", *script}});
+  else
+    session.out << *script;
+  return kWell;
+}
+
+int plan(Session& session, const Arguments& arguments) {
+  Diagnostics diagnostics;
+  const auto planned = load_and_plan(session, arguments.files, diagnostics);
+  if (!planned) return bad_input(session, diagnostics);
+  diagnostics.print(session.err);
+  if (!arguments.script.empty()) return print_script(session, *planned, arguments);
+  if (session.json) {
+    report::write_plan_json(session.out, planned->plan, planned->expansion, *planned->site, arguments.cells);
+    return kWell;
+  }
+  if (arguments.cells) {
+    report::print_cells(session.out, session.style, planned->plan, planned->expansion, *planned->site);
+    session.out << "\n";
+  }
+  report::print_plan(session.out, session.style, planned->plan, planned->expansion, *planned->site);
+  return kWell;
+}
+
+}  // namespace
+
+void add_plan(CLI::App& app, Session& session, Chosen& chosen) {
+  CLI::App* command = add_command(app, session, "plan", "show which jobs a matrix would become; nothing is submitted",
+                                  "orchctl plan examples/nightly-core.yaml --policy fastest\n"
+                                  "  orchctl plan examples/nightly-core.yaml --script j1");
+  auto arguments = std::make_shared<Arguments>();
+  add_plan_options(command, arguments->files);
+  command->add_flag("--cells", arguments->cells, "list every accepted cell with its score");
+  command->add_option("--script", arguments->script, "print the sbatch script of this job")->type_name("JOB");
+  command->add_option("--templates", arguments->templates, "a folder of templates that win over those that ship")
+      ->type_name("FOLDER");
+  command->callback([&session, &chosen, arguments] { chosen = [&session, arguments] { return plan(session, *arguments); }; });
+}
+
+}  // namespace orch::orchctl

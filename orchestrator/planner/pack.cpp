@@ -1,0 +1,338 @@
+#include "planner/pack.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <numeric>
+#include <optional>
+#include <queue>
+#include <tuple>
+#include <utility>
+
+#include "base/text.h"
+#include "base/units.h"
+
+namespace orch::planner {
+namespace {
+
+constexpr double kMostLimit = 365.0 * 86400;  // seconds; Slurm's own limits are below, and sums stay exact
+
+/// `most`, where 0 means any.
+double longest(double most) { return most > 0 ? std::min(most, kMostLimit) : kMostLimit; }
+
+double limit_for(double bound, double most, const PackRules& rules) {
+  const auto limit = static_cast<double>(time_limit_of(bound, rules));
+  return std::min(limit, std::floor(longest(most) / 60) * 60);
+}
+
+bool fits(double bound, double most, const PackRules& rules) { return bound + rules.drain <= std::floor(longest(most) / 60) * 60; }
+
+double load_bound(double load, const PackRules& rules) { return load * std::max(rules.margin, 1.0); }
+
+/// How long a piece may be, with its load: long enough for the load to be worth it.
+double piece_length(double load, const PackRules& rules) { return std::max(rules.backfill, load / kLoadWorth); }
+
+/// How many of a group run side by side on one GPU.
+int side_by_side(const Group& group) {
+  if (!(group.share > 0) || group.share > 0.5 || group.nodes != 1 || group.gpus != 1) return 1;
+  return static_cast<int>(std::min(std::floor(1 / group.share + 1e-9), 64.0));
+}
+
+bool is_small(const Group& group) { return group.nodes == 1 && group.gpus <= kSmallGpus; }
+
+/// Into how many pieces of about equal length the group is cut.
+std::int64_t pieces_of(const Group& group, double work, const PackRules& rules) {
+  const double length = piece_length(group.load, rules);
+  const auto most = static_cast<double>(group.items.size());
+  double pieces = group.load + work <= length ? 1 : std::ceil(work / std::max(length - group.load, 1.0));
+  const int lanes = side_by_side(group);
+  if (lanes > 1) {
+    const double side = std::ceil(pieces / lanes) * lanes;
+    // Each lane loads for itself: only as many as make that worth it.
+    const double worth = group.load > 0 ? std::floor(work * kLoadWorth / (group.load * (1 - kLoadWorth))) : most;
+    pieces = std::max(pieces, std::min(side, worth));
+  }
+  return static_cast<std::int64_t>(std::clamp(pieces, 1.0, std::max(most, 1.0)));
+}
+
+/// Cuts a group into consecutive runs of about equal length, each within the limits.
+void cut(const Group& group, std::uint32_t index, const PackRules& rules, std::vector<Load>& loads) {
+  if (group.items.empty()) return;
+  double work = 0;
+  for (const Item& item : group.items) work += static_cast<double>(item.expected);
+  const std::int64_t pieces = pieces_of(group, work, rules);
+  const double each = work / static_cast<double>(pieces);
+  const double length = piece_length(group.load, rules) * (1 + 1e-9);
+
+  std::optional<Load> open;
+  std::int64_t piece = 0;
+  double done = 0;
+  for (const Item& item : group.items) {
+    const auto expected = static_cast<double>(item.expected);
+    const auto bound = static_cast<double>(item.bound);
+    // The piece in which the middle of the cell falls.
+    const std::int64_t falls =
+        each > 0 ? std::min(pieces - 1, static_cast<std::int64_t>((done + expected / 2) / each)) : 0;
+    done += expected;
+    if (open && (falls > piece || open->seconds + expected > length || !fits(open->bound + bound, group.most, rules))) {
+      loads.push_back(std::move(*open));
+      open.reset();
+    }
+    piece = falls;
+    if (!open) open = Load{index, 0, group.load, load_bound(group.load, rules), {}, item.rank};
+    open->seconds += expected;
+    open->bound += bound;
+    open->cells.push_back(item.cell);
+  }
+  loads.push_back(std::move(*open));
+}
+
+/// Loads that follow each other on the same GPUs.
+struct Lane {
+  std::vector<Load> loads;
+  int gpus = 1;
+  double share = 1;
+  double most = 0;
+  double seconds = 0;
+  double bound = 0;
+  std::uint32_t rank = 0;
+
+  void add(Load load, const Group& group) {
+    rank = loads.empty() ? load.rank : std::min(rank, load.rank);
+    share = loads.empty() ? group.share : std::max(share, group.share);
+    most = loads.empty() ? longest(group.most) : std::min(most, longest(group.most));
+    gpus = group.gpus;
+    seconds += load.seconds;
+    bound += load.bound;
+    loads.push_back(std::move(load));
+  }
+};
+
+/// Puts short loads one after another: the longest first, each into the lane that is shortest so far, in as few lanes as the
+/// work fills. Where `side` of them share a GPU, their number is a multiple of that, so that none leaves its part idle.
+std::vector<Lane> follow(std::vector<Load> loads, std::span<const Group> groups, int side, const PackRules& rules) {
+  std::sort(loads.begin(), loads.end(), [](const Load& a, const Load& b) {
+    return std::tuple(-a.seconds, a.rank) < std::tuple(-b.seconds, b.rank);
+  });
+  double total = 0;
+  for (const Load& load : loads)
+    if (load.seconds < rules.backfill) total += load.seconds;
+  const double filled = std::ceil(std::max(total, 1.0) / std::max(rules.backfill, 1.0) / side) * side;
+  const auto wanted = static_cast<std::size_t>(std::clamp(filled, 1.0, static_cast<double>(loads.size())));
+
+  std::vector<Lane> lanes;
+  using Shortest = std::pair<double, std::size_t>;
+  std::priority_queue<Shortest, std::vector<Shortest>, std::greater<>> open;
+  std::size_t opened = 0;
+  for (Load& load : loads) {
+    const Group& group = groups[load.group];
+    const bool alone = load.seconds >= rules.backfill;
+    if (!alone && opened >= wanted) {
+      Lane& lane = lanes[open.top().second];
+      if (lane.seconds + load.seconds <= rules.backfill &&
+          fits(lane.bound + load.bound, std::min(lane.most, longest(group.most)), rules)) {
+        const std::size_t at = open.top().second;
+        open.pop();
+        lane.add(std::move(load), group);
+        open.emplace(lane.seconds, at);
+        continue;
+      }
+    }
+    lanes.emplace_back().add(std::move(load), group);
+    if (!alone) {
+      open.emplace(lanes.back().seconds, lanes.size() - 1);
+      ++opened;
+    }
+  }
+  for (Lane& lane : lanes)
+    std::sort(lane.loads.begin(), lane.loads.end(), [](const Load& a, const Load& b) { return a.rank < b.rank; });
+  return lanes;
+}
+
+/// Lanes that share GPUs: one, or several that each have part of one GPU.
+struct Unit {
+  std::vector<Lane> lanes;
+  int gpus = 1;
+  double seconds = 0;
+  double bound = 0;
+  double most = 0;
+  std::uint32_t rank = 0;
+
+  void add(Lane lane) {
+    rank = lanes.empty() ? lane.rank : std::min(rank, lane.rank);
+    most = lanes.empty() ? lane.most : std::min(most, lane.most);
+    gpus = lane.gpus;
+    seconds = std::max(seconds, lane.seconds);
+    bound = std::max(bound, lane.bound);
+    lanes.push_back(std::move(lane));
+  }
+};
+
+/// Puts lanes that need part of a GPU onto shared ones: the largest share first, each where it leaves least.
+std::vector<Unit> share_gpus(std::vector<Lane> lanes) {
+  std::sort(lanes.begin(), lanes.end(), [](const Lane& a, const Lane& b) {
+    return std::tuple(-a.share, -a.seconds, a.rank) < std::tuple(-b.share, -b.seconds, b.rank);
+  });
+  std::vector<Unit> units;
+  std::multimap<double, std::size_t> left;
+  for (Lane& lane : lanes) {
+    const double share = std::clamp(lane.share, 1e-3, 1.0);
+    if (lane.gpus == 1 && lane.share < 1) {
+      const auto at = left.lower_bound(share - 1e-9);
+      if (at != left.end()) {
+        const auto [rest, unit] = *at;
+        left.erase(at);
+        left.emplace(rest - share, unit);
+        units[unit].add(std::move(lane));
+        continue;
+      }
+      left.emplace(1 - share, units.size());
+    }
+    units.emplace_back().add(std::move(lane));
+  }
+  return units;
+}
+
+/// The smallest room for so many GPUs, or none.
+const Room* room_for(const Mix& mix, int gpus) {
+  for (const Room& room : mix.rooms)
+    if (room.gpus >= gpus) return &room;
+  return nullptr;
+}
+
+PackedJob job_of(std::vector<Unit> units, double most, const PackRules& rules) {
+  PackedJob job;
+  job.gpus = 0;
+  job.lanes = 0;
+  job.rank = units.front().rank;
+  double bound = 0;
+  for (Unit& unit : units) {
+    job.gpus += unit.gpus;
+    job.seconds = std::max(job.seconds, unit.seconds);
+    job.rank = std::min(job.rank, unit.rank);
+    bound = std::max(bound, unit.bound);
+    for (Lane& lane : unit.lanes) {
+      for (Load& load : lane.loads) {
+        load.lane = job.lanes;
+        job.loads.push_back(std::move(load));
+      }
+      ++job.lanes;
+    }
+  }
+  job.time_limit = static_cast<std::int64_t>(limit_for(bound, most, rules));
+  return job;
+}
+
+/// Puts units of about equal length side by side on a node.
+void share_nodes(std::vector<Unit> units, const Mix& mix, const PackRules& rules, std::vector<PackedJob>& jobs) {
+  std::sort(units.begin(), units.end(), [](const Unit& a, const Unit& b) {
+    return std::tuple(-a.seconds, a.rank) < std::tuple(-b.seconds, b.rank);
+  });
+  std::vector<Unit> open;
+  int gpus = 0;
+  double busy = 0, bound = 0, most = 0;  // GPU-seconds; of what is open
+  const auto close = [&] {
+    if (!open.empty()) jobs.push_back(job_of(std::move(open), most, rules));
+    open.clear();
+  };
+  for (Unit& unit : units) {
+    if (!open.empty()) {
+      const int together = gpus + unit.gpus;
+      const Room* room = room_for(mix, together);
+      const double with = busy + unit.seconds * unit.gpus;
+      const double paid = open.front().seconds * together;
+      const double least = room ? std::min({most, unit.most, longest(room->most)}) : 0;
+      if (room && (mix.exclusive || with >= paid * (1 - kIdleWorth)) && fits(std::max(bound, unit.bound), least, rules)) {
+        gpus = together;
+        busy = with;
+        bound = std::max(bound, unit.bound);
+        most = least;
+        open.push_back(std::move(unit));
+        continue;
+      }
+    }
+    close();
+    gpus = unit.gpus;
+    busy = unit.seconds * unit.gpus;
+    bound = unit.bound;
+    most = unit.most;
+    open.push_back(std::move(unit));
+  }
+  close();
+}
+
+void explain(PackedJob& job, std::span<const Group> groups, std::span<const std::int64_t> pieces, const PackRules& rules) {
+  std::int64_t cells = 0;
+  for (const Load& load : job.loads) cells += static_cast<std::int64_t>(load.cells.size());
+  const auto loads = static_cast<std::int64_t>(job.loads.size());
+  if (loads == 1) {
+    if (cells > 1) job.reasons.push_back(grouped(cells) + " cells of equal need share one load");
+    const std::int64_t of = pieces[job.loads.front().group];
+    if (of > 1 && side_by_side(groups[job.loads.front().group]) == 1)
+      job.reasons.push_back("cut into " + grouped(of) + " jobs, so that each fills a gap of about " +
+                            format_duration(rules.backfill));
+    return;
+  }
+  std::string text = counted(loads, "load");
+  if (job.lanes == 1)
+    text += " one after another on " + counted(job.gpus, "GPU");
+  else
+    text += " in " + counted(job.lanes, "lane") + " side by side on " + counted(job.gpus, "GPU");
+  if (job.lanes > job.gpus) text += ", which share their memory as declared";
+  job.reasons.push_back(text + ": fewer jobs for the same GPU-hours");
+}
+
+}  // namespace
+
+std::int64_t time_limit_of(double bound, const PackRules& rules) {
+  const double seconds = std::clamp(std::max(bound + rules.drain, rules.least), 60.0, kMostLimit);
+  return static_cast<std::int64_t>(std::ceil(seconds / 60 - 1e-9)) * 60;
+}
+
+bool fits_alone(double load, double bound, double most, const PackRules& rules) {
+  return fits(load_bound(load, rules) + bound, most, rules);
+}
+
+std::vector<PackedJob> pack(std::span<const Group> groups, std::span<const Mix> mixes, const PackRules& rules) {
+  std::vector<PackedJob> jobs;
+  std::vector<std::int64_t> pieces(groups.size(), 0);
+
+  // Loads that may follow each other in a lane: of one mix, with the same GPUs and as many to a GPU.
+  std::map<std::tuple<std::uint32_t, int, int>, std::vector<Load>> small;
+  for (std::uint32_t i = 0; i < groups.size(); ++i) {
+    const Group& group = groups[i];
+    std::vector<Load> loads;
+    cut(group, i, rules, loads);
+    pieces[i] = static_cast<std::int64_t>(loads.size());
+    for (Load& load : loads) {
+      if (is_small(group)) {
+        // Half a GPU and a third of one stay apart: a lane is as wide as the widest of its loads.
+        small[{group.mixes, group.gpus, group.share < 1 ? side_by_side(group) : 0}].push_back(std::move(load));
+      } else {
+        PackedJob job;
+        job.gpus = group.gpus;
+        job.seconds = load.seconds;
+        job.rank = load.rank;
+        job.time_limit = static_cast<std::int64_t>(limit_for(load.bound, group.most, rules));
+        job.loads.push_back(std::move(load));
+        jobs.push_back(std::move(job));
+      }
+    }
+  }
+
+  std::map<std::uint32_t, std::vector<Lane>> lanes;
+  for (auto& [key, loads] : small) {
+    const auto& [mix, gpus, side] = key;
+    std::vector<Lane>& of_mix = lanes[mix];
+    for (Lane& lane : follow(std::move(loads), groups, std::max(side, 1), rules)) of_mix.push_back(std::move(lane));
+  }
+  static const Mix kNoRooms;
+  for (auto& [mix, of_mix] : lanes)
+    share_nodes(share_gpus(std::move(of_mix)), mix < mixes.size() ? mixes[mix] : kNoRooms, rules, jobs);
+
+  std::sort(jobs.begin(), jobs.end(), [](const PackedJob& a, const PackedJob& b) { return a.rank < b.rank; });
+  for (PackedJob& job : jobs) explain(job, groups, pieces, rules);
+  return jobs;
+}
+
+}  // namespace orch::planner

@@ -1,0 +1,243 @@
+#include "planner/script.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string_view>
+#include <vector>
+
+#include "base/text.h"
+#include "base/units.h"
+
+namespace orch::planner {
+namespace {
+
+using nlohmann::ordered_json;
+
+/// The levels of settings for the submission, innermost first.
+Submit submit_of(const Job& job, const Plan& plan, const Site& site) {
+  const Placement& place = plan.sizings[job.sizing].chosen;
+  Submit of_profile;
+  of_profile.sbatch = site.catalog.profiles[job.profile].sbatch;
+  return site.submit.over(of_profile).over(site.cluster.partitions[place.partition].submit).over(site.cluster.submit);
+}
+
+/// Letters, digits and . _ -, so that it can be part of a file's name wherever it comes from.
+std::string file_name(std::string_view text) {
+  std::string name;
+  for (char c : text) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+    name += plain ? c : '_';
+  }
+  return name.substr(0, 150);
+}
+
+bool is_variable(std::string_view name) {
+  if (name.empty() || (name[0] >= '0' && name[0] <= '9')) return false;
+  return std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+  });
+}
+
+/// The arguments of a line of directives, as sbatch reads them: blanks separate, quotes and backslashes keep together.
+std::vector<std::string> words_of(std::string_view line) {
+  std::vector<std::string> words;
+  std::string word;
+  bool open = false;
+  char quote_char = '\0';
+  for (std::size_t i = 0; i < line.size(); ++i) {
+    const char c = line[i];
+    if (c == '\\' && i + 1 < line.size()) {
+      word += line[++i];
+      open = true;
+    } else if (quote_char) {
+      if (c == quote_char)
+        quote_char = '\0';
+      else
+        word += c;
+    } else if (c == '"' || c == '\'') {
+      quote_char = c;
+      open = true;
+    } else if (c == ' ' || c == '\t') {
+      if (open) words.push_back(std::move(word));
+      word.clear();
+      open = false;
+    } else {
+      word += c;
+      open = true;
+    }
+  }
+  if (open) words.push_back(std::move(word));
+  return words;
+}
+
+/// A folder in which $NAME and ${NAME} stand for variables of the node's environment; all else is text, `$(…)` too.
+ordered_json parts_of(std::string_view folder) {
+  ordered_json parts = ordered_json::array();
+  std::string text;
+  const auto end_text = [&] {
+    if (!text.empty()) parts.push_back({{"text", text}, {"variable", ""}});
+    text.clear();
+  };
+  for (std::size_t i = 0; i < folder.size();) {
+    if (folder[i] == '$') {
+      const bool braced = i + 1 < folder.size() && folder[i + 1] == '{';
+      const std::size_t begin = i + (braced ? 2 : 1);
+      std::size_t end = begin;
+      while (end < folder.size() && is_variable(folder.substr(begin, end - begin + 1))) ++end;
+      if (end > begin && (!braced || (end < folder.size() && folder[end] == '}'))) {
+        end_text();
+        parts.push_back({{"text", ""}, {"variable", std::string(folder.substr(begin, end - begin))}});
+        i = end + (braced ? 1 : 0);
+        continue;
+      }
+    }
+    text += folder[i++];
+  }
+  end_text();
+  return parts;
+}
+
+std::string text_or_empty(const std::optional<std::string>& text) { return text.value_or(""); }
+
+/// What the worker's place in memory is, as `--mem` takes it: the profile's, in proportion to the GPUs, at most the node's.
+/// Empty: nothing is known, and Slurm's default holds.
+std::string memory_text(const Job& job, const Profile& profile, const Partition& partition) {
+  const double share = 1.0 * job.gpus / std::max(1, job.nodes) / std::max(1, profile.gpus_per_node);
+  double bytes = profile.memory * std::min(share, 1.0);
+  if (partition.memory_per_node > 0) bytes = std::min(bytes, partition.memory_per_node);
+  if (!(bytes >= kMiB)) return "";
+  return std::to_string(static_cast<long long>(std::min(bytes, 1e18) / kMiB)) + "M";
+}
+
+ordered_json resources_of(const Job& job, const Plan& plan, const Site& site, const Submit& submit) {
+  const Placement& place = plan.sizings[job.sizing].chosen;
+  const Profile& profile = site.catalog.profiles[job.profile];
+  const Partition& partition = site.cluster.partitions[place.partition];
+  const Gpu* gpu = site.catalog.gpus.find(partition.gpu);
+
+  const int nodes = std::max(1, job.nodes);
+  const int gpus_per_node = std::max(1, job.gpus / nodes);
+  // One rank a GPU; lanes that share a GPU have one each.
+  const int ntasks_per_node = std::max(gpus_per_node, nodes == 1 ? job.lanes : 1);
+  const int cpus = std::max(1, profile.cpus_per_gpu) * gpus_per_node;
+  const int most_cpus = partition.cpus_per_node > 0 ? std::min(cpus, partition.cpus_per_node) : cpus;
+
+  const std::string type = site.cluster.gres_typed && gpu && !gpu->slurm_names.empty() ? gpu->slurm_names.front() + ":" : "";
+  const bool gres = site.cluster.request == GpuRequest::kGres;
+  ordered_json resources;
+  resources["partition"] = partition.name;
+  resources["account"] = text_or_empty(submit.account);
+  resources["qos"] = text_or_empty(submit.qos);
+  resources["reservation"] = text_or_empty(submit.reservation);
+  resources["constraint"] = text_or_empty(submit.constraint);
+  resources["licenses"] = text_or_empty(submit.licenses);
+  resources["nodes"] = nodes;
+  resources["gpus"] = job.gpus;
+  resources["gpus_per_node"] = gpus_per_node;
+  resources["gpu_type"] = type.empty() ? "" : type.substr(0, type.size() - 1);
+  resources["gpu_request"] = gres ? "gres" : "gpus_per_node";
+  resources["gpus_text"] = (gres ? site.cluster.gres_name + ":" : "") + type + std::to_string(gpus_per_node);
+  resources["ntasks"] = ntasks_per_node * nodes;
+  resources["ntasks_per_node"] = ntasks_per_node;
+  resources["cpus_per_task"] = std::max(1, most_cpus / ntasks_per_node);
+  resources["memory"] = memory_text(job, profile, partition);
+  resources["time"] = format_slurm_time(job.time_limit);
+  resources["signal"] = std::clamp(static_cast<int>(std::min(site.policy.drain_signal, 65535.0)), 1, 65535);
+  resources["exclusive"] = partition.exclusive;
+  return resources;
+}
+
+ordered_json submit_json(const Submit& submit) {
+  ordered_json json;
+  json["modules"] = submit.modules.value_or(std::vector<std::string>{});
+  json["conda"] = text_or_empty(submit.conda);
+  json["container"] = text_or_empty(submit.container);
+  json["container_runtime"] = submit.container_runtime.value_or("apptainer");
+  json["environment"] = ordered_json::array();
+  for (const auto& [name, value] : submit.environment) json["environment"].push_back(name + "=" + value);
+  json["scratch"] = parts_of(text_or_empty(submit.scratch));
+  json["sbatch"] = ordered_json::array();
+  for (const std::string& line : submit.sbatch)
+    if (std::vector<std::string> words = words_of(line); !words.empty()) json["sbatch"].push_back(std::move(words));
+  return json;
+}
+
+bool has_control(std::string_view text) {
+  return std::any_of(text.begin(), text.end(), [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return byte < 0x20 || byte == 0x7F;
+  });
+}
+
+/// What no script can carry, by the name of its field; or nothing.
+std::optional<std::string> refuse(const Submit& submit, const std::string& job_name) {
+  const auto directive = [](std::string_view field, const std::string& value) -> std::optional<std::string> {
+    if (!has_control(value)) return std::nullopt;
+    return std::string(field) + " " + quote(value) + " holds a newline or another control character, which no #SBATCH line can hold";
+  };
+  const auto word = [](std::string_view field, const std::string& value) -> std::optional<std::string> {
+    if (value.find('\0') == std::string::npos) return std::nullopt;
+    return std::string(field) + " " + quote(value) + " holds a NUL byte, which no script can hold";
+  };
+  std::vector<std::optional<std::string>> found = {
+      directive("the matrix's name", job_name),
+      directive("account", text_or_empty(submit.account)),
+      directive("qos", text_or_empty(submit.qos)),
+      directive("reservation", text_or_empty(submit.reservation)),
+      directive("constraint", text_or_empty(submit.constraint)),
+      directive("licenses", text_or_empty(submit.licenses)),
+      word("conda", text_or_empty(submit.conda)),
+      word("container", text_or_empty(submit.container)),
+      word("scratch", text_or_empty(submit.scratch)),
+  };
+  for (const std::string& line : submit.sbatch) found.push_back(directive("sbatch", line));
+  for (const std::string& module : submit.modules.value_or(std::vector<std::string>{})) found.push_back(word("modules", module));
+  for (const auto& [name, value] : submit.environment) {
+    if (!is_variable(name))
+      found.push_back("environment " + quote(name) + " is not the name of a variable: letters, digits and _, no digit first");
+    found.push_back(word("environment " + name, value));
+  }
+  const auto first = std::find_if(found.begin(), found.end(), [](const auto& problem) { return problem.has_value(); });
+  return first == found.end() ? std::nullopt : *first;
+}
+
+}  // namespace
+
+ordered_json script_values(const Job& job, const Plan& plan, const matrix::Expansion& expansion, const Site& site) {
+  const Need& need = plan.needs[job.sizing];
+  const Submit submit = submit_of(job, plan, site);
+  ordered_json values;
+
+  ordered_json& of_job = values["job"];
+  of_job["id"] = job.id;
+  of_job["matrix"] = expansion.name;
+  of_job["name"] = "orch-" + expansion.name + "-" + job.id;
+  of_job["log"] = file_name("orch-" + expansion.name + "-" + job.id);
+  of_job["kind"] = std::string(matrix::name_of(need.kind));
+  of_job["engine"] = std::string(name_of(need.engine));
+  of_job["dtype"] = std::string(name_of(need.dtype));
+  of_job["profile"] = site.catalog.profiles[job.profile].name;
+  of_job["models"] = ordered_json::array();
+  for (std::uint32_t model : job.models) of_job["models"].push_back(site.catalog.models[model].name);
+  of_job["cells"] = job.cells.size();
+  of_job["lanes"] = job.lanes;
+  of_job["layout"] = {{"tp", job.layout.tp}, {"pp", job.layout.pp}, {"dp", job.layout.dp}};
+
+  values["resources"] = resources_of(job, plan, site, submit);
+  values["submit"] = submit_json(submit);
+  return values;
+}
+
+Result<std::string, tmpl::TemplateError> render_script(const std::string& text, const std::string& file, const Job& job,
+                                                       const Plan& plan, const matrix::Expansion& expansion, const Site& site,
+                                                       tmpl::Loader loader) {
+  if (auto problem = refuse(submit_of(job, plan, site), expansion.name))
+    return tmpl::TemplateError{file, 1, 1, "job " + job.id + ": " + *problem};
+  auto parsed = tmpl::Template::parse(text, file, tmpl::shell_options(), std::move(loader));
+  if (!parsed) return parsed.error();
+  return parsed->render(script_values(job, plan, expansion, site));
+}
+
+}  // namespace orch::planner

@@ -1,0 +1,106 @@
+#include "policy/limits.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "base/text.h"
+#include "base/units.h"
+
+namespace orch::policy {
+namespace {
+
+/// Demand that is not a number could be anything, so it is taken as more than any budget.
+double hours(double value) {
+  if (std::isnan(value)) return std::numeric_limits<double>::infinity();
+  return std::max(value, 0.0);
+}
+
+/// Rounded up to a tenth, so that what exceeds a budget never reads as equal to it.
+std::string shown_hours(double value) {
+  if (!(value < 1e12)) return "an unknown number";
+  std::string text = format_fixed(std::ceil(value * 10 - 1e-6) / 10, 1);
+  if (text.ends_with(".0")) text.resize(text.size() - 2);
+  return text;
+}
+
+/// All jobs, each after what it depends on, otherwise as given. A cycle, which a plan does not have, is cut where it
+/// closes.
+std::vector<std::uint32_t> decided_order(std::span<const Demand> jobs) {
+  enum class Mark : std::uint8_t { kNew, kOpen, kDone };
+  struct Frame {
+    std::uint32_t job;
+    std::size_t next;
+  };
+  std::vector<Mark> marks(jobs.size(), Mark::kNew);
+  std::vector<std::uint32_t> order;
+  order.reserve(jobs.size());
+  std::vector<Frame> open;
+  for (std::uint32_t first = 0; first < jobs.size(); ++first) {
+    if (marks[first] != Mark::kNew) continue;
+    marks[first] = Mark::kOpen;
+    open.push_back({first, 0});
+    while (!open.empty()) {
+      const std::uint32_t job = open.back().job;
+      if (open.back().next < jobs[job].after.size()) {
+        const std::uint32_t needed = jobs[job].after[open.back().next++];
+        if (needed < jobs.size() && marks[needed] == Mark::kNew) {
+          marks[needed] = Mark::kOpen;
+          open.push_back({needed, 0});
+        }
+      } else {
+        marks[job] = Mark::kDone;
+        order.push_back(job);
+        open.pop_back();
+      }
+    }
+  }
+  return order;
+}
+
+}  // namespace
+
+std::vector<std::optional<std::string>> hold_back(std::span<const Demand> jobs, const Limits& limits,
+                                                  double used_gpu_hours, std::string_view whose) {
+  std::vector<std::optional<std::string>> reasons(jobs.size());
+  double used = hours(used_gpu_hours);
+  for (std::uint32_t index : decided_order(jobs)) {
+    const Demand& job = jobs[index];
+    std::optional<std::string>& reason = reasons[index];
+    const auto blocker = std::ranges::find_if(
+        job.after, [&](std::uint32_t needed) { return needed < jobs.size() && needed != index && reasons[needed]; });
+    if (blocker != job.after.end()) {
+      reason = "needs what " + shown(jobs[*blocker].id) + " makes, which waits itself";
+      continue;
+    }
+    if (limits.max_gpus && job.gpus > *limits.max_gpus) {
+      reason = "needs " + counted(job.gpus, "GPU") + " at once where " + std::string(whose) + " may have " +
+               grouped(*limits.max_gpus) + "; waits until the limit is raised";
+      continue;
+    }
+    const double total = used + hours(job.gpu_hours);
+    if (limits.gpu_hours && total > *limits.gpu_hours + 1e-9 * std::max(1.0, *limits.gpu_hours)) {
+      reason = "would bring " + std::string(whose) + " to " + shown_hours(total) + " of " +
+               shown_hours(*limits.gpu_hours) + " GPU-hours; waits until the budget is raised or renewed";
+      continue;
+    }
+    used = total;
+  }
+  return reasons;
+}
+
+std::optional<std::string> not_now(const Limits& limits, const InUse& now, int gpus, std::string_view whose) {
+  const std::string who(whose);
+  if (limits.max_jobs && now.jobs >= *limits.max_jobs)
+    return who + " has " + grouped(now.jobs) + " of " + counted(*limits.max_jobs, "job") +
+           " at once; waits for one to end";
+  if (limits.max_queued && now.queued >= *limits.max_queued)
+    return who + " has " + grouped(now.queued) + " of " + counted(*limits.max_queued, "job") +
+           " in Slurm's queue; waits for one to start";
+  if (limits.max_gpus && static_cast<long long>(now.gpus) + gpus > *limits.max_gpus)
+    return who + " has " + grouped(now.gpus) + " of " + counted(*limits.max_gpus, "GPU") + " and this job takes " +
+           grouped(gpus) + "; waits for others to end";
+  return std::nullopt;
+}
+
+}  // namespace orch::policy

@@ -1,0 +1,243 @@
+#include "report/plan_report.h"
+
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <ostream>
+
+#include "base/text.h"
+#include "base/units.h"
+
+namespace orch::report {
+namespace {
+
+using nlohmann::ordered_json;
+
+std::string hours(double gpu_hours) {
+  if (gpu_hours >= 1000) return grouped(std::llround(gpu_hours));
+  return format_fixed(gpu_hours, gpu_hours < 1 ? 3 : 1);
+}
+
+ordered_json totals_json(const planner::Totals& totals) {
+  return {{"jobs", totals.jobs},
+          {"model_loads", totals.model_loads},
+          {"gpu_hours", totals.gpu_hours},
+          {"makespan_s", totals.makespan}};
+}
+
+ordered_json job_json(const planner::Job& job, const planner::Plan& plan, const planner::Site& site) {
+  const planner::Placement& placed = plan.sizings[job.sizing].chosen;
+  const planner::Need& need = plan.needs[job.sizing];
+  ordered_json json;
+  json["id"] = job.id;
+  json["profile"] = site.catalog.profiles[placed.profile].name;
+  json["partition"] = site.cluster.partitions[placed.partition].name;
+  json["model"] = job.models.empty() ? model_name(site.catalog, need.model) : model_name(site.catalog, job.models.front());
+  ordered_json models = ordered_json::array();
+  for (std::uint32_t model : job.models) models.push_back(model_name(site.catalog, model));
+  json["models"] = std::move(models);
+  json["kind"] = matrix::name_of(need.kind);
+  json["dtype"] = name_of(need.dtype);
+  json["nodes"] = job.nodes;
+  json["gpus"] = job.gpus;
+  Layout layout = placed.layout;
+  // Lanes with a GPU of their own are copies side by side; lanes that share one GPU are not.
+  if (placed.share >= 1) layout.dp *= job.lanes;
+  json["layout"] = to_json(layout);
+  json["lanes"] = job.lanes;
+  json["gpu_share"] = placed.share;
+  json["batch"] = placed.batch;
+  json["cells"] = job.cells.size();
+  json["memory"] = {{"per_gpu_gib", placed.memory.total() / kGiB}, {"utilisation", placed.utilisation}};
+  json["score"] = job.score;
+  json["expected_s"] = job.seconds;
+  json["time_limit_s"] = job.time_limit;
+  json["start_s"] = job.start;
+  json["template"] = site.catalog.profiles[placed.profile].template_name;
+  ordered_json after = ordered_json::array();
+  for (std::uint32_t other : job.after) after.push_back(plan.jobs[other].id);
+  json["after"] = std::move(after);
+  json["reasons"] = job.reasons;
+  return json;
+}
+
+ordered_json cell_json(std::uint32_t index, const planner::Plan& plan, const matrix::Expansion& expansion,
+                       const planner::Site& site) {
+  const matrix::Cell& cell = expansion.cells[index];
+  const policy::Score& score = plan.scores[index];
+  ordered_json terms;
+  for (std::size_t i = 0; i < policy::kTerms; ++i) terms[std::string(policy::kTermNames[i])] = score.terms[i];
+  ordered_json json;
+  json["key"] = to_hex(cell.key);
+  json["kind"] = matrix::name_of(cell.kind);
+  json["model"] = cell.model == matrix::kNone ? ordered_json(nullptr) : ordered_json(model_name(site.catalog, cell.model));
+  json["task"] = cell.task == matrix::kNone ? ordered_json(nullptr) : ordered_json(task_name(site.catalog, cell.task));
+  json["settings"] = matrix::to_json(expansion.settings[cell.settings]);
+  if (cell.depends != matrix::kNone) json["adapter"] = to_hex(expansion.cells[cell.depends].key);
+  json["stage"] = expansion.stages[cell.stage].name;
+  json["job"] = plan.jobs[plan.job_of[index]].id;
+  json["expected_s"] = plan.seconds[index];
+  json["score"] = {{"total", score.total}, {"terms", std::move(terms)}};
+  return json;
+}
+
+void compare(std::ostream& out, const Style& style, const planner::Plan& plan) {
+  Table table({{""}, {"jobs", Align::kRight}, {"model loads", Align::kRight}, {"GPU-hours", Align::kRight},
+               {"makespan", Align::kRight}});
+  const auto row = [&](const char* what, const planner::Totals& totals) {
+    table.add({what, grouped(totals.jobs), grouped(totals.model_loads), hours(totals.gpu_hours),
+               format_duration(totals.makespan)});
+  };
+  row("one job per cell", plan.naive);
+  row("this plan", plan.totals);
+  table.print(out, style);
+}
+
+}  // namespace
+
+std::string model_name(const Catalog& catalog, std::uint32_t model) {
+  return model == matrix::kNone ? "-" : catalog.models[model].name;
+}
+
+std::string task_name(const Catalog& catalog, std::uint32_t task) {
+  return task == matrix::kNone ? "-" : catalog.tasks[task].name;
+}
+
+std::string models_of(const planner::Job& job, const Catalog& catalog) {
+  if (job.models.empty()) return "-";
+  const std::string first = model_name(catalog, job.models.front());
+  return job.models.size() == 1 ? first : first + " + " + std::to_string(job.models.size() - 1) + " more";
+}
+
+nlohmann::ordered_json to_json(const Layout& layout) { return {{"tp", layout.tp}, {"pp", layout.pp}, {"dp", layout.dp}}; }
+
+nlohmann::ordered_json to_json(const MemoryUse& memory) {
+  ordered_json json = ordered_json::object();
+  for (const auto& [name, bytes] : memory.parts()) json[name + "_gib"] = bytes / kGiB;
+  json["total_gib"] = memory.total() / kGiB;
+  return json;
+}
+
+std::vector<std::uint32_t> ranked_cells(const planner::Plan& plan, const matrix::Expansion& expansion) {
+  std::vector<std::uint32_t> order;
+  for (std::uint32_t i = 0; i < expansion.cells.size(); ++i)
+    if (plan.job_of[i] != matrix::kNone) order.push_back(i);
+  std::ranges::sort(order, [&](std::uint32_t a, std::uint32_t b) {
+    if (plan.scores[a].total != plan.scores[b].total) return plan.scores[a].total > plan.scores[b].total;
+    return expansion.cells[a].key < expansion.cells[b].key;
+  });
+  return order;
+}
+
+void print_plan(std::ostream& out, const Style& style, const planner::Plan& plan, const matrix::Expansion& expansion,
+                const planner::Site& site) {
+  out << bold(style, "Plan of " + shown(expansion.name)) << ", policy " << shown(site.policy.name) << ", cluster "
+      << shown(site.cluster.name) << ": " << counted(plan.cells, "cell");
+  std::int64_t rejected = 0;
+  for (const matrix::Rejection& row : plan.rejected) rejected += row.count;
+  if (rejected) out << ", " << counted(rejected, "rejected combination");
+  out << "\n";
+
+  if (!plan.jobs.empty()) {
+    out << "\n" << bold(style, "Jobs") << ", best score first\n";
+    Table table({{"job"}, {"score", Align::kRight}, {"profile"}, {"model"}, {"kind"}, {"dtype"}, {"GPUs", Align::kRight},
+                 {"layout"}, {"batch", Align::kRight}, {"GPU memory", Align::kRight}, {"cells", Align::kRight},
+                 {"expected", Align::kRight}, {"limit", Align::kRight}, {"starts", Align::kRight}});
+    std::vector<bool> waits(plan.jobs.size());
+    for (const planner::Waiting& waiting : plan.waiting) waits[waiting.job] = true;
+    for (std::size_t i = 0; i < plan.jobs.size(); ++i) {
+      const planner::Job& job = plan.jobs[i];
+      const planner::Placement& placed = plan.sizings[job.sizing].chosen;
+      const planner::Need& need = plan.needs[job.sizing];
+      std::string layout = to_string(placed.layout);
+      if (job.lanes > 1) layout = std::to_string(job.lanes) + " lanes" + (placed.share < 1 ? " on a GPU" : "");
+      std::string gpus = std::to_string(job.gpus);
+      if (job.nodes > 1) gpus = std::to_string(job.nodes) + " × " + std::to_string(job.gpus / job.nodes);
+      table.add({job.id, format_fixed(job.score, 3), site.catalog.profiles[placed.profile].name,
+                 models_of(job, site.catalog), std::string(matrix::name_of(need.kind)), std::string(name_of(need.dtype)), gpus,
+                 layout, grouped(placed.batch), format_fixed(placed.utilisation * 100, 0) + " %",
+                 grouped(static_cast<long long>(job.cells.size())), format_duration(job.seconds),
+                 format_duration(static_cast<double>(job.time_limit)),
+                 waits[i] ? "waits" : job.start == 0 ? "at once" : "+" + format_duration(job.start)});
+    }
+    table.print(out, style);
+  }
+  if (!plan.rejected.empty()) {
+    out << "\n" << bold(style, "Rejected") << "\n";
+    Table table({{"model"}, {"task"}, {"rule"}, {"combinations", Align::kRight}, {"reason", Align::kLeft, 110}});
+    for (const matrix::Rejection& row : plan.rejected)
+      table.add({row.model, row.task, row.rule, grouped(row.count), row.reason});
+    table.print(out, style);
+  }
+  if (!plan.waiting.empty()) {
+    out << "\n" << bold(style, "Waiting") << "\n";
+    Table table({{"job"}, {"reason", Align::kLeft, 140}});
+    for (const planner::Waiting& waiting : plan.waiting) table.add({plan.jobs[waiting.job].id, waiting.reason});
+    table.print(out, style);
+  }
+  if (!plan.notes.empty()) {
+    out << "\n" << bold(style, "Notes") << "\n";
+    for (const std::string& note : plan.notes) out << "  " << shown(note, 400) << "\n";
+  }
+  out << "\n";
+  compare(out, style, plan);
+}
+
+void print_cells(std::ostream& out, const Style& style, const planner::Plan& plan, const matrix::Expansion& expansion,
+                 const planner::Site& site) {
+  out << bold(style, "Cells") << ", best score first\n";
+  Table table({{"key"}, {"score", Align::kRight}, {"kind"}, {"model"}, {"task"}, {"adapter"}, {"settings", Align::kLeft, 80},
+               {"job"}, {"expected", Align::kRight}});
+  for (std::uint32_t index : ranked_cells(plan, expansion)) {
+    const matrix::Cell& cell = expansion.cells[index];
+    table.add({to_hex(cell.key).substr(0, 12), format_fixed(plan.scores[index].total, 4), std::string(matrix::name_of(cell.kind)),
+               model_name(site.catalog, cell.model), task_name(site.catalog, cell.task),
+               cell.depends == matrix::kNone ? "-" : to_hex(expansion.cells[cell.depends].key).substr(0, 12),
+               matrix::to_string(expansion.settings[cell.settings]), plan.jobs[plan.job_of[index]].id,
+               format_duration(plan.seconds[index])});
+  }
+  table.print(out, style);
+}
+
+void write_plan_json(std::ostream& out, const planner::Plan& plan, const matrix::Expansion& expansion, const planner::Site& site,
+                     bool with_cells) {
+  const auto list = [&](std::string_view name, std::size_t count, const auto& item) {
+    out << "," << ordered_json(std::string(name)).dump() << ":[";
+    for (std::size_t i = 0; i < count; ++i) {
+      if (i) out << ",";
+      out << "\n" << item(i).dump();
+    }
+    out << "]";
+  };
+  ordered_json head;
+  head["name"] = expansion.name;
+  head["policy"] = site.policy.name;
+  head["cluster"] = site.cluster.name;
+  head["cells"] = plan.cells;
+  head["duplicates"] = expansion.duplicates;
+  const std::string opened = head.dump();
+  out << opened.substr(0, opened.size() - 1);
+  list("rejected", plan.rejected.size(), [&](std::size_t i) {
+    const matrix::Rejection& row = plan.rejected[i];
+    return ordered_json{
+        {"model", row.model}, {"task", row.task}, {"rule", row.rule}, {"reason", row.reason}, {"count", row.count}};
+  });
+  list("jobs", plan.jobs.size(), [&](std::size_t i) { return job_json(plan.jobs[i], plan, site); });
+  list("waiting", plan.waiting.size(), [&](std::size_t i) {
+    return ordered_json{{"job", plan.jobs[plan.waiting[i].job].id}, {"reason", plan.waiting[i].reason}};
+  });
+  list("notes", plan.notes.size(), [&](std::size_t i) { return ordered_json(plan.notes[i]); });
+  // `jobs` is the list; the count is its length.
+  ordered_json sums{{"model_loads", plan.totals.model_loads},
+                    {"gpu_hours", plan.totals.gpu_hours},
+                    {"makespan_s", plan.totals.makespan},
+                    {"naive", totals_json(plan.naive)}};
+  out << "," << sums.dump().substr(1, sums.dump().size() - 2);
+  if (with_cells) {
+    const std::vector<std::uint32_t> order = ranked_cells(plan, expansion);
+    list("cell_list", order.size(), [&](std::size_t i) { return cell_json(order[i], plan, expansion, site); });
+  }
+  out << "}\n";
+}
+
+}  // namespace orch::report

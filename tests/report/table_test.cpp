@@ -1,0 +1,68 @@
+#include "report/table.h"
+
+#include <gmock/gmock.h>
+
+#include <sstream>
+
+using namespace orch::report;
+
+namespace {
+
+std::string printed(const Table& table, Style style = {}) {
+  std::ostringstream out;
+  table.print(out, style);
+  return out.str();
+}
+
+TEST(DisplayWidth, CountsColumnsNotBytes) {
+  EXPECT_EQ(display_width("tp 2 × pp 3"), 11u);
+  EXPECT_EQ(display_width("模型"), 4u) << "each takes two columns";
+  EXPECT_EQ(display_width("e\xCC\x81"), 1u) << "a combining accent takes none";
+  EXPECT_EQ(display_width(""), 0u);
+}
+
+TEST(Table, AlignsNumbersRightAndTextLeft) {
+  Table table({{"model"}, {"GPUs", Align::kRight}});
+  table.add({"a", "16"});
+  table.add({"falcon", "4"});
+  EXPECT_EQ(printed(table),
+            "  model   GPUs\n"
+            "  a         16\n"
+            "  falcon     4\n");
+}
+
+TEST(Table, AlignsByWhatStandsOnTheTerminal) {
+  Table table({{"x"}, {"y"}});
+  table.add({"×", "1"});
+  table.add({"ab", "2"});
+  EXPECT_EQ(printed(table), "  x   y\n  ×   1\n  ab  2\n");
+}
+
+TEST(Table, PrintsNothingWithoutRows) { EXPECT_EQ(printed(Table({{"x"}})), ""); }
+
+TEST(Table, ShowsControlCharactersAsEscapes) {
+  Table table({{"name"}});
+  table.add({"a\x1b[2Jb\nc"});
+  EXPECT_EQ(printed(table), "  name\n  a\\x1b[2Jb\\nc\n");
+}
+
+TEST(Table, CutsWhatIsTooWideWithAnEllipsis) {
+  Table table({{"reason", Align::kLeft, 6}});
+  table.add({"abcdefgh"});
+  table.add({"abcdef"});
+  EXPECT_EQ(printed(table), "  reason\n  abcde…\n  abcdef\n");
+}
+
+TEST(Table, FillsShortRows) {
+  Table table({{"a"}, {"b"}});
+  table.add({"1"});
+  EXPECT_EQ(printed(table), "  a  b\n  1\n");
+}
+
+TEST(Style, ColoursOnlyWhenAsked) {
+  EXPECT_EQ(bold({}, "x"), "x");
+  EXPECT_EQ(bold({true}, "x"), "\x1b[1mx\x1b[0m");
+  EXPECT_EQ(dim({}, "x"), "x");
+}
+
+}  // namespace
