@@ -40,9 +40,14 @@ bool is_name(std::string_view text) {
 }
 
 Fields::Fields(const Yaml& node, std::string file, std::string what, Diagnostics& diagnostics)
-    : node_(&node), file_(std::move(file)), what_(std::move(what)), diagnostics_(diagnostics) {
-  if (!node.is_map()) {
-    diagnostics_.error(place_of(node, file_), what_ + " must be a map of keys, found " + describe(node));
+    : node_(&node),
+      is_map_(node.is_map()),
+      place_(place_of(node, file)),
+      file_(std::move(file)),
+      what_(std::move(what)),
+      diagnostics_(diagnostics) {
+  if (!is_map_) {
+    diagnostics_.error(place_, what_ + " must be a map of keys, found " + describe(node));
     node_ = &kEmptyMap;
   }
 }
@@ -54,7 +59,7 @@ const Yaml* Fields::get(std::string_view key) {
 
 const Yaml* Fields::require(std::string_view key) {
   const Yaml* node = get(key);
-  if (!node && node_ != &kEmptyMap) diagnostics_.error(place(), what_ + " needs the key " + quote(key));
+  if (!node && is_map_) diagnostics_.error(place(), what_ + " needs the key " + quote(key));
   return node;
 }
 
@@ -69,7 +74,8 @@ std::optional<std::string> Fields::text(std::string_view key) {
 std::optional<std::string> Fields::name(std::string_view key) {
   auto value = text(key);
   if (!value || is_name(*value)) return value;
-  error(key, quote(key) + " must be a name of letters, digits and _ . - : / +, at most 200 long; found " + quote(*value));
+  error(key,
+        quote(key) + " must be a name of letters, digits and _ . - : / +, at most 200 long; found " + quote(*value));
   return std::nullopt;
 }
 
@@ -100,7 +106,8 @@ std::optional<double> Fields::number(std::string_view key, double least, double 
 }
 
 std::optional<double> Fields::amount(std::string_view key, std::optional<double> (*parse)(std::string_view),
-                                     double least, double most, std::string_view expected, std::string (*show)(double)) {
+                                     double least, double most, std::string_view expected,
+                                     std::string (*show)(double)) {
   const Yaml* node = get(key);
   if (!node) return std::nullopt;
   const auto value = node->is_scalar() ? parse(node->text) : std::nullopt;
@@ -165,7 +172,8 @@ Place Fields::place(std::string_view key) const {
 void Fields::error(std::string_view key, std::string what) { diagnostics_.error(place(key), std::move(what)); }
 
 void Fields::wrong(std::string_view key, const Yaml& node, std::string_view expected) {
-  diagnostics_.error(place_of(node, file_), quote(key) + " must be " + std::string(expected) + ", found " + describe(node));
+  diagnostics_.error(place_of(node, file_),
+                     quote(key) + " must be " + std::string(expected) + ", found " + describe(node));
 }
 
 void Fields::not_a_choice(std::string_view key, const Yaml& node, const std::vector<std::string>& words) {
@@ -174,7 +182,6 @@ void Fields::not_a_choice(std::string_view key, const Yaml& node, const std::vec
 }
 
 void Fields::finish() {
-  if (node_ == &kEmptyMap) return;
   for (const Yaml::Entry& entry : node_->entries) {
     if (std::ranges::find(known_, entry.key) != known_.end()) continue;
     // Past what is kept, a problem is only counted: a map of a million unknown keys must not cost a search each.

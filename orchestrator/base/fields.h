@@ -29,7 +29,8 @@ class Fields {
   /// `what` names the thing in messages: "a profile". A node that is not a map is reported once and read as empty.
   Fields(const Yaml& node, std::string file, std::string what, Diagnostics& diagnostics);
 
-  bool is_map() const { return node_->is_map(); }
+  /// Whether there was a map to read.
+  bool is_map() const { return is_map_; }
   bool has(std::string_view key) const { return node_->find(key) != nullptr; }
 
   /// The raw value; marks the key as known.
@@ -70,7 +71,7 @@ class Fields {
   /// Reports a problem at the value of `key` (or at the map, when the key is absent).
   void error(std::string_view key, std::string what);
   Place place(std::string_view key) const;
-  Place place() const { return {file_, node_->line, node_->column}; }
+  Place place() const { return place_; }
 
   void finish();
 
@@ -81,6 +82,8 @@ class Fields {
   void not_a_choice(std::string_view key, const Yaml& node, const std::vector<std::string>& words);
 
   const Yaml* node_;
+  bool is_map_;
+  Place place_;
   std::string file_;
   std::string what_;
   Diagnostics& diagnostics_;

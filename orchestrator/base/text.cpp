@@ -95,13 +95,16 @@ std::string lower(std::string_view text) {
   return out;
 }
 
-bool is_utf8(std::string_view bytes) {
-  while (!bytes.empty()) {
-    const std::size_t length = sequence(bytes);
-    if (length == 0) return false;
-    bytes.remove_prefix(length);
+bool is_utf8(std::string_view bytes) { return utf8_prefix(bytes) == bytes.size(); }
+
+std::size_t utf8_prefix(std::string_view bytes) {
+  std::size_t sound = 0;
+  while (sound < bytes.size()) {
+    const std::size_t length = sequence(bytes.substr(sound));
+    if (length == 0) break;
+    sound += length;
   }
-  return true;
+  return sound;
 }
 
 std::string shown(std::string_view text, std::size_t most) {
@@ -111,7 +114,8 @@ std::string shown(std::string_view text, std::size_t most) {
     const auto c = static_cast<unsigned char>(text.front());
     const std::size_t length = sequence(text);
     // U+0080…U+009F steer terminals as the C0 controls do.
-    const bool steering = c < 0x20 || c == 0x7F || (c == 0xC2 && length == 2 && static_cast<unsigned char>(text[1]) < 0xA0);
+    const bool steering =
+        c < 0x20 || c == 0x7F || (c == 0xC2 && length == 2 && static_cast<unsigned char>(text[1]) < 0xA0);
     if (length == 0 || steering) {
       char escape[8];
       std::snprintf(escape, sizeof escape, "\\x%02x", c);

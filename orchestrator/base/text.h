@@ -16,6 +16,8 @@ std::string lower(std::string_view text);
 
 /// Whether the bytes are UTF-8: shortest forms only, no surrogates, nothing past U+10FFFF.
 bool is_utf8(std::string_view bytes);
+/// Bytes of the longest beginning that is UTF-8.
+std::size_t utf8_prefix(std::string_view bytes);
 
 /// The text with control characters written as escapes and overlong text cut, so that it can stand in a message whatever it holds.
 std::string shown(std::string_view text, std::size_t most = 80);

@@ -1,5 +1,6 @@
 #include "base/units.h"
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <cstdio>
@@ -10,19 +11,22 @@
 namespace orch {
 namespace {
 
-/// A plain decimal number, digits grouped by `_` allowed; no sign, no hex, no infinity. What follows it is left in `text`.
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+
+/// A plain decimal number, digits grouped by `_` allowed; no sign, no hex, no infinity. What follows it is left in
+/// `text`.
 std::optional<double> take_number(std::string_view& text) {
   std::string digits;
   std::size_t used = 0;
   bool point = false;
   for (; used < text.size(); ++used) {
     const char c = text[used];
-    if (c >= '0' && c <= '9') {
+    if (is_digit(c)) {
       digits += c;
     } else if (c == '.' && !point) {
       point = true;
       digits += c;
-    } else if (c == '_' && used > 0 && used + 1 < text.size()) {
+    } else if (c == '_' && used > 0 && is_digit(text[used - 1]) && used + 1 < text.size() && is_digit(text[used + 1])) {
       continue;
     } else {
       break;
@@ -79,15 +83,18 @@ std::optional<double> clock_time(std::string_view text) {
   }
   if (parts.size() > 3 || (!with_days && parts.size() < 2)) return std::nullopt;
   // After days the first part is hours; without them two parts are minutes and seconds.
-  if (with_days || parts.size() == 3) {
+  const bool minutes_lead = !with_days && parts.size() == 2;
+  if (!minutes_lead) {
     parts.resize(3);
   } else {
     parts.insert(parts.begin(), 0.0);
   }
-  for (std::size_t i = 1; i < parts.size(); ++i)
+  // The largest part that is written may be past its round: 90:00 is an hour and a half.
+  for (std::size_t i = minutes_lead ? 2 : 1; i < parts.size(); ++i)
     if (parts[i] >= 60) return std::nullopt;
   if (with_days && parts[0] >= 24) return std::nullopt;
-  return ((days * 24 + parts[0]) * 60 + parts[1]) * 60 + parts[2];
+  const double seconds = ((days * 24 + parts[0]) * 60 + parts[1]) * 60 + parts[2];
+  return std::isfinite(seconds) ? std::optional(seconds) : std::nullopt;
 }
 
 std::string scaled(double value, const char* const* names, int count, double step) {
@@ -116,9 +123,9 @@ std::optional<double> parse_count(std::string_view text) {
 }
 
 std::optional<double> parse_bytes(std::string_view text) {
-  static constexpr Unit kUnits[] = {{"", 1},       {"b", 1},       {"kb", 1e3},  {"mb", 1e6},           {"gb", 1e9},
-                                    {"tb", 1e12},  {"k", kKiB},    {"m", kMiB},  {"g", kGiB},           {"t", kGiB * 1024},
-                                    {"kib", kKiB}, {"mib", kMiB},  {"gib", kGiB}, {"tib", kGiB * 1024}};
+  static constexpr Unit kUnits[] = {
+      {"", 1},     {"b", 1},    {"kb", 1e3},        {"mb", 1e6},   {"gb", 1e9},   {"tb", 1e12},  {"k", kKiB},
+      {"m", kMiB}, {"g", kGiB}, {"t", kGiB * 1024}, {"kib", kKiB}, {"mib", kMiB}, {"gib", kGiB}, {"tib", kGiB * 1024}};
   return number_with_unit(text, kUnits);
 }
 
@@ -132,8 +139,8 @@ std::optional<double> parse_rate(std::string_view text) {
 }
 
 std::optional<double> parse_duration(std::string_view text) {
-  static constexpr Unit kUnits[] = {{"ms", 1e-3}, {"s", 1},     {"sec", 1},     {"m", 60},   {"min", 60},
-                                    {"h", 3600},  {"d", 86400}, {"w", 7 * 86400}};
+  static constexpr Unit kUnits[] = {{"ms", 1e-3}, {"s", 1},    {"sec", 1},   {"m", 60},
+                                    {"min", 60},  {"h", 3600}, {"d", 86400}, {"w", 7 * 86400}};
   text = trim(text);
   if (text.find_first_of(":-") != std::string_view::npos) return clock_time(text);
   double total = 0, last_factor = 1e300;
@@ -168,7 +175,8 @@ std::string format_duration(double seconds) {
   char buffer[64];
   if (!(seconds >= 0)) return "unknown";
   if (seconds < 59.5) {
-    std::snprintf(buffer, sizeof buffer, seconds < 9.95 && seconds != std::floor(seconds) ? "%.1f s" : "%.0f s", seconds);
+    std::snprintf(buffer, sizeof buffer, seconds < 9.95 && seconds != std::floor(seconds) ? "%.1f s" : "%.0f s",
+                  seconds);
     return buffer;
   }
   if (seconds > 1e15) return "forever";
@@ -184,6 +192,7 @@ std::string format_duration(double seconds) {
 
 std::string format_slurm_time(std::int64_t seconds) {
   char buffer[64];
+  seconds = std::max<std::int64_t>(0, seconds);
   const long long days = seconds / 86400, rest = seconds % 86400;
   if (days > 0)
     std::snprintf(buffer, sizeof buffer, "%lld-%02lld:%02lld:%02lld", days, rest / 3600, rest / 60 % 60, rest % 60);

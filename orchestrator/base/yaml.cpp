@@ -28,18 +28,28 @@ struct Stop {
   std::string what;
 };
 
-std::size_t count_nodes(const Yaml& node) {
-  std::size_t count = 1;
-  for (const Yaml& item : node.items) count += count_nodes(item);
-  for (const Yaml::Entry& entry : node.entries) count += 1 + count_nodes(entry.value);
-  return count;
-}
+/// What it costs to copy a tree.
+struct Size {
+  std::size_t nodes = 1;
+  std::size_t bytes = 0;  ///< of text
+  int depth = 1;
+};
 
-int depth_of(const Yaml& node) {
-  int deepest = 0;
-  for (const Yaml& item : node.items) deepest = std::max(deepest, depth_of(item));
-  for (const Yaml::Entry& entry : node.entries) deepest = std::max(deepest, depth_of(entry.value));
-  return deepest + 1;
+Size size_of(const Yaml& node) {
+  Size size{1, node.text.size(), 1};
+  const auto add = [&](const Yaml& child) {
+    const Size inner = size_of(child);
+    size.nodes += inner.nodes;
+    size.bytes += inner.bytes;
+    size.depth = std::max(size.depth, inner.depth + 1);
+  };
+  for (const Yaml& item : node.items) add(item);
+  for (const Yaml::Entry& entry : node.entries) {
+    ++size.nodes;
+    size.bytes += entry.key.size();
+    add(entry.value);
+  }
+  return size;
 }
 
 /// Builds the tree from yaml-cpp's events.
@@ -50,28 +60,33 @@ class Builder : public YAML::EventHandler {
 
   Yaml take() { return std::move(root_); }
 
-  void OnDocumentStart(const YAML::Mark&) override {}
+  /// Where the document begins.
+  Place place() const { return place_; }
+
+  void OnDocumentStart(const YAML::Mark& mark) override { place_ = {file_, line(mark), column(mark)}; }
   void OnDocumentEnd() override {}
 
-  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
-    add(start(mark, Yaml::Kind::kNull), anchor);
-  }
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override { add(start(mark, Yaml::Kind::kNull), anchor); }
 
   void OnAlias(const YAML::Mark& mark, YAML::anchor_t anchor) override {
     const auto found = anchors_.find(anchor);
     if (found == anchors_.end()) stop(mark, "an alias to a value that is not finished yet, which would hold itself");
-    Yaml copy = found->second.tree;
     // A chain of aliases doubles at each step: what it costs is known before it is copied.
-    if (static_cast<int>(open_.size()) + found->second.depth > limits_.most_depth) too_deep(mark);
-    count(mark, found->second.nodes);
+    const Size& size = found->second.size;
+    if (static_cast<int>(open_.size()) + size.depth > limits_.most_depth) too_deep(mark);
+    count(mark, size.nodes, size.bytes);
+    Yaml copy = found->second.tree;
     copy.line = line(mark);
     copy.column = column(mark);
     add(std::move(copy), 0);
   }
 
-  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor, const std::string& value) override {
-    Yaml node = start(mark, Yaml::Kind::kScalar);
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& value) override {
+    Yaml node = start(mark, Yaml::Kind::kScalar, value.size());
     node.text = value;
+    if (value.find('\0') != std::string::npos)
+      diagnostics_.error({file_, node.line, node.column}, "a text must not hold a NUL character");
     node.plain = tag != "!";  // yaml-cpp's sign for a quoted or block scalar
     if (node.plain && (value.empty() || value == "null" || value == "Null" || value == "NULL" || value == "~"))
       node.kind = Yaml::Kind::kNull;
@@ -111,8 +126,13 @@ class Builder : public YAML::EventHandler {
     stop(mark, "nested more than " + std::to_string(limits_.most_depth) + " deep");
   }
 
-  void count(const YAML::Mark& mark, std::size_t nodes) {
+  void count(const YAML::Mark& mark, std::size_t nodes, std::size_t bytes) {
     nodes_ += nodes;
+    bytes_ += bytes;
+    // The text of a file is there once already: only what aliases repeat can be more than the file.
+    if (bytes_ > 2 * limits_.most_bytes)
+      stop(mark, "more than " + format_bytes(2 * static_cast<double>(limits_.most_bytes)) +
+                     " of text once its aliases are expanded; refused, as it may be an alias bomb");
     if (nodes_ > limits_.most_nodes)
       stop(mark, "more than " + grouped(static_cast<long long>(limits_.most_nodes)) +
                      " values once its aliases are expanded; refused, as it may be an alias bomb");
@@ -122,8 +142,8 @@ class Builder : public YAML::EventHandler {
     diagnostics_.error({file_, line(mark), column(mark)}, "the tag " + quote(tag) + " means nothing here; remove it");
   }
 
-  Yaml start(const YAML::Mark& mark, Yaml::Kind kind) {
-    count(mark, 1);
+  Yaml start(const YAML::Mark& mark, Yaml::Kind kind, std::size_t bytes = 0) {
+    count(mark, 1, bytes);
     Yaml node;
     node.kind = kind;
     node.line = line(mark);
@@ -145,11 +165,12 @@ class Builder : public YAML::EventHandler {
 
   void add(Yaml node, YAML::anchor_t anchor) {
     if (anchor) {
-      Anchored kept{node, count_nodes(node), depth_of(node)};
-      kept_nodes_ += kept.nodes;
-      if (kept_nodes_ > limits_.most_nodes)
+      const Size size = size_of(node);
+      kept_nodes_ += size.nodes;
+      kept_bytes_ += size.bytes;
+      if (kept_nodes_ > limits_.most_nodes || kept_bytes_ > 2 * limits_.most_bytes)
         throw Stop{node.line, node.column, "anchors hold too much; refused, as it may be an alias bomb"};
-      anchors_.insert_or_assign(anchor, std::move(kept));
+      anchors_.insert_or_assign(anchor, Anchored{node, size});
     }
     if (open_.empty()) {
       root_ = std::move(node);
@@ -168,6 +189,11 @@ class Builder : public YAML::EventHandler {
       parent.entry = Yaml::Entry{node.text, node.line, node.column, {}};
       parent.expects_value = true;
     } else {
+      // yaml-cpp puts an empty value where the next thing begins, which may be lines below.
+      if (node.is_null() && node.line > parent.entry.line) {
+        node.line = parent.entry.line;
+        node.column = parent.entry.column;
+      }
       parent.entry.value = std::move(node);
       parent.node.entries.push_back(std::move(parent.entry));
       parent.expects_value = false;
@@ -176,8 +202,7 @@ class Builder : public YAML::EventHandler {
 
   struct Anchored {
     Yaml tree;
-    std::size_t nodes;
-    int depth;
+    Size size;
   };
 
   std::string file_;
@@ -187,7 +212,10 @@ class Builder : public YAML::EventHandler {
   std::vector<Open> open_;
   std::map<YAML::anchor_t, Anchored> anchors_;
   std::size_t nodes_ = 0;
+  std::size_t bytes_ = 0;
   std::size_t kept_nodes_ = 0;
+  std::size_t kept_bytes_ = 0;
+  Place place_;
 };
 
 std::string without_underscores(std::string_view text) {
@@ -200,18 +228,25 @@ std::string without_underscores(std::string_view text) {
   return out;
 }
 
-/// The line of the first byte that is not UTF-8.
-int bad_line(std::string_view bytes) {
-  int line = 1;
-  for (std::string_view rest : split(bytes, '\n')) {
-    if (!is_utf8(rest)) return line;
-    ++line;
+/// The place of a byte of `text`; columns count characters, as yaml-cpp's do.
+Place place_at(const std::string& file, std::string_view text, std::size_t at) {
+  Place place{file, 1, 1};
+  for (const char c : text.substr(0, at)) {
+    if (c == '\n') {
+      ++place.line;
+      place.column = 1;
+    } else if ((static_cast<unsigned char>(c) & 0xC0) != 0x80) {
+      ++place.column;
+    }
   }
-  return line;
+  return place;
 }
 
-/// Depth that the brackets of flow style or the dashes of one line reach. yaml-cpp recurses on them before it tells anybody.
-std::optional<int> too_deep_line(std::string_view text, int most) {
+/// yaml-cpp scans a run of open brackets to its end before it tells of the first: what costs seconds is refused here,
+/// anything less the builder refuses with its place. Brackets inside texts count too, so the bound is far above any
+/// real file.
+std::optional<int> too_deep_line(std::string_view text) {
+  constexpr int kMostOpen = 100'000;
   int line = 1, depth = 0, dashes = 0;
   bool only_dashes = true;
   for (char c : text) {
@@ -225,7 +260,7 @@ std::optional<int> too_deep_line(std::string_view text, int most) {
     if ((c == ']' || c == '}') && depth > 0) --depth;
     if (only_dashes && (c == '-' || c == '?' || c == ':')) ++dashes;
     if (c != '-' && c != ' ' && c != '?' && c != ':') only_dashes = false;
-    if (depth > most * 8 || dashes > most * 8) return line;
+    if (depth > kMostOpen || dashes > kMostOpen) return line;
   }
   return std::nullopt;
 }
@@ -242,7 +277,7 @@ std::optional<double> Yaml::number() const {
   if (!is_scalar() || !plain) return std::nullopt;
   const std::string digits = without_underscores(text);
   std::string_view rest = digits;
-  if (rest.starts_with('+')) rest.remove_prefix(1);
+  if (rest.starts_with('+') && !rest.starts_with("+-")) rest.remove_prefix(1);
   if (rest.empty() || (rest.front() != '-' && rest.front() != '.' && (rest.front() < '0' || rest.front() > '9')))
     return std::nullopt;
   double value = 0;
@@ -255,7 +290,7 @@ std::optional<long long> Yaml::integer() const {
   if (!is_scalar() || !plain) return std::nullopt;
   const std::string digits = without_underscores(text);
   std::string_view rest = digits;
-  if (rest.starts_with('+')) rest.remove_prefix(1);
+  if (rest.starts_with('+') && !rest.starts_with("+-")) rest.remove_prefix(1);
   long long value = 0;
   const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), value);
   if (error != std::errc() || end != rest.data() + rest.size()) return std::nullopt;
@@ -271,10 +306,14 @@ std::optional<bool> Yaml::truth() const {
 
 std::string describe(const Yaml& node) {
   switch (node.kind) {
-    case Yaml::Kind::kNull: return "nothing";
-    case Yaml::Kind::kList: return "a list";
-    case Yaml::Kind::kMap: return "a map";
-    case Yaml::Kind::kScalar: break;
+    case Yaml::Kind::kNull:
+      return "nothing";
+    case Yaml::Kind::kList:
+      return "a list";
+    case Yaml::Kind::kMap:
+      return "a map";
+    case Yaml::Kind::kScalar:
+      break;
   }
   if (node.number()) return "the number " + shown(node.text);
   if (node.truth()) return node.text;
@@ -289,15 +328,15 @@ std::optional<Yaml> parse_yaml(std::string_view text, const std::string& file, D
     return std::nullopt;
   }
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
-  if (!is_utf8(text)) {
-    diagnostics.error({file, bad_line(text), 1}, "not UTF-8 text");
+  if (const std::size_t sound = utf8_prefix(text); sound < text.size()) {
+    diagnostics.error(place_at(file, text, sound), "not UTF-8 text");
     return std::nullopt;
   }
-  if (text.find('\0') != std::string_view::npos) {
-    diagnostics.error({file}, "holds a NUL byte, so it is not YAML");
+  if (const std::size_t nul = text.find('\0'); nul != std::string_view::npos) {
+    diagnostics.error(place_at(file, text, nul), "holds a NUL byte, so it is not YAML");
     return std::nullopt;
   }
-  if (const auto line = too_deep_line(text, limits.most_depth)) {
+  if (const auto line = too_deep_line(text)) {
     diagnostics.error({file, *line, 1}, "nested more than " + std::to_string(limits.most_depth) + " deep");
     return std::nullopt;
   }
@@ -314,7 +353,7 @@ std::optional<Yaml> parse_yaml(std::string_view text, const std::string& file, D
     Diagnostics ignored;
     Builder second(file, ignored, limits);
     if (parser.HandleNextDocument(second)) {
-      diagnostics.error({file}, "holds more than one YAML document; only one is expected");
+      diagnostics.error(second.place(), "a second YAML document begins here; only one is expected");
       return std::nullopt;
     }
     if (diagnostics.error_count() != before) return std::nullopt;
@@ -329,14 +368,16 @@ std::optional<Yaml> parse_yaml(std::string_view text, const std::string& file, D
   return std::nullopt;
 }
 
-std::optional<std::string> read_file(const std::filesystem::path& path, std::size_t most_bytes, Diagnostics& diagnostics) {
+std::optional<std::string> read_file(const std::filesystem::path& path, std::size_t most_bytes,
+                                     Diagnostics& diagnostics) {
   namespace fs = std::filesystem;
   const Place place{path.string()};
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   if (!fs::exists(status)) {
-    diagnostics.error(place, error && error != std::errc::no_such_file_or_directory ? "cannot be read: " + error.message()
-                                                                                    : "no such file");
+    diagnostics.error(place, error && error != std::errc::no_such_file_or_directory
+                                 ? "cannot be read: " + error.message()
+                                 : "no such file");
     return std::nullopt;
   }
   if (fs::is_directory(status)) {
@@ -358,7 +399,8 @@ std::optional<std::string> read_file(const std::filesystem::path& path, std::siz
   while (in.read(buffer, sizeof buffer) || in.gcount() > 0) {
     text.append(buffer, static_cast<std::size_t>(in.gcount()));
     if (text.size() > most_bytes) {
-      diagnostics.error(place, "is larger than " + format_bytes(static_cast<double>(most_bytes)) + ", the most that is read");
+      diagnostics.error(place,
+                        "is larger than " + format_bytes(static_cast<double>(most_bytes)) + ", the most that is read");
       return std::nullopt;
     }
   }

@@ -1,8 +1,8 @@
 // A draft of a cluster file, from what Slurm's commands say.
 //
 // Holds:
-//  - Slurm is only asked (sinfo, scontrol show config), never told; no shell stands between. Its answers are hostile input: any
-//    bytes give a draft or an error.
+//  - Slurm is only asked (sinfo, scontrol show config), never told; no shell stands between. Its answers are hostile
+//    input: any bytes give a draft that is a valid cluster file, or an error.
 //  - What was guessed or could not be found stands in the draft as a comment, for a person to check.
 #pragma once
 

@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::size_t kMostStages = 100;
 constexpr long long kMostSelectors = 5000;      // in one list
-constexpr std::size_t kMostValues = 4'000'000;  // read for all stages together, what they inherit counted for each
+constexpr std::size_t kMostValues = 1'000'000;  // read for all stages together, what they inherit counted for each
 constexpr std::array kAllKinds = {CellKind::kEval, CellKind::kTrain, CellKind::kBench, CellKind::kCommand};
 constexpr std::array kTaskKinds = {
     TaskKind::kMultipleChoice, TaskKind::kExactMatch, TaskKind::kCode, TaskKind::kFunctionCalling,
@@ -332,7 +332,8 @@ class Reader {
 
   /// Whether what is read stays within bounds: a small file could make each of many stages inherit a large list.
   bool affordable(const Yaml& node) {
-    if (values_read_ <= kMostValues) values_read_ += values_in(node);
+    if (values_read_ > kMostValues) return false;  // said once is enough
+    values_read_ += values_in(node);
     if (values_read_ <= kMostValues) return true;
     error_at(
         diagnostics_, node, file_,

@@ -1,7 +1,8 @@
 // What earlier cells took and how they ended.
 //
 // Holds:
-//  - Only finite times of at least 0 are kept, and of each key the last kMost, so that it neither grows without bound nor
+//  - Only finite times of at least 0 are kept, and of each key the last kMost, so that it neither grows without bound
+//  nor
 //    remembers an older program for ever.
 #include <algorithm>
 #include <cmath>
@@ -16,7 +17,8 @@ constexpr std::size_t kFewest = 3;  // below this a quantile says nothing
 
 }  // namespace
 
-void History::add(const std::string& model, const std::string& task, const std::string& profile, double seconds_per_unit) {
+void History::add(const std::string& model, const std::string& task, const std::string& profile,
+                  double seconds_per_unit) {
   if (!std::isfinite(seconds_per_unit) || seconds_per_unit < 0) return;
   Entry& entry = entries_[{model, task, profile}];
   if (entry.seconds_per_unit.size() == kMost) entry.seconds_per_unit.erase(entry.seconds_per_unit.begin());
@@ -24,7 +26,8 @@ void History::add(const std::string& model, const std::string& task, const std::
   ++entry.succeeded;
 }
 
-void History::add_outcomes(const std::string& family, const std::string& type, std::int64_t succeeded, std::int64_t failed) {
+void History::add_outcomes(const std::string& family, const std::string& type, std::int64_t succeeded,
+                           std::int64_t failed) {
   // What a file says may be any number: counts stop at a bound whose sums cannot overflow.
   constexpr std::int64_t kMostOutcomes = 1'000'000'000'000;
   policy::Evidence& evidence = outcomes_[{family, type}];
@@ -35,7 +38,8 @@ void History::add_outcomes(const std::string& family, const std::string& type, s
   add(evidence.failed, failed);
 }
 
-const History::Entry* History::find(const std::string& model, const std::string& task, const std::string& profile) const {
+const History::Entry* History::find(const std::string& model, const std::string& task,
+                                    const std::string& profile) const {
   const auto at = entries_.find({model, task, profile});
   return at == entries_.end() ? nullptr : &at->second;
 }

@@ -29,9 +29,6 @@ bool fits(double bound, double most, const PackRules& rules) { return bound + ru
 
 double load_bound(double load, const PackRules& rules) { return load * std::max(rules.margin, 1.0); }
 
-/// How long a piece may be, with its load: long enough for the load to be worth it.
-double piece_length(double load, const PackRules& rules) { return std::max(rules.backfill, load / kLoadWorth); }
-
 /// How many of a group run side by side on one GPU.
 int side_by_side(const Group& group) {
   if (!(group.share > 0) || group.share > 0.5 || group.nodes != 1 || group.gpus != 1) return 1;
@@ -40,29 +37,44 @@ int side_by_side(const Group& group) {
 
 bool is_small(const Group& group) { return group.nodes == 1 && group.gpus <= kSmallGpus; }
 
-/// Into how many pieces of about equal length the group is cut.
-std::int64_t pieces_of(const Group& group, double work, const PackRules& rules) {
-  const double length = piece_length(group.load, rules);
-  const auto most = static_cast<double>(group.items.size());
-  double pieces = group.load + work <= length ? 1 : std::ceil(work / std::max(length - group.load, 1.0));
-  const int lanes = side_by_side(group);
-  if (lanes > 1) {
-    const double side = std::ceil(pieces / lanes) * lanes;
-    // Each lane loads for itself: only as many as make that worth it.
-    const double worth = group.load > 0 ? std::floor(work * kLoadWorth / (group.load * (1 - kLoadWorth))) : most;
-    pieces = std::max(pieces, std::min(side, worth));
+/// How many pieces it takes when each is filled as far as it goes.
+std::int64_t pieces_filled(const Group& group, const PackRules& rules) {
+  std::int64_t pieces = 1;
+  double seconds = group.load, bound = load_bound(group.load, rules);
+  bool empty = true;
+  for (const Item& item : group.items) {
+    const auto expected = static_cast<double>(item.expected);
+    const auto limit = static_cast<double>(item.bound);
+    if (!empty && (seconds + expected > rules.backfill || !fits(bound + limit, group.most, rules))) {
+      ++pieces;
+      seconds = group.load;
+      bound = load_bound(group.load, rules);
+    }
+    seconds += expected;
+    bound += limit;
+    empty = false;
   }
-  return static_cast<std::int64_t>(std::clamp(pieces, 1.0, std::max(most, 1.0)));
+  return pieces;
 }
 
-/// Cuts a group into consecutive runs of about equal length, each within the limits.
+/// Into how many pieces of about equal length the group is cut: as many as `backfill` asks for, or lanes that share a GPU,
+/// as long as a load is worth its piece.
+std::int64_t pieces_of(const Group& group, double work, const PackRules& rules) {
+  const auto cells = static_cast<double>(group.items.size());
+  const double worth = group.load > 0 ? std::floor(work * kLoadWorth / (group.load * (1 - kLoadWorth))) : cells;
+  auto pieces = static_cast<double>(pieces_filled(group, rules));
+  const int lanes = side_by_side(group);
+  if (lanes > 1) pieces = std::ceil(pieces / lanes) * lanes;
+  return static_cast<std::int64_t>(std::clamp(std::min(pieces, worth), 1.0, std::max(cells, 1.0)));
+}
+
+/// Cuts a group into consecutive runs of about equal length, each within what may be asked for.
 void cut(const Group& group, std::uint32_t index, const PackRules& rules, std::vector<Load>& loads) {
   if (group.items.empty()) return;
   double work = 0;
   for (const Item& item : group.items) work += static_cast<double>(item.expected);
   const std::int64_t pieces = pieces_of(group, work, rules);
   const double each = work / static_cast<double>(pieces);
-  const double length = piece_length(group.load, rules) * (1 + 1e-9);
 
   std::optional<Load> open;
   std::int64_t piece = 0;
@@ -72,9 +84,9 @@ void cut(const Group& group, std::uint32_t index, const PackRules& rules, std::v
     const auto bound = static_cast<double>(item.bound);
     // The piece in which the middle of the cell falls.
     const std::int64_t falls =
-        each > 0 ? std::min(pieces - 1, static_cast<std::int64_t>((done + expected / 2) / each)) : 0;
+        each > 0 ? static_cast<std::int64_t>(std::min(static_cast<double>(pieces - 1), (done + expected / 2) / each)) : 0;
     done += expected;
-    if (open && (falls > piece || open->seconds + expected > length || !fits(open->bound + bound, group.most, rules))) {
+    if (open && (falls > piece || !fits(open->bound + bound, group.most, rules))) {
       loads.push_back(std::move(*open));
       open.reset();
     }

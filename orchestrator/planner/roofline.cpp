@@ -65,7 +65,8 @@ Costs costs_of(const Model& model, DType weights, DType kv) {
   costs.width = static_cast<double>(decoder.heads) * static_cast<double>(decoder.head_dim);
   if (decoder.latent)
     costs.width = static_cast<double>(decoder.heads) *
-                  static_cast<double>(decoder.latent->nope_dim + decoder.latent->rope_dim + decoder.latent->value_dim) / 2;
+                  static_cast<double>(decoder.latent->nope_dim + decoder.latent->rope_dim + decoder.latent->value_dim) /
+                  2;
   double experts = 0;
   if (decoder.experts) {
     for (int layer = 0; layer < decoder.layers; ++layer) experts += layer_params(decoder, layer).experts;
@@ -106,7 +107,8 @@ double prefill_seconds(const Costs& costs, const Cut& cut, const Machine& machin
   const double chunks = std::ceil(tokens / kChunk);
   const double chunk = tokens / chunks;
   const double attention = 4 * costs.width * seen * costs.decoder->layers;
-  const double arithmetic = over((2 * costs.active + attention) * chunk * stage / layout.tp, machine.flops * kPrefillShare);
+  const double arithmetic =
+      over((2 * costs.active + attention) * chunk * stage / layout.tp, machine.flops * kPrefillShare);
   const double bytes = costs.dense_bytes + costs.expert_bytes * experts_hit(costs.expert_share, chunk);
   const double reading = over(bytes * stage / layout.tp, machine.bandwidth * kDecodeShare);
   const double one = std::max(arithmetic, reading) + layer_reduces(costs, cut, machine, chunk, 2) +
@@ -117,17 +119,20 @@ double prefill_seconds(const Costs& costs, const Cut& cut, const Machine& machin
 double decode_step_seconds(const Costs& costs, const Cut& cut, const Machine& machine, double batch, double context) {
   const Layout& layout = cut.layout;
   if (!(batch > 0)) return 0;
-  if (!costs.decoder) return settled(kStepOverhead + over(costs.dense_bytes, machine.bandwidth * kDecodeShare * layout.gpus()));
+  if (!costs.decoder)
+    return settled(kStepOverhead + over(costs.dense_bytes, machine.bandwidth * kDecodeShare * layout.gpus()));
   // The batch is cut into as many groups as there are stages, so that every stage has one at each moment.
   const double group = batch / std::min<double>(layout.pp, std::max(1.0, batch));
   const double stage = cut.stage;
-  const double weights = (costs.dense_bytes + costs.expert_bytes * experts_hit(costs.expert_share, group)) * stage / layout.tp;
+  const double weights =
+      (costs.dense_bytes + costs.expert_bytes * experts_hit(costs.expert_share, group)) * stage / layout.tp;
   // Of the whole depth, then of the stage: cheaper than finding the stages again.
   const double kv = stage * kv_bytes_per_gpu(*costs.decoder, {layout.tp, 1, 1}, costs.kv, context, group);
   const double attention = 4 * costs.width * context * costs.decoder->layers;
   const double flops = (2 * (costs.active + costs.head) + attention) * group * stage / layout.tp;
-  const double one = std::max(over(weights + kv, machine.bandwidth * kDecodeShare), over(flops, machine.flops * kPrefillShare)) +
-                     layer_reduces(costs, cut, machine, group, 2) + hop_seconds(costs, cut, machine, group);
+  const double one =
+      std::max(over(weights + kv, machine.bandwidth * kDecodeShare), over(flops, machine.flops * kPrefillShare)) +
+      layer_reduces(costs, cut, machine, group, 2) + hop_seconds(costs, cut, machine, group);
   return settled(kStepOverhead + layout.pp * one);
 }
 

@@ -1,10 +1,12 @@
-// How fast a model can run on GPUs at best, and what share of that is expected: arithmetic against memory against links.
+// How fast a model can run on GPUs at best, and what share of that is expected: arithmetic against memory against
+// links.
 //
-// Nothing here was measured by us. Each share of a peak is a named constant with the place it was taken from; docs/planner.md
-// has the formulas. An estimate serves to compare layouts and to ask for time until there is history.
+// Nothing here was measured by us. Each share of a peak is a named constant with the place it was taken from;
+// docs/planner.md has the formulas. An estimate serves to compare layouts and to ask for time until there is history.
 //
 // Holds:
-//  - Every function returns a finite number of at least 0 for any model, layout and machine, or infinity when the machine
+//  - Every function returns a finite number of at least 0 for any model, layout and machine, or infinity when the
+//  machine
 //    cannot do the work at all (no arithmetic or no bandwidth); never NaN.
 #pragma once
 
@@ -18,9 +20,11 @@
 
 namespace orch::planner {
 
-/// Share of peak arithmetic in prefill: TensorRT-LLM reaches 46 to 49 % of the FP8 peak (derived from its published tokens/s).
+/// Share of peak arithmetic in prefill: TensorRT-LLM reaches 46 to 49 % of the FP8 peak (derived from its published
+/// tokens/s).
 inline constexpr double kPrefillShare = 0.45;
-/// Share of memory bandwidth in decoding: 84 to 88 % by calm on one GPU, 78 % by the Hazy megakernel, up to 50 % by vLLM.
+/// Share of memory bandwidth in decoding: 84 to 88 % by calm on one GPU, 78 % by the Hazy megakernel, up to 50 % by
+/// vLLM.
 inline constexpr double kDecodeShare = 0.70;
 /// Share of peak arithmetic in training: llm.c reaches 46 to 55 %, nanotron 31 %.
 inline constexpr double kTrainShare = 0.35;
@@ -85,13 +89,13 @@ double decode_step_seconds(const Costs& costs, const Cut& cut, const Machine& ma
 
 /// One optimiser step.
 struct TrainWork {
-  double sequences = 1;        ///< over all copies
-  double length = 0;           ///< tokens of a sequence
+  double sequences = 1;  ///< over all copies
+  double length = 0;     ///< tokens of a sequence
   double micro_batch = 1;
-  double trained = 0;          ///< parameters: of the adapters, or all
+  double trained = 0;  ///< parameters: of the adapters, or all
   bool full = false;
   bool checkpointing = false;
-  bool reference = false;      ///< one more forward pass, without adapters
+  bool reference = false;  ///< one more forward pass, without adapters
 };
 
 /// Operations per token: 6 × parameters when all are trained; 4 × parameters + 6 × adapters' when they are frozen; 2 ×

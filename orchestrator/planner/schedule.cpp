@@ -4,7 +4,6 @@
 #include <cmath>
 #include <limits>
 #include <map>
-#include <queue>
 #include <set>
 #include <tuple>
 #include <utility>
@@ -12,6 +11,7 @@
 namespace orch::planner {
 namespace {
 
+constexpr int kLookAhead = 100;  // requests of one shape that are tried for a gap before a reservation
 constexpr double kForever = std::numeric_limits<double>::infinity();
 
 double finite_seconds(double seconds) {
@@ -114,7 +114,7 @@ class Scheduler {
   }
 
  private:
-  using Queue = std::priority_queue<std::uint32_t, std::vector<std::uint32_t>, std::greater<>>;
+  using Queue = std::set<std::uint32_t>;
 
   struct Reservation {
     std::uint32_t request = 0;
@@ -159,7 +159,7 @@ class Scheduler {
     if (!possible(pools_[shape.pool], shape)) return;
     if (caps_.gpus && shape.gpus > *caps_.gpus) return;
     if (caps_.jobs && *caps_.jobs < 1) return;
-    ready_[shape].push(i);
+    ready_[shape].insert(i);
   }
 
   void finish(std::uint32_t i) {
@@ -207,16 +207,13 @@ class Scheduler {
       if (!queue.empty()) open.emplace_back(&shape, &queue);
     while (!open.empty() && (!caps_.jobs || static_cast<int>(running_.size()) < *caps_.jobs)) {
       const auto first = std::min_element(open.begin(), open.end(),
-                                          [](const auto& a, const auto& b) { return a.second->top() < b.second->top(); });
+                                          [](const auto& a, const auto& b) { return *a.second->begin() < *b.second->begin(); });
       const Shape& shape = *first->first;
-      const std::uint32_t i = first->second->top();
-      const double end = now_ + finite_seconds(requests_[i].seconds);
+      const std::uint32_t i = *first->second->begin();
       std::optional<Reservation>& reserved = of_pool[shape.pool];
       const bool room = rooms_[shape.pool].fits(shape);
       const bool cap = below_cap(shape, gpus_);
-      if (room && cap && may_pass(reserved, end) && may_pass(of_cap, end)) {
-        first->second->pop();
-        start(i, shape, end);
+      if (room && cap && start_one(*first->second, shape, reserved, of_cap)) {
         if (first->second->empty()) open.erase(first);
         continue;
       }
@@ -224,6 +221,20 @@ class Scheduler {
       if (cap && !room && !reserved) reserved = Reservation{i};
       open.erase(first);
     }
+  }
+
+  /// Starts the first of the queue that keeps to the reservations, if any does.
+  bool start_one(Queue& queue, const Shape& shape, std::optional<Reservation>& of_pool, std::optional<Reservation>& of_cap) {
+    int tried = 0;
+    for (auto at = queue.begin(); at != queue.end() && tried < kLookAhead; ++at, ++tried) {
+      const std::uint32_t i = *at;
+      const double end = now_ + finite_seconds(requests_[i].seconds);
+      if (!may_pass(of_pool, end) || !may_pass(of_cap, end)) continue;
+      queue.erase(at);
+      start(i, shape, end);
+      return true;
+    }
+    return false;
   }
 
   void start(std::uint32_t i, const Shape& shape, double end) {

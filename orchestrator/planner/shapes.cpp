@@ -66,9 +66,12 @@ Shapes shapes_of(const Site& site) {
 
 int use_rank(const Profile& profile, const Model& model) {
   switch (profile.use) {
-    case ProfileUse::kAny: return 1;
-    case ProfileUse::kMoe: return model.is_moe() ? 0 : 2;
-    case ProfileUse::kMultimodal: return model.kind == ModelKind::kVisionLanguage ? 0 : 2;
+    case ProfileUse::kAny:
+      return 1;
+    case ProfileUse::kMoe:
+      return model.is_moe() ? 0 : 2;
+    case ProfileUse::kMultimodal:
+      return model.kind == ModelKind::kVisionLanguage ? 0 : 2;
   }
   return 2;
 }
@@ -78,16 +81,19 @@ std::optional<std::string> why_not_computed(const Gpu& gpu, DType weights) {
   if (gpu.computes(weights)) return std::nullopt;
   const std::string name(name_of(weights));
   switch (weights) {
-    case DType::kFp32: return std::nullopt;  // every GPU has it; the file left it out
+    case DType::kFp32:
+      return std::nullopt;  // every GPU has it; the file left it out
     case DType::kBf16:
-      return shown(gpu.name) + " does not compute in bf16, and fp16 would give other numbers; dtype fp16 or fp32 says so openly";
+      return shown(gpu.name) +
+             " does not compute in bf16, and fp16 would give other numbers; dtype fp16 or fp32 says so openly";
     case DType::kFp16:
       return shown(gpu.name) + " does not compute in fp16; dtype fp32 would be another cell";
     case DType::kFp8:
     case DType::kInt8:
     case DType::kInt4:
       if (gpu.computes(DType::kBf16)) return std::nullopt;
-      return shown(gpu.name) + " computes neither in " + name + " nor in bf16, to which " + name + " weights are widened";
+      return shown(gpu.name) + " computes neither in " + name + " nor in bf16, to which " + name +
+             " weights are widened";
   }
   return std::nullopt;
 }

@@ -16,27 +16,30 @@ namespace {
 // The longest question is reckoned at twice the mean one.
 constexpr double kLongestOverMean = 2;
 // Needs are rounded up to one of these, so that tasks of different length and shots share a load.
-constexpr std::array<std::int64_t, 9> kTokenBuckets = {4096,   8192,   16384,   32768,  65536,
+constexpr std::array<std::int64_t, 9> kTokenBuckets = {4096,   8192,   16384,   32768,   65536,
                                                        131072, 262144, 1048576, 10485760};
 constexpr double kBytesPerToken = 4;  // of a text that goes before every prompt
 
-constexpr std::int64_t kUsefulBatch = 256;   // sequences; more adds little once arithmetic bounds decoding
-constexpr std::int64_t kLeastBatch = 8;      // with fewer a placement is cramped
-constexpr std::int64_t kSharedBatch = 32;    // sequences that a model on part of a GPU is given room for
+constexpr std::int64_t kUsefulBatch = 256;  // sequences; more adds little once arithmetic bounds decoding
+constexpr std::int64_t kLeastBatch = 8;     // with fewer a placement is cramped
+constexpr std::int64_t kSharedBatch = 32;   // sequences that a model on part of a GPU is given room for
 constexpr std::int64_t kMostMicroBatch = 64;
-constexpr double kLeastRate = 10;            // tokens/s of a sequence, seed 001; below that a placement is cramped
-constexpr double kEfficiencyWorth = 1.5;     // by which a larger placement must use its GPUs better to replace a cramped one
-constexpr double kOwnUseWorth = 2;           // a profile of the model's own kind is taken with less than this many times the GPUs
-constexpr int kSearchBeyond = 4;             // shapes of more than this many times the GPUs that do are not looked at
-constexpr int kShareParts = 8;               // a share of a GPU is so many eighths, four at most
-constexpr double kUndescribedSlack = 1.2;    // on the weights of a model whose architecture is not described
-constexpr double kBenchBytes = 16 * 1.2;     // of a parameter: bf16 weight and gradient, fp32 master, two states; a fifth for the rest
-constexpr double kStartSeconds = 30;         // of a worker, before it reads weights
-constexpr double kSmallGpu = 16 * kGiB;      // GPUs below this take shorter forward steps
+constexpr double kLeastRate = 10;  // tokens/s of a sequence, seed 001; below that a placement is cramped
+constexpr double kEfficiencyWorth =
+    1.5;  // by which a larger placement must use its GPUs better to replace a cramped one
+constexpr double kOwnUseWorth =
+    2;                            // a profile of the model's own kind is taken with less than this many times the GPUs
+constexpr int kSearchBeyond = 4;  // shapes of more than this many times the GPUs that do are not looked at
+constexpr int kShareParts = 8;    // a share of a GPU is so many eighths, four at most
+constexpr double kUndescribedSlack = 1.2;  // on the weights of a model whose architecture is not described
+constexpr double kBenchBytes =
+    16 * 1.2;  // of a parameter: bf16 weight and gradient, fp32 master, two states; a fifth for the rest
+constexpr double kStartSeconds = 30;     // of a worker, before it reads weights
+constexpr double kSmallGpu = 16 * kGiB;  // GPUs below this take shorter forward steps
 constexpr std::size_t kOthersKept = 6;
 constexpr std::size_t kRefusedKept = 10;
 
-constexpr double kTypicalPrompt = 1024;      // tokens of the batch of work that layouts are compared by
+constexpr double kTypicalPrompt = 1024;  // tokens of the batch of work that layouts are compared by
 constexpr double kTypicalAnswer = 128;
 
 std::int64_t real_to_int(double value) { return static_cast<std::int64_t>(std::clamp(value, 0.0, 1e12)); }
@@ -55,8 +58,10 @@ std::int64_t longest_sequence(const Task& task, const Model& model, const matrix
   if (task.kind == TaskKind::kMultipleChoice)
     tokens += kLongestOverMean * std::max(1.0, task.choice_tokens);
   else
-    tokens += static_cast<double>(settings.integer("max_tokens").value_or(
-        task.max_output_tokens > 0 ? task.max_output_tokens : real_to_int(kLongestOverMean * task.output_tokens)));
+    tokens += static_cast<double>(settings.integer("max_tokens")
+                                      .value_or(task.max_output_tokens > 0
+                                                    ? task.max_output_tokens
+                                                    : real_to_int(kLongestOverMean * task.output_tokens)));
   std::int64_t whole = real_to_int(std::ceil(tokens));
   if (const auto context = settings.integer("context"); context && *context > 0) whole = std::min(whole, *context);
   return std::max<std::int64_t>(1, whole);
@@ -67,9 +72,9 @@ DType plain_kv(DType weights) { return weights == DType::kFp16 ? DType::kFp16 : 
 /// A legal layout on a shape, with the batch that fits it.
 struct Candidate {
   Placement placement;
-  double seconds = 0;       ///< of one sequence of a typical batch, or of one optimiser step
-  double sequence_rate = 0; ///< tokens/s of each sequence; of training 0
-  int use = 1;              ///< use_rank
+  double seconds = 0;        ///< of one sequence of a typical batch, or of one optimiser step
+  double sequence_rate = 0;  ///< tokens/s of each sequence; of training 0
+  int use = 1;               ///< use_rank
   bool cramped = false;
   std::string cramped_why;
   double cost() const { return placement.gpus * placement.share; }
@@ -119,10 +124,13 @@ class Sizer {
   const Profile& profile(const Placement& p) const { return site_.catalog.profiles[p.profile]; }
   const Partition& partition(const Placement& p) const { return site_.cluster.partitions[p.partition]; }
   const Gpu& gpu(const Placement& p) const { return *site_.catalog.gpus.find(partition(p).gpu); }
-  const Gpu& gpu(const Shape& shape) const { return *site_.catalog.gpus.find(site_.cluster.partitions[shape.partition].gpu); }
+  const Gpu& gpu(const Shape& shape) const {
+    return *site_.catalog.gpus.find(site_.cluster.partitions[shape.partition].gpu);
+  }
   std::string label(const Placement& p) const;
   std::string what() const;
   std::string suggestion(const Gpu& gpu) const;
+  std::string above_target(const Placement& p) const;
   bool several_partitions() const { return site_.cluster.partitions.size() > 1; }
 
   void refuse(std::string sentence);
@@ -146,7 +154,7 @@ class Sizer {
   Limits limits_;
   bool fastest_;
   std::vector<std::string> refused_;
-  std::optional<Lack> miss_;       ///< of the largest shape tried
+  std::optional<Lack> miss_;  ///< of the largest shape tried
   std::optional<Shape> miss_shape_;
 };
 
@@ -170,9 +178,11 @@ std::string Sizer::what() const {
 }
 
 std::string Sizer::suggestion(const Gpu& gpu) const {
-  if (bytes_of(need_.dtype) < 2 || need_.full) return "a profile with more GPUs, or a GPU with more memory, would hold it";
+  if (bytes_of(need_.dtype) < 2 || need_.full)
+    return "a profile with more GPUs, or a GPU with more memory, would hold it";
   const DType smaller = gpu.computes(DType::kFp8) ? DType::kFp8 : DType::kInt8;
-  return "dtype " + std::string(name_of(smaller)) + " takes about " + (bytes_of(need_.dtype) > 2 ? "a quarter" : "half") +
+  return "dtype " + std::string(name_of(smaller)) + " takes about " +
+         (bytes_of(need_.dtype) > 2 ? "a quarter" : "half") +
          " of the memory for weights (another cell, with other numbers), or a profile with more GPUs";
 }
 
@@ -287,6 +297,11 @@ bool Sizer::fit_training(Candidate& candidate, const Gpu& gpu, bool may_share, L
   return false;
 }
 
+std::string Sizer::above_target(const Placement& p) const {
+  return "each GPU is filled to " + percent(p.memory.total() / gpu(p).memory) + ", above the target of " +
+         percent(limits_.high);
+}
+
 void Sizer::estimate(Candidate& candidate, const Costs& costs) const {
   const Placement& p = candidate.placement;
   const Machine machine = machine_of(gpu(p), partition(p), profile(p).gpus_per_node, need_.dtype);
@@ -301,6 +316,10 @@ void Sizer::estimate(Candidate& candidate, const Costs& costs) const {
     work.checkpointing = p.checkpointing;
     work.reference = need_.reference;
     candidate.seconds = train_step_seconds(costs, cut, machine, work);
+    if (p.memory.total() > limits_.high * gpu(p).memory) {
+      candidate.cramped = true;
+      candidate.cramped_why = above_target(p);
+    }
   } else {
     const double tokens = static_cast<double>(std::max<std::int64_t>(4, need_.tokens));
     const double prompt = std::min(kTypicalPrompt, tokens * 3 / 4);
@@ -312,15 +331,15 @@ void Sizer::estimate(Candidate& candidate, const Costs& costs) const {
     candidate.sequence_rate = step > 0 ? 1 / step : 0;
     if (need_.batch == 0 && p.batch < kLeastBatch) {
       candidate.cramped = true;
-      candidate.cramped_why = "there is room for only " + counted(p.batch, "sequence") + " of " +
-                              grouped(need_.tokens) + " tokens at once";
+      candidate.cramped_why =
+          "there is room for only " + counted(p.batch, "sequence") + " of " + grouped(need_.tokens) + " tokens at once";
     } else if (candidate.sequence_rate < kLeastRate) {
       candidate.cramped = true;
-      candidate.cramped_why = "a sequence would get about " + format_fixed(candidate.sequence_rate, 1) + " tokens/s, below 10";
+      candidate.cramped_why =
+          "a sequence would get about " + format_fixed(candidate.sequence_rate, 1) + " tokens/s, below 10";
     } else if (need_.batch == 0 && p.memory.total() > limits_.high * gpu(p).memory) {
       candidate.cramped = true;
-      candidate.cramped_why = "each GPU would be filled to " + percent(p.memory.total() / gpu(p).memory) + ", above the target of " +
-                              percent(limits_.high);
+      candidate.cramped_why = above_target(p);
     }
   }
   if (p.share < 1) candidate.seconds /= p.share;
@@ -351,7 +370,8 @@ Evaluated Sizer::evaluate(const Shape& shape, const Costs& costs) const {
     const bool fits = need_.kind == matrix::CellKind::kTrain ? fit_training(candidate, card, may_share, lack)
                                                              : fit_inference(candidate, card, may_share, lack);
     if (!fits) {
-      if (!result.nearest || lack.needs - lack.allowed < result.nearest->needs - result.nearest->allowed) result.nearest = lack;
+      if (!result.nearest || lack.needs - lack.allowed < result.nearest->needs - result.nearest->allowed)
+        result.nearest = lack;
       continue;
     }
     p.utilisation = p.memory.total() / card.memory;
@@ -375,8 +395,8 @@ Result<Sizing> Sizer::nothing_fits() const {
   const Gpu& card = gpu(*miss_shape_);
   std::string text = what() + " (" + format_bytes(weight_bytes(*model_, need_.dtype)) +
                      " of weights) fits no profile: the largest shape that was tried, " + shown(its.name) + " on " +
-                     shown(where.name) + " (" + counted(its.gpus(), "GPU") + " of " + format_bytes(card.memory) + "), at " +
-                     to_string(miss_->layout) + " needs " + format_bytes(miss_->needs) + " of a GPU, " +
+                     shown(where.name) + " (" + counted(its.gpus(), "GPU") + " of " + format_bytes(card.memory) +
+                     "), at " + to_string(miss_->layout) + " needs " + format_bytes(miss_->needs) + " of a GPU, " +
                      format_bytes(miss_->needs - miss_->allowed) + " more than the " + format_bytes(miss_->allowed) +
                      " that may be used";
   return Error{text + "; " + suggestion(card)};
@@ -387,16 +407,15 @@ void Sizer::explain(Sizing& sizing, const Candidate& chosen, const Evaluated& on
   const Placement& p = chosen.placement;
   const Gpu& card = gpu(p);
   std::vector<std::string>& reasons = sizing.reasons;
-  std::string first = what() + " is " + format_bytes(weight_bytes(*model_, need_.dtype)) + " of weights: " + label(p) + ", " +
-                      counted(p.gpus, "GPU") + " of " + shown(card.name);
-  if (need_.gpus > 0)
-    first += ", as the settings ask";
-  reasons.push_back(first + ", hold it at " + percent(p.utilisation) + " of each GPU");
+  std::string first = what() + " is " + format_bytes(weight_bytes(*model_, need_.dtype)) + " of weights: " + label(p) +
+                      ", " + counted(p.gpus, "GPU") + " of " + shown(card.name);
+  if (need_.gpus > 0) first += ", as the settings ask";
+  reasons.push_back(first + ", holds it at " + percent(p.utilisation) + " of each GPU");
   const std::size_t legal = on_shape.fitting.size();
   if (legal > 1)
-    reasons.push_back(to_string(p.layout) + " is the fastest of " + std::to_string(legal) + " layouts that fit there; the next, " +
-                      to_string(on_shape.fitting[1].placement.layout) + ", takes " +
-                      times(on_shape.fitting[1].seconds / on_shape.fitting[0].seconds));
+    reasons.push_back(to_string(p.layout) + " is the fastest of " + std::to_string(legal) +
+                      " layouts that fit there; the next, " + to_string(on_shape.fitting[1].placement.layout) +
+                      ", takes " + times(on_shape.fitting[1].seconds / on_shape.fitting[0].seconds));
   else if (p.gpus > 1)
     reasons.push_back(to_string(p.layout) + " is the only layout that is legal and fits there");
   if (need_.kind == matrix::CellKind::kTrain) {
@@ -404,15 +423,18 @@ void Sizer::explain(Sizing& sizing, const Candidate& chosen, const Evaluated& on
     reasons.push_back("micro-batch " + std::to_string(p.batch) + ": the largest power of two that fits; " +
                       counted((each + p.batch - 1) / p.batch, "accumulation step") + " make the global batch of " +
                       std::to_string(need_.global_batch) + ", which never changes");
-    reasons.push_back(p.checkpointing ? "activations are computed again in the backward pass (checkpointing): they do not fit otherwise"
-                                      : "activations are kept: memory allows it");
+    reasons.push_back(
+        p.checkpointing
+            ? "activations are computed again in the backward pass (checkpointing): they do not fit otherwise"
+            : "activations are kept: memory allows it");
   } else if (need_.batch > 0) {
     reasons.push_back("batch " + std::to_string(p.batch) + " as the settings ask");
   } else if (p.batch == kUsefulBatch) {
-    reasons.push_back("batch 256: more at once would add little, so " + percent(p.utilisation) + " of the memory is enough");
+    reasons.push_back("batch 256: more at once would add little, so " + percent(p.utilisation) +
+                      " of the memory is enough");
   } else {
-    reasons.push_back("batch " + std::to_string(p.batch) + " of " + grouped(need_.tokens) + " tokens fills each GPU to " +
-                      percent(p.utilisation));
+    reasons.push_back("batch " + std::to_string(p.batch) + " of " + grouped(need_.tokens) +
+                      " tokens fills each GPU to " + percent(p.utilisation));
   }
   if (p.share < 1)
     reasons.push_back("it needs at most half a GPU and the partition shares GPUs: " +
@@ -424,8 +446,9 @@ void Sizer::explain(Sizing& sizing, const Candidate& chosen, const Evaluated& on
     reasons.push_back("no node holds it: the pipeline goes over " + counted(p.nodes, "node") +
                       ", tensor parallelism stays inside each");
   if (model_->vision && p.layout.tp > 1 && !vision_splits(*model_->vision, p.layout.tp))
-    reasons.push_back("the vision tower " + shown(model_->vision->name) + " has " + counted(model_->vision->heads, "head") +
-                      ", which do not divide by tp " + std::to_string(p.layout.tp) + ": each GPU has all of it");
+    reasons.push_back("the vision tower " + shown(model_->vision->name) + " has " +
+                      counted(model_->vision->heads, "head") + ", which do not divide by tp " +
+                      std::to_string(p.layout.tp) + ": each GPU has all of it");
   if (chosen.cramped) reasons.push_back("nothing larger does much better, although " + chosen.cramped_why);
 }
 
@@ -456,7 +479,7 @@ Result<Sizing> Sizer::run_decoder() {
     if (need_.nodes > 0 && its.nodes != need_.nodes) continue;
     if (comfortable > 0 && !fastest_ && its.gpus() > kSearchBeyond * comfortable) continue;
     if (const auto why = why_not_computed(card, need_.dtype)) {
-      refuse(shown(its.name) + ": " + *why);
+      refuse("partition " + shown(site_.cluster.partitions[shape.partition].name) + ": " + *why);
       continue;
     }
     auto at = std::find_if(groups.begin(), groups.end(), [&](const Group& group) {
@@ -482,8 +505,9 @@ Result<Sizing> Sizer::run_decoder() {
         if (result.nearest->needs == 0) result.nearest.reset();
       }
       if (result.fitting.empty() && result.nearest)
-        refuse(shown(its.name) + ": " + to_string(result.nearest->layout) + " needs " + format_bytes(result.nearest->needs) +
-               " of a GPU, " + format_bytes(result.nearest->allowed) + " of " + format_bytes(card.memory) + " may be used");
+        refuse(shown(its.name) + ": " + to_string(result.nearest->layout) + " needs " +
+               format_bytes(result.nearest->needs) + " of a GPU, " + format_bytes(result.nearest->allowed) + " of " +
+               format_bytes(card.memory) + " may be used");
     }
     Evaluated& result = at->evaluated;
     if (result.fitting.empty()) {
@@ -528,18 +552,21 @@ Result<Sizing> Sizer::run_decoder() {
     if (!eligible(bests[i]) || bests[i].candidate.cost() <= bests[chosen].candidate.cost()) continue;
     const double gain = efficiency(i) / efficiency(chosen);
     if (!(gain >= kEfficiencyWorth)) continue;
-    steps.push_back(label(bests[chosen].candidate.placement) + " with " + counted(bests[chosen].candidate.placement.gpus, "GPU") +
-                    " would do, but " + bests[chosen].candidate.cramped_why + "; " + label(bests[i].candidate.placement) +
+    steps.push_back(label(bests[chosen].candidate.placement) + " with " +
+                    counted(bests[chosen].candidate.placement.gpus, "GPU") + " would do, but " +
+                    bests[chosen].candidate.cramped_why + "; " + label(bests[i].candidate.placement) +
                     " uses each GPU " + format_fixed(gain, 1) + " × as well");
     chosen = i;
   }
   if (bests[chosen].candidate.use == 1) {
     for (std::size_t i = chosen + 1; i < bests.size(); ++i) {
       const Candidate& own = bests[i].candidate;
-      if (own.use != 0 || own.cramped || own.placement.gpus >= kOwnUseWorth * bests[chosen].candidate.placement.gpus) continue;
+      if (own.use != 0 || own.cramped || own.placement.gpus >= kOwnUseWorth * bests[chosen].candidate.placement.gpus)
+        continue;
       steps.push_back(label(own.placement) + " is made for this kind of model (" +
-                      (model_->is_moe() ? "mixture of experts" : "vision and language") + ") and has fewer than twice the GPUs of " +
-                      label(bests[chosen].candidate.placement) + ", which would do");
+                      (model_->is_moe() ? "mixture of experts" : "vision and language") +
+                      ") and has fewer than twice the GPUs of " + label(bests[chosen].candidate.placement) +
+                      ", which would do");
       chosen = i;
       break;
     }
@@ -552,9 +579,10 @@ Result<Sizing> Sizer::run_decoder() {
       if (next.placement.nodes > std::max(1, now.placement.nodes)) continue;
       const double speedup = now.seconds / next.seconds;
       const double doublings = std::log2(static_cast<double>(next.placement.gpus) / now.placement.gpus);
-      if (!(speedup > 1) || !(speedup >= std::pow(1 + std::max(0.0, site_.policy.planning.speedup_worth), doublings))) continue;
-      steps.push_back("the policy prefers speed: " + label(next.placement) + " is " + format_fixed(speedup, 2) + " × as fast as " +
-                      label(now.placement));
+      if (!(speedup > 1) || !(speedup >= std::pow(1 + std::max(0.0, site_.policy.planning.speedup_worth), doublings)))
+        continue;
+      steps.push_back("the policy prefers speed: " + label(next.placement) + " is " + format_fixed(speedup, 2) +
+                      " × as fast as " + label(now.placement));
       chosen = i;
     }
   }
@@ -583,9 +611,11 @@ Result<Sizing> Sizer::run_decoder() {
   for (std::size_t i = 0; i < bests.size(); ++i) {
     if (i == chosen) continue;
     const Candidate& candidate = bests[i].candidate;
-    const std::string time = times(candidate.seconds / taken.candidate.seconds) + " of " + to_string(sizing.chosen.layout) + " on " +
-                             counted(sizing.chosen.gpus, "GPU");
+    const std::string time = times(candidate.seconds / taken.candidate.seconds) + " of " +
+                             to_string(sizing.chosen.layout) + " on " + counted(sizing.chosen.gpus, "GPU");
     std::string why;
+    if (!eligible(bests[i]) && bests[i].group == taken.group)
+      continue;  // the same places under a name that is not for it
     if (!eligible(bests[i]))
       why = "made for another kind of model; " + time;
     else if (candidate.cost() < taken.candidate.cost() && candidate.cramped)
@@ -593,6 +623,8 @@ Result<Sizing> Sizer::run_decoder() {
     else if (candidate.placement.gpus > sizing.chosen.gpus)
       why = counted(candidate.placement.gpus, "GPU") + " where " + std::to_string(sizing.chosen.gpus) +
             (sizing.chosen.gpus == 1 ? " does; " : " do; ") + time;
+    else if (candidate.use > taken.candidate.use && candidate.placement.gpus == sizing.chosen.gpus)
+      why = label(sizing.chosen) + " is made for this kind of model; " + time;
     else
       why = time;
     add(candidate, std::move(why));
@@ -601,7 +633,8 @@ Result<Sizing> Sizer::run_decoder() {
   return sizing;
 }
 
-// Commands, benchmarks and models whose architecture is not described: by declared or estimated memory, no layout to choose.
+// Commands, benchmarks and models whose architecture is not described: by declared or estimated memory, no layout to
+// choose.
 Result<Sizing> Sizer::run_declared() {
   const Shapes shapes = shapes_of(site_);
   const bool bench = need_.kind == matrix::CellKind::kBench;
@@ -631,7 +664,7 @@ Result<Sizing> Sizer::run_declared() {
     if (gpus > its.gpus() || gpus % its.nodes != 0) continue;
     if (bench || model_) {
       if (const auto why = why_not_computed(card, need_.dtype)) {
-        refuse(shown(its.name) + ": " + *why);
+        refuse("partition " + shown(where.name) + ": " + *why);
         continue;
       }
     }
@@ -640,10 +673,12 @@ Result<Sizing> Sizer::run_declared() {
     if (needs > allowed) {
       if (gpus * card.memory > most_memory) {
         most_memory = gpus * card.memory;
-        miss = shown(its.name) + " on " + shown(where.name) + " (" + counted(gpus, "GPU") + " of " + format_bytes(card.memory) +
-               "): needs " + format_bytes(needs) + " of each, " + format_bytes(needs - allowed) + " more than may be used";
+        miss = shown(its.name) + " on " + shown(where.name) + " (" + counted(gpus, "GPU") + " of " +
+               format_bytes(card.memory) + "): needs " + format_bytes(needs) + " of each, " +
+               format_bytes(needs - allowed) + " more than may be used";
       }
-      refuse(shown(its.name) + ": needs " + format_bytes(needs) + " of a GPU, " + format_bytes(allowed) + " may be used");
+      refuse(shown(its.name) + ": needs " + format_bytes(needs) + " of a GPU, " + format_bytes(allowed) +
+             " may be used");
       continue;
     }
     Placement p;
@@ -651,8 +686,9 @@ Result<Sizing> Sizer::run_declared() {
     p.partition = shape.partition;
     p.nodes = its.nodes;
     p.gpus = gpus;
-    // How a program of one's own cuts its model is its own affair: in a node as tensor parallel, over nodes as a pipeline.
-    p.layout = whole ? Layout{gpus / its.nodes, its.nodes, 1} : Layout{1, 1, gpus};
+    // How a program of one's own cuts its model is its own affair, and no layout of ours would be known to be legal:
+    // each GPU is counted as a place of its own.
+    p.layout = Layout{1, 1, gpus};
     p.memory.weights = needs;
     p.utilisation = needs / card.memory;
     if (!bench && gpus == 1 && where.shares_gpus && needs > 0) {
@@ -672,10 +708,12 @@ Result<Sizing> Sizer::run_declared() {
   }
   for (const std::string& why : shapes.refused) refuse(why);
   if (!chosen) {
-    const std::string asked = wanted > 0 ? counted(wanted, "GPU") + (need_.nodes > 0 ? " on " + counted(need_.nodes, "node") : "") : "";
+    const std::string asked =
+        wanted > 0 ? counted(wanted, "GPU") + (need_.nodes > 0 ? " on " + counted(need_.nodes, "node") : "") : "";
     if (!miss.empty()) return Error{what() + " fits no profile: the largest shape that was tried, " + miss};
     std::string text = asked.empty() ? "no profile can run " + what() : "no profile here has " + asked;
-    for (std::size_t i = 0; i < std::min<std::size_t>(3, refused_.size()); ++i) text += (i == 0 ? ": " : "; ") + refused_[i];
+    for (std::size_t i = 0; i < std::min<std::size_t>(3, refused_.size()); ++i)
+      text += (i == 0 ? ": " : "; ") + refused_[i];
     return Error{text};
   }
   Sizing sizing;
@@ -684,15 +722,17 @@ Result<Sizing> Sizer::run_declared() {
   if (wanted > 0)
     sizing.reasons.push_back(gpus + ", as asked for; " + label(*chosen) + " is the smallest profile that has them");
   else if (whole)
-    sizing.reasons.push_back(what() + " needs about " + format_bytes(total) + (model_->decoder ? "" : " (its architecture is not described)") +
-                             ": " + label(*chosen) + ", " + gpus + ", is the smallest profile that holds it");
+    sizing.reasons.push_back(what() + " needs about " + format_bytes(total) +
+                             (model_->decoder ? "" : " (its architecture is not described)") + ": " + label(*chosen) +
+                             ", " + gpus + ", is the smallest profile that holds it");
   else
     sizing.reasons.push_back(label(*chosen) + ", " + gpus + ": the smallest profile that does");
   if (need_.gpu_memory > 0 && !bench)
     sizing.reasons.push_back(format_bytes(static_cast<double>(need_.gpu_memory)) + " of GPU memory are declared" +
-                             (chosen->share < 1 ? ": " + std::to_string(static_cast<int>(std::lround(chosen->share * kShareParts))) +
-                                                      "/8 of a GPU, others may have the rest"
-                                                : ""));
+                             (chosen->share < 1
+                                  ? ": " + std::to_string(static_cast<int>(std::lround(chosen->share * kShareParts))) +
+                                        "/8 of a GPU, others may have the rest"
+                                  : ""));
   sizing.refused = std::move(refused_);
   return sizing;
 }
@@ -721,6 +761,8 @@ Need need_of(const matrix::Cell& cell, const matrix::Expansion& expansion, const
   }
   if (const auto name = settings.text("engine"))
     if (const auto engine = engine_named(*name)) need.engine = *engine;
+  // What the stage's command runs is its own program.
+  if (need.engine == Engine::kCommand) need.command_stage = cell.stage;
   need.dtype = settings.dtype("dtype").value_or(need.dtype);
   need.kv = settings.dtype("kv_dtype").value_or(plain_kv(need.dtype));
 
@@ -729,10 +771,12 @@ Need need_of(const matrix::Cell& cell, const matrix::Expansion& expansion, const
   switch (cell.kind) {
     case matrix::CellKind::kEval:
       need.batch = std::max<std::int64_t>(0, settings.integer("batch").value_or(0));
-      if (model && model->decoder && task) need.tokens = bucket(longest_sequence(*task, *model, settings), model->context);
+      if (model && model->decoder && task)
+        need.tokens = bucket(longest_sequence(*task, *model, settings), model->context);
       if (cell.depends < expansion.cells.size()) {
         const std::uint32_t trained = expansion.cells[cell.depends].settings;
-        const matrix::Settings& training = trained < expansion.settings.size() ? expansion.settings[trained] : kNoSettings;
+        const matrix::Settings& training =
+            trained < expansion.settings.size() ? expansion.settings[trained] : kNoSettings;
         if (training.truth("full").value_or(false))
           need.weights_of = cell.depends;
         else
@@ -742,17 +786,18 @@ Need need_of(const matrix::Cell& cell, const matrix::Expansion& expansion, const
     case matrix::CellKind::kTrain:
       need.full = settings.truth("full").value_or(false);
       need.rank = need.full ? 0 : std::max<std::int64_t>(0, settings.integer("rank").value_or(16));
-      need.sequence = model && model->decoder ? std::max<std::int64_t>(1, settings.integer("sequence").value_or(2048)) : 0;
+      need.sequence =
+          model && model->decoder ? std::max<std::int64_t>(1, settings.integer("sequence").value_or(2048)) : 0;
       need.micro_batch = std::max<std::int64_t>(0, settings.integer("micro_batch").value_or(0));
-      need.global_batch =
-          std::clamp<std::int64_t>(settings.integer("batch_size").value_or(1), 1, 1 << 20) *
-          std::clamp<std::int64_t>(settings.integer("accumulation").value_or(1), 1, 1 << 20);
+      need.global_batch = std::clamp<std::int64_t>(settings.integer("batch_size").value_or(1), 1, 1 << 20) *
+                          std::clamp<std::int64_t>(settings.integer("accumulation").value_or(1), 1, 1 << 20);
       need.reference = task && (task->type == "dpo" || task->type == "grpo");
       break;
     case matrix::CellKind::kBench:
       need.gpus = std::max(1, gpus);
       need.nodes = nodes;
-      if (task && task->bench) need.gpu_memory = real_to_int(std::ceil(task->bench->params * kBenchBytes / kGiB) * kGiB);
+      if (task && task->bench)
+        need.gpu_memory = real_to_int(std::ceil(task->bench->params * kBenchBytes / kGiB) * kGiB);
       break;
     case matrix::CellKind::kCommand:
       need.gpus = gpus > 0 || model ? gpus : 1;

@@ -21,31 +21,32 @@ struct Site {
   const Catalog& catalog;
   const Cluster& cluster;
   const policy::Policy& policy;
-  Submit submit;            ///< of the matrix: its partition, if set, is the only one used
+  Submit submit;  ///< of the matrix: its partition, if set, is the only one used
 };
 
 /// What a job must hold in memory. Cells with equal needs can share a job.
 struct Need {
   matrix::CellKind kind = matrix::CellKind::kEval;
-  std::uint32_t model = matrix::kNone;   ///< index in the catalog
+  std::uint32_t model = matrix::kNone;  ///< index in the catalog
   Engine engine = Engine::kNative;
-  DType dtype = DType::kBf16;            ///< of the weights as loaded
+  DType dtype = DType::kBf16;  ///< of the weights as loaded
   DType kv = DType::kBf16;
-  std::int64_t tokens = 0;               ///< longest sequence; eval: prompt and answer
-  std::int64_t batch = 0;                ///< pinned by a setting; 0: chosen
+  std::int64_t tokens = 0;  ///< longest sequence; eval: prompt and answer
+  std::int64_t batch = 0;   ///< pinned by a setting; 0: chosen
   // Of training.
   bool full = false;
-  std::int64_t rank = 0;                 ///< of an evaluation: of the adapter that is loaded beside the model
+  std::int64_t rank = 0;  ///< of an evaluation: of the adapter that is loaded beside the model
   std::int64_t sequence = 0;
-  std::int64_t micro_batch = 0;          ///< 0: chosen
-  std::int64_t global_batch = 0;         ///< never changed by a remedy
-  bool reference = false;                ///< DPO, GRPO
+  std::int64_t micro_batch = 0;   ///< 0: chosen
+  std::int64_t global_batch = 0;  ///< never changed by a remedy
+  bool reference = false;         ///< DPO, GRPO
   // Pinned by settings; 0: chosen. Commands and benchmarks say them.
   int gpus = 0;
   int nodes = 0;
-  std::int64_t gpu_memory = 0;           ///< bytes that a command declares for each GPU; 0: a whole GPU
+  std::int64_t gpu_memory = 0;                  ///< bytes that a command declares for each GPU; 0: a whole GPU
   std::uint32_t command_stage = matrix::kNone;  ///< commands of different stages never share a job
-  std::uint32_t weights_of = matrix::kNone;     ///< train cell (index) whose full weights are loaded in place of the model's
+  std::uint32_t weights_of =
+      matrix::kNone;  ///< train cell (index) whose full weights are loaded in place of the model's
   auto operator<=>(const Need&) const = default;
 };
 
@@ -53,35 +54,36 @@ struct Need {
 Need need_of(const matrix::Cell& cell, const matrix::Expansion& expansion, const Catalog& catalog);
 
 struct Placement {
-  std::uint32_t profile = 0;     ///< index in the catalog
-  std::uint32_t partition = 0;   ///< index in the cluster
+  std::uint32_t profile = 0;    ///< index in the catalog
+  std::uint32_t partition = 0;  ///< index in the cluster
   Layout layout;
   int nodes = 1;
-  int gpus = 1;                  ///< over all nodes: layout.gpus(); of a shared GPU still 1
-  double share = 1;              ///< of one GPU's memory; below 1 several jobs share it
-  MemoryUse memory;              ///< of the fullest GPU
-  double utilisation = 0;        ///< memory.total() / the GPU's memory
-  std::int64_t batch = 1;        ///< sequences at once in each copy; of training: the micro-batch
-  bool checkpointing = false;    ///< of training
+  int gpus = 1;                ///< over all nodes: layout.gpus(); of a shared GPU still 1
+  double share = 1;            ///< of one GPU's memory; below 1 several jobs share it
+  MemoryUse memory;            ///< of the fullest GPU
+  double utilisation = 0;      ///< memory.total() / the GPU's memory
+  std::int64_t batch = 1;      ///< sequences at once in each copy; of training: the micro-batch
+  bool checkpointing = false;  ///< of training
   double load_seconds = 0;
-  double relative_time = 1;      ///< of a typical batch of work, chosen placement = 1
+  double relative_time = 1;  ///< of a typical batch of work, chosen placement = 1
 };
 
 /// A placement that was considered and not taken.
 struct RunnerUp {
   Placement placement;
-  std::string why;               ///< why it lost
+  std::string why;  ///< why it lost
 };
 
 struct Sizing {
   Placement chosen;
-  std::vector<RunnerUp> others;      ///< legal and fitting, best first
-  std::vector<std::string> refused;  ///< `large_single: tp 4 needs 92.1 GiB of 79.6 GiB`, `moe: tp 6: 64 heads do not divide by 6`
+  std::vector<RunnerUp> others;  ///< legal and fitting, best first
+  std::vector<std::string>
+      refused;  ///< `large_single: tp 4 needs 92.1 GiB of 79.6 GiB`, `moe: tp 6: 64 heads do not divide by 6`
   std::vector<std::string> reasons;  ///< why the chosen one was
 };
 
-/// The smallest profile that fits (or the fastest, if the policy prefers speed), with the fastest legal layout on it; or why
-/// nothing fits.
+/// The smallest profile that fits (or the fastest, if the policy prefers speed), with the fastest legal layout on it;
+/// or why nothing fits.
 Result<Sizing> size(const Need& need, const Site& site);
 
 }  // namespace orch::planner

@@ -13,10 +13,10 @@ namespace orch::planner {
 namespace {
 
 constexpr std::int64_t kRankStep = 8;
-constexpr std::int64_t kSequence = 8192;     // seed 003: max sequence length
-constexpr double kEmaDecay = 0.9999;         // seed 003
-constexpr double kFullRateShare = 0.1;       // of the adapters' rate; ours, the seeds have no rate for full training
-constexpr double kAlphaOfRank = 0.25;        // seed 003: 64 of 256, and so in each row
+constexpr std::int64_t kSequence = 8192;  // seed 003: max sequence length
+constexpr double kEmaDecay = 0.9999;      // seed 003
+constexpr double kFullRateShare = 0.1;    // of the adapters' rate; ours, the seeds have no rate for full training
+constexpr double kAlphaOfRank = 0.25;     // seed 003: 64 of 256, and so in each row
 
 std::int64_t down_to_step(double rank) {
   if (!(rank >= kRankStep)) return kRankStep;
@@ -50,8 +50,8 @@ Largest largest_shape(const Model& model, const Site& site) {
 }
 
 // The greatest rank, by steps, up to `wanted` with which training fits somewhere; nothing if not even the least does.
-std::optional<std::int64_t> rank_that_fits(const Model& model, DType weights, std::int64_t sequence, std::int64_t wanted,
-                                           const Largest& largest, double share) {
+std::optional<std::int64_t> rank_that_fits(const Model& model, DType weights, std::int64_t sequence,
+                                           std::int64_t wanted, const Largest& largest, double share) {
   const std::vector<Layout> legal = layouts_for(model, largest.profile->gpus(), largest.profile->gpus_per_node).legal;
   const auto fits = [&](std::int64_t rank) {
     TrainShape shape;
@@ -89,10 +89,14 @@ void put(matrix::Settings& settings, const char* name, T value) {
 
 LoraDefaults lora_defaults(SizeClass size) {
   switch (size) {
-    case SizeClass::kSmall: return {256, 64, 0.05, 4e-4, 16, 1};
-    case SizeClass::kMedium: return {512, 128, 0.1, 3e-4, 8, 2};
-    case SizeClass::kLarge: return {1024, 256, 0.15, 2e-4, 4, 4};
-    case SizeClass::kXLarge: return {2048, 512, 0.2, 1e-4, 2, 8};
+    case SizeClass::kSmall:
+      return {256, 64, 0.05, 4e-4, 16, 1};
+    case SizeClass::kMedium:
+      return {512, 128, 0.1, 3e-4, 8, 2};
+    case SizeClass::kLarge:
+      return {1024, 256, 0.15, 2e-4, 4, 4};
+    case SizeClass::kXLarge:
+      return {2048, 512, 0.2, 1e-4, 2, 8};
   }
   return {256, 64, 0.05, 4e-4, 16, 1};
 }
@@ -104,7 +108,8 @@ TaskAdjustment task_adjustment(std::string_view task_type) {
   return {};
 }
 
-std::vector<std::string> complete_training(const Model& model, const Task& task, matrix::Settings& settings, const Site& site) {
+std::vector<std::string> complete_training(const Model& model, const Task& task, matrix::Settings& settings,
+                                           const Site& site) {
   std::vector<std::string> reasons;
   const SizeClass size = size_class(model.params);
   const LoraDefaults row = lora_defaults(size);
@@ -117,8 +122,8 @@ std::vector<std::string> complete_training(const Model& model, const Task& task,
     const std::int64_t sequence = model.context > 0 ? std::min(kSequence, model.context) : kSequence;
     if (const auto given = settings.integer("sequence"); given && model.context > 0 && *given > model.context) {
       settings.set("sequence", model.context);
-      reasons.push_back("sequence " + std::to_string(*given) + " is longer than the context of " + shown(model.name) + ", " +
-                        std::to_string(model.context) + " tokens: that is used");
+      reasons.push_back("sequence " + std::to_string(*given) + " is longer than the context of " + shown(model.name) +
+                        ", " + std::to_string(model.context) + " tokens: that is used");
     } else if (!given) {
       settings.set("sequence", sequence);
       if (sequence < kSequence)
@@ -143,11 +148,13 @@ std::vector<std::string> complete_training(const Model& model, const Task& task,
     const auto given = settings.integer("rank");
     const double wanted = given ? static_cast<double>(*given) : static_cast<double>(row.rank) * adjust.rank;
     std::int64_t rank = down_to_step(wanted);
-    const std::string origin = given ? "rank " + std::to_string(*given) + " of the matrix"
-                                     : "rank " + std::to_string(row.rank) + " of a " + row_name + " model" +
-                                           (adjust.rank != 1 ? " " + percent(adjust.rank) + " for " + shown(task.type) : "");
+    const std::string origin =
+        given ? "rank " + std::to_string(*given) + " of the matrix"
+              : "rank " + std::to_string(row.rank) + " of a " + row_name + " model" +
+                    (adjust.rank != 1 ? " " + percent(adjust.rank) + " for " + shown(task.type) : "");
     if (static_cast<double>(rank) != wanted)
-      reasons.push_back(origin + " is " + (given ? "" : format_fixed(wanted, 1) + ", ") + "made " + std::to_string(rank) +
+      reasons.push_back(origin + " is " + (given ? "" : format_fixed(wanted, 1) + ", ") + "made " +
+                        std::to_string(rank) +
                         (wanted < kRankStep ? ": the least is 8" : ": ranks are multiples of 8"));
     else if (!given)
       reasons.push_back(origin + " is " + std::to_string(rank));
@@ -164,11 +171,11 @@ std::vector<std::string> complete_training(const Model& model, const Task& task,
       if (largest.profile) {
         const DType weights = settings.dtype("dtype").value_or(model.dtype);
         const std::int64_t sequence = settings.integer("sequence").value_or(kSequence);
-        const auto fitting =
-            rank_that_fits(model, weights, sequence, rank, largest, std::clamp(site.policy.planning.memory_most, 0.0, 1.0));
+        const auto fitting = rank_that_fits(model, weights, sequence, rank, largest,
+                                            std::clamp(site.policy.planning.memory_most, 0.0, 1.0));
         if (fitting && *fitting < rank) {
-          reasons.push_back("rank " + std::to_string(rank) + " is capped at " + std::to_string(*fitting) + ": more does not fit " +
-                            shown(largest.profile->name) + ", the largest profile here (" +
+          reasons.push_back("rank " + std::to_string(rank) + " is capped at " + std::to_string(*fitting) +
+                            ": more does not fit " + shown(largest.profile->name) + ", the largest profile here (" +
                             counted(largest.profile->gpus(), "GPU") + " of " + format_bytes(largest.gpu->memory) + ")");
           rank = *fitting;
         }
@@ -177,20 +184,23 @@ std::vector<std::string> complete_training(const Model& model, const Task& task,
     settings.set("rank", rank);
 
     if (!settings.has("alpha")) {
-      // The seed raises ranks and leaves alpha, so alpha follows the row. A cap keeps alpha / rank, which scales the adapter.
+      // The seed raises ranks and leaves alpha, so alpha follows the row. A cap keeps alpha / rank, which scales the
+      // adapter.
       const double before = given ? std::max(1.0, std::round(wanted * kAlphaOfRank)) : static_cast<double>(row.alpha);
-      const double alpha = rank < uncapped ? before * static_cast<double>(rank) / static_cast<double>(uncapped) : before;
+      const double alpha =
+          rank < uncapped ? before * static_cast<double>(rank) / static_cast<double>(uncapped) : before;
       settings.set("alpha", std::max(1.0, std::round(alpha)));
       if (rank < uncapped)
-        reasons.push_back("alpha " + format_fixed(before, 0) + " becomes " + format_fixed(std::max(1.0, std::round(alpha)), 0) +
+        reasons.push_back("alpha " + format_fixed(before, 0) + " becomes " +
+                          format_fixed(std::max(1.0, std::round(alpha)), 0) +
                           ": alpha over rank stays as it was before the cap");
     }
     put(settings, "dropout", row.dropout);
     if (!settings.has("learning_rate")) {
       settings.set("learning_rate", tidy(row.learning_rate * adjust.learning_rate));
       if (adjust.learning_rate != 1)
-        reasons.push_back("learning rate " + format_fixed(row.learning_rate * 1e4, 0) + "e-4 of a " + row_name + " model " +
-                          percent(adjust.learning_rate) + " for " + shown(task.type));
+        reasons.push_back("learning rate " + format_fixed(row.learning_rate * 1e4, 0) + "e-4 of a " + row_name +
+                          " model " + percent(adjust.learning_rate) + " for " + shown(task.type));
     }
   }
 
@@ -221,12 +231,15 @@ HardwareChoice hardware_choice(const Gpu& gpu) {
     choice.reasons.push_back("fp32: " + shown(gpu.name) + " computes neither in bf16 nor in fp16");
     choice.reasons.push_back("no flash attention: it works in 16 bits");
   }
-  // Seed 002 says 8 for an H100 and seed 003 says 16, up from 4 on a smaller card: 8 for each GPU is what a profile has processors for.
+  // Seed 002 says 8 for an H100 and seed 003 says 16, up from 4 on a smaller card: 8 for each GPU is what a profile has
+  // processors for.
   const bool small = gpu.memory < 16 * kGiB;
   choice.loader_workers = small ? 4 : 8;
-  choice.reasons.push_back(small ? "4 loader workers: a card of " + format_bytes(gpu.memory) + " sits in a small machine"
-                                 : "8 loader workers: seed 002's figure; seed 003's 16 is more than a profile has processors for a GPU");
-  choice.reasons.push_back("activations are kept where they fit, and computed again (checkpointing) only where they do not");
+  choice.reasons.push_back(
+      small ? "4 loader workers: a card of " + format_bytes(gpu.memory) + " sits in a small machine"
+            : "8 loader workers: seed 002's figure; seed 003's 16 is more than a profile has processors for a GPU");
+  choice.reasons.push_back(
+      "activations are kept where they fit, and computed again (checkpointing) only where they do not");
   return choice;
 }
 

@@ -41,8 +41,8 @@ double repeats_of(const Task& task, const matrix::Settings& settings) {
 }
 
 bool generates(const Task& task) {
-  return task.kind == TaskKind::kExactMatch || task.kind == TaskKind::kCode || task.kind == TaskKind::kFunctionCalling ||
-         task.kind == TaskKind::kVisionLanguage;
+  return task.kind == TaskKind::kExactMatch || task.kind == TaskKind::kCode ||
+         task.kind == TaskKind::kFunctionCalling || task.kind == TaskKind::kVisionLanguage;
 }
 
 // The setting `time`, in seconds.
@@ -89,7 +89,8 @@ double eval_seconds(const Task& task, const Model& model, const matrix::Settings
   }
   if (writes) {
     const double repeats = repeats_of(task, settings);
-    const double most = static_cast<double>(std::max<std::int64_t>(1, settings.integer("max_tokens").value_or(1'000'000)));
+    const double most =
+        static_cast<double>(std::max<std::int64_t>(1, settings.integer("max_tokens").value_or(1'000'000)));
     const double output = std::clamp(task.output_tokens, 1.0, most);
     const double sequences = own * repeats;
     const double at_once = std::min(batch, sequences);
@@ -158,10 +159,12 @@ double units_of_work(const matrix::Cell& cell, const matrix::Settings& settings,
   const Task* task = task_of(cell, site.catalog);
   if (!task) return 1;
   switch (cell.kind) {
-    case matrix::CellKind::kCommand: return 1;
+    case matrix::CellKind::kCommand:
+      return 1;
     case matrix::CellKind::kEval:
       return std::max(1.0, samples_of(*task, settings) * (generates(*task) ? repeats_of(*task, settings) : 1));
-    case matrix::CellKind::kTrain: return std::max(1.0, training_steps(*task, settings));
+    case matrix::CellKind::kTrain:
+      return std::max(1.0, training_steps(*task, settings));
     case matrix::CellKind::kBench: {
       if (!task->bench) return 1;
       if (const auto steps = settings.number("steps"); steps && *steps > 0) return *steps;
@@ -172,8 +175,8 @@ double units_of_work(const matrix::Cell& cell, const matrix::Settings& settings,
   return 1;
 }
 
-Duration duration_of(const matrix::Cell& cell, const matrix::Settings& settings, const Need& need, const Placement& placement,
-                     const Site& site, const History& history) {
+Duration duration_of(const matrix::Cell& cell, const matrix::Settings& settings, const Need& need,
+                     const Placement& placement, const Site& site, const History& history) {
   const policy::Planning& planning = site.policy.planning;
   const Task* task = task_of(cell, site.catalog);
   const Model* model = model_of(cell, site.catalog);
@@ -188,7 +191,8 @@ Duration duration_of(const matrix::Cell& cell, const matrix::Settings& settings,
   }
 
   const double units = units_of_work(cell, settings, site);
-  const bool placed = placement.profile < site.catalog.profiles.size() && placement.partition < site.cluster.partitions.size();
+  const bool placed =
+      placement.profile < site.catalog.profiles.size() && placement.partition < site.cluster.partitions.size();
   const Profile profile = placed ? site.catalog.profiles[placement.profile] : Profile{};
   if (placed) {
     const std::string model_name = model ? model->name : "";

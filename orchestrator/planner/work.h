@@ -17,7 +17,7 @@ namespace orch::planner {
 class History {
  public:
   struct Entry {
-    std::vector<double> seconds_per_unit;   ///< of cells that ended well, oldest first
+    std::vector<double> seconds_per_unit;  ///< of cells that ended well, oldest first
     std::int64_t succeeded = 0;
     std::int64_t failed = 0;
   };
@@ -25,7 +25,8 @@ class History {
   void add_outcomes(const std::string& family, const std::string& type, std::int64_t succeeded, std::int64_t failed);
   const Entry* find(const std::string& model, const std::string& task, const std::string& profile) const;
   /// The q-quantile of what was measured; nothing with fewer than 3 measurements.
-  std::optional<double> quantile(const std::string& model, const std::string& task, const std::string& profile, double q) const;
+  std::optional<double> quantile(const std::string& model, const std::string& task, const std::string& profile,
+                                 double q) const;
   policy::Evidence evidence(const std::string& family, const std::string& type) const;
 
  private:
@@ -37,9 +38,9 @@ class History {
 double units_of_work(const matrix::Cell& cell, const matrix::Settings& settings, const Site& site);
 
 struct Duration {
-  double expected = 0;     ///< seconds, without loading the model
-  double bound = 0;        ///< seconds that it will hardly exceed: what a time limit is made of
-  std::string basis;       ///< `roofline`, `12 measurements`, `declared`
+  double expected = 0;  ///< seconds, without loading the model
+  double bound = 0;     ///< seconds that it will hardly exceed: what a time limit is made of
+  std::string basis;    ///< `roofline`, `12 measurements`, `declared`
 };
 Duration duration_of(const matrix::Cell& cell, const matrix::Settings& settings, const Need& need,
                      const Placement& placement, const Site& site, const History& history);

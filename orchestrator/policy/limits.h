@@ -2,9 +2,8 @@
 //
 // Holds:
 //  - Jobs are decided in the order given, which is their priority; what a job depends on is decided at that job's turn.
-//  - A smaller job may pass one that the budget holds back: a budget is not to lie unused because one job is too large
-//  for
-//    what is left. It takes nothing from jobs before it, which were decided first.
+//  - A smaller job may pass one that the budget holds back, so that a budget does not lie unused because one job is too
+//    large for what is left. It takes nothing from the jobs before it, which were decided first.
 //  - What depends on a job that waits, waits too.
 #pragma once
 

@@ -48,7 +48,8 @@ TEST(Settings, OfTheTableHaveDistinctNamesAndAKindEach) {
     EXPECT_TRUE(names.insert(def.name).second) << def.name;
     EXPECT_FALSE(def.kinds.empty()) << def.name;
     EXPECT_FALSE(def.help.empty()) << def.name;
-    if (def.type == SettingType::kInteger || def.type == SettingType::kNumber) EXPECT_LT(def.least, def.most) << def.name;
+    if (def.type == SettingType::kInteger || def.type == SettingType::kNumber)
+      EXPECT_LT(def.least, def.most) << def.name;
     if (def.type == SettingType::kChoice) EXPECT_GT(def.choices.size(), 1u) << def.name;
   }
 }
@@ -93,8 +94,10 @@ TEST(Settings, WithUnitsBecomeWholeNumbers) {
 
 TEST(Settings, ThatAreWordsSuggestTheNearest) {
   EXPECT_EQ(read("dtype", "bf16").value, SettingValue("bf16"));
-  EXPECT_THAT(read("dtype", "bf61").errors,
-              ElementsAre("'dtype' must be one of fp32, bf16, fp16, fp8, int8, int4; found the text 'bf61'; did you mean 'bf16'?"));
+  EXPECT_THAT(
+      read("dtype", "bf61").errors,
+      ElementsAre(
+          "'dtype' must be one of fp32, bf16, fp16, fp8, int8, int4; found the text 'bf61'; did you mean 'bf16'?"));
   EXPECT_THAT(read("engine", "lmeval").errors, ElementsAre(HasSubstr("did you mean 'lm-eval'?")));
 }
 
@@ -109,14 +112,17 @@ TEST(Settings, ThatAreListsAreAxes) {
   Diagnostics diagnostics;
   const auto values = read_axis(*find_setting("seed"), yaml("[0, 1, 5]"), "s.yaml", diagnostics);
   EXPECT_TRUE(diagnostics.ok());
-  EXPECT_THAT(values, ElementsAre(SettingValue(std::int64_t{0}), SettingValue(std::int64_t{1}), SettingValue(std::int64_t{5})));
+  EXPECT_THAT(values,
+              ElementsAre(SettingValue(std::int64_t{0}), SettingValue(std::int64_t{1}), SettingValue(std::int64_t{5})));
 }
 
 TEST(Settings, RefuseAnEmptyAxisAndAValueThatStandsTwice) {
-  EXPECT_THAT(axes_errors("{seed: []}", {CellKind::kEval}), ElementsAre(HasSubstr("s.yaml:1:8: an empty axis makes no cells")));
+  EXPECT_THAT(axes_errors("{seed: []}", {CellKind::kEval}),
+              ElementsAre(HasSubstr("s.yaml:1:8: an empty axis makes no cells")));
   EXPECT_THAT(axes_errors("dtype: [bf16, fp8, \"bf16\"]", {CellKind::kEval}),
               ElementsAre(HasSubstr("s.yaml:1:20: the value 'bf16' stands twice in the axis 'dtype'")));
-  EXPECT_THAT(axes_errors("temperature: [0.5, 5e-1]", {CellKind::kEval}), ElementsAre(HasSubstr("'5e-1' stands twice")));
+  EXPECT_THAT(axes_errors("temperature: [0.5, 5e-1]", {CellKind::kEval}),
+              ElementsAre(HasSubstr("'5e-1' stands twice")));
   EXPECT_THAT(axes_errors("seed: [[1]]", {CellKind::kEval}), SizeIs(1));
 }
 
@@ -131,8 +137,10 @@ TEST(Settings, OfOtherKindsAreRefusedWithTheKindsThatTakeThem) {
 }
 
 TEST(Settings, ThatAreNotKnownSuggestTheNearestThatTheKindTakes) {
-  EXPECT_THAT(axes_errors("{shot: 5}", {CellKind::kEval}), ElementsAre("s.yaml:1:2: no setting 'shot'; did you mean 'shots'?"));
-  EXPECT_THAT(axes_errors("{learning_rat: 5}", {CellKind::kTrain}), ElementsAre(HasSubstr("did you mean 'learning_rate'?")));
+  EXPECT_THAT(axes_errors("{shot: 5}", {CellKind::kEval}),
+              ElementsAre("s.yaml:1:2: no setting 'shot'; did you mean 'shots'?"));
+  EXPECT_THAT(axes_errors("{learning_rat: 5}", {CellKind::kTrain}),
+              ElementsAre(HasSubstr("did you mean 'learning_rate'?")));
 }
 
 TEST(Settings, ThatSayHowACellIsRunAreContentOnlyOfBenchmarks) {
@@ -141,7 +149,8 @@ TEST(Settings, ThatSayHowACellIsRunAreContentOnlyOfBenchmarks) {
   EXPECT_TRUE(in_key(batch, CellKind::kBench));
   for (const char* name : {"time", "memory", "micro_batch", "checkpoint_every", "keep_checkpoints"})
     EXPECT_FALSE(find_setting(name)->in_key) << name;
-  for (const char* name : {"dtype", "kv_dtype", "seed", "shots", "rank", "gpus", "container", "batch_size", "accumulation"})
+  for (const char* name :
+       {"dtype", "kv_dtype", "seed", "shots", "rank", "gpus", "container", "batch_size", "accumulation"})
     EXPECT_TRUE(find_setting(name)->in_key) << name;
 }
 

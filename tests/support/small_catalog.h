@@ -37,8 +37,8 @@ inline Model small_model(std::string name, std::string family, double params, st
   return model;
 }
 
-inline Task small_task(std::string name, TaskKind kind, std::string group, std::string type, int shots, double prompt_tokens,
-                       double shot_tokens, int max_output_tokens) {
+inline Task small_task(std::string name, TaskKind kind, std::string group, std::string type, int shots,
+                       double prompt_tokens, double shot_tokens, int max_output_tokens) {
   Task task;
   task.hf_id = "data/" + name;
   task.name = std::move(name);
@@ -115,19 +115,22 @@ inline std::optional<matrix::Matrix> read(const std::string& text, const Catalog
   return matrix::read_matrix(*root, "m.yaml", catalog, diagnostics);
 }
 
-/// What is wrong with the matrix in `text`, when it is read and, if that went well, expanded: `line:column: what`, in order.
+/// What is wrong with the matrix in `text`, when it is read and, if that went well, expanded: `line:column: what`, in
+/// order.
 inline std::vector<std::string> problems(const std::string& text, const Catalog& catalog,
                                          const matrix::ExpandOptions& options = {}) {
   Diagnostics diagnostics;
   if (const auto matrix = read(text, catalog, diagnostics)) matrix::expand(*matrix, catalog, options, diagnostics);
   std::vector<std::string> lines;
   for (const Problem& problem : diagnostics.errors())
-    lines.push_back(std::to_string(problem.place.line) + ":" + std::to_string(problem.place.column) + ": " + problem.what);
+    lines.push_back(std::to_string(problem.place.line) + ":" + std::to_string(problem.place.column) + ": " +
+                    problem.what);
   return lines;
 }
 
 /// The expansion of a matrix that is expected to be right.
-inline matrix::Expansion expanded(const std::string& text, const Catalog& catalog, const matrix::ExpandOptions& options = {}) {
+inline matrix::Expansion expanded(const std::string& text, const Catalog& catalog,
+                                  const matrix::ExpandOptions& options = {}) {
   Diagnostics diagnostics;
   const auto matrix = read(text, catalog, diagnostics);
   std::optional<matrix::Expansion> expansion;

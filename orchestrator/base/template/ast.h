@@ -11,9 +11,24 @@
 namespace orch::tmpl {
 
 enum class Operator {
-  kAdd, kSubtract, kMultiply, kDivide, kFloorDivide, kModulo, kPower,
-  kEqual, kNotEqual, kLess, kLessEqual, kGreater, kGreaterEqual, kIn, kNotIn,
-  kNegate, kKeepSign, kNot,
+  kAdd,
+  kSubtract,
+  kMultiply,
+  kDivide,
+  kFloorDivide,
+  kModulo,
+  kPower,
+  kEqual,
+  kNotEqual,
+  kLess,
+  kLessEqual,
+  kGreater,
+  kGreaterEqual,
+  kIn,
+  kNotIn,
+  kNegate,
+  kKeepSign,
+  kNot,
 };
 
 struct Expr;
@@ -21,20 +36,21 @@ using ExprPtr = std::unique_ptr<Expr>;
 
 struct Expr {
   enum class Kind {
-    kLiteral,      ///< value
-    kName,         ///< text
-    kList,         ///< items
-    kTuple,        ///< items
-    kDict,         ///< items: key, value, key, value
-    kAttribute,    ///< items[0].text
-    kItem,         ///< items[0][items[1]]
-    kSlice,        ///< items[0][items[1]:items[2]:items[3]], null where left out
-    kCall,         ///< items[0](the rest)
-    kFilter,       ///< items[0] | text(the rest)
-    kTest,         ///< items[0] is text(the rest)
-    kUnary,        ///< operators[0] items[0]
-    kBinary,       ///< items[0] operators[0] items[1]
-    kAnd, kOr,     ///< of all items
+    kLiteral,    ///< value
+    kName,       ///< text
+    kList,       ///< items
+    kTuple,      ///< items
+    kDict,       ///< items: key, value, key, value
+    kAttribute,  ///< items[0].text
+    kItem,       ///< items[0][items[1]]
+    kSlice,      ///< items[0][items[1]:items[2]:items[3]], null where left out
+    kCall,       ///< items[0](the rest)
+    kFilter,     ///< items[0] | text(the rest)
+    kTest,       ///< items[0] is text(the rest)
+    kUnary,      ///< operators[0] items[0]
+    kBinary,     ///< items[0] operators[0] items[1]
+    kAnd,
+    kOr,           ///< of all items
     kConcat,       ///< of all items
     kCompare,      ///< items[0] operators[0] items[1] operators[1] items[2] ...
     kConditional,  ///< items[1] if items[0] else items[2], which may be null

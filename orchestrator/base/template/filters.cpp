@@ -16,8 +16,10 @@ namespace orch::tmpl {
 Taken::Taken(const Arguments& arguments, std::string what, std::initializer_list<std::string_view> parameters)
     : what_(std::move(what)), parameters_(parameters), found_(parameters.size(), nullptr) {
   if (arguments.values.size() > found_.size())
-    throw Fault{what_ + " takes " + (found_.empty() ? "no arguments" : "at most " + counted(static_cast<long long>(found_.size()), "argument")) +
-                ", not " + std::to_string(arguments.values.size())};
+    throw Fault{
+        what_ + " takes " +
+        (found_.empty() ? "no arguments" : "at most " + counted(static_cast<long long>(found_.size()), "argument")) +
+        ", not " + std::to_string(arguments.values.size())};
   for (std::size_t i = 0; i < arguments.values.size(); ++i) found_[i] = &arguments.values[i];
   for (const auto& [name, value] : arguments.named) {
     const auto at = std::find(parameters_.begin(), parameters_.end(), name);
@@ -43,7 +45,9 @@ const std::string& Taken::need_text(std::size_t i) const {
   return value.as_text();
 }
 
-std::string Taken::text(std::size_t i, std::string otherwise) const { return found_[i] ? need_text(i) : std::move(otherwise); }
+std::string Taken::text(std::size_t i, std::string otherwise) const {
+  return found_[i] ? need_text(i) : std::move(otherwise);
+}
 
 std::int64_t Taken::integer(std::size_t i, std::int64_t otherwise) const {
   if (!found_[i]) return otherwise;
@@ -56,7 +60,8 @@ bool Taken::flag(std::size_t i, bool otherwise) const { return found_[i] ? truth
 
 void Budget::spend(std::size_t steps) {
   if (steps > options_.most_steps || steps_ > options_.most_steps - steps)
-    throw Fault{"rendering takes more than " + grouped(static_cast<long long>(std::min<std::size_t>(options_.most_steps, INT64_MAX))) + " steps"};
+    throw Fault{"rendering takes more than " +
+                grouped(static_cast<long long>(std::min<std::size_t>(options_.most_steps, INT64_MAX))) + " steps"};
   steps_ += steps;
 }
 
@@ -71,8 +76,13 @@ Value Budget::text(std::string text) {
   return Value::text(std::move(text));
 }
 
+bool Budget::refuses(const Value& undefined) const {
+  if (!options_.strict) return false;
+  return options_.escape == Options::Escape::kShell || !undefined.get<std::shared_ptr<const Undefined>>()->is_silent;
+}
+
 std::string Budget::printed(const Value& value) {
-  if (value.is_undefined() && options_.strict) throw Fault{value.why_undefined()};
+  if (value.is_undefined() && refuses(value)) throw Fault{value.why_undefined()};
   spend(value.weight());
   return to_text(value, options_.most_output);
 }
@@ -94,7 +104,7 @@ std::vector<Value> Budget::items(const Value& value) {
     return out;
   }
   if (value.is_undefined()) {
-    if (options_.strict) throw Fault{value.why_undefined()};
+    if (refuses(value)) throw Fault{value.why_undefined()};
     return out;
   }
   if (value.holds<std::shared_ptr<const Loop>>()) return value.get<std::shared_ptr<const Loop>>()->items;
@@ -123,7 +133,7 @@ bool Budget::contains(const Value& container, const Value& item) {
     return std::any_of(container.as_list().items.begin(), container.as_list().items.end(),
                        [&](const Value& held) { return equals(held, item); });
   if (container.is_undefined()) {
-    if (options_.strict) throw Fault{container.why_undefined()};
+    if (refuses(container)) throw Fault{container.why_undefined()};
     return false;
   }
   throw Fault{"nothing can be in " + kind_of(container)};
@@ -136,8 +146,7 @@ Value item_of(const Value& value, const Value& key, Budget& budget) {
     if (key.is_text()) budget.spend(1 + key.as_text().size() / 64);
     if (const Value* found = value.as_dict().find(key)) return *found;
   }
-  if (value.holds<std::shared_ptr<Namespace>>() && key.is_text())
-    return attribute_of(value, key.as_text(), budget);
+  if (value.holds<std::shared_ptr<Namespace>>() && key.is_text()) return attribute_of(value, key.as_text(), budget);
   if (key.is_integer() || key.is_bool()) {
     std::int64_t at = key.as_integer();
     const auto place = [&](std::size_t count) -> std::optional<std::size_t> {
@@ -191,7 +200,8 @@ Value attribute_of(const Value& value, const std::string& name, Budget& budget) 
       return index > 0 ? loop.items[loop.index - 1] : Value::undefined("there is no item before the first");
     if (name == "nextitem")
       return index + 1 < size ? loop.items[loop.index + 1] : Value::undefined("there is no item after the last");
-    if (name == "cycle" || name == "changed") return Value(Value::Held(std::make_shared<const Method>(Method{value, name})));
+    if (name == "cycle" || name == "changed")
+      return Value(Value::Held(std::make_shared<const Method>(Method{value, name})));
     return Value::undefined("the loop has no " + quote(name));
   }
   if (has_method(value, name)) return Value(Value::Held(std::make_shared<const Method>(Method{value, name})));
@@ -213,7 +223,8 @@ std::string stripped(std::string_view text, const Value& characters, bool left, 
   return std::string(begin, static_cast<std::size_t>(points[to - 1].data() + points[to - 1].size() - begin));
 }
 
-std::string replaced(std::string_view text, std::string_view from, std::string_view to, std::int64_t most, Budget& budget) {
+std::string replaced(std::string_view text, std::string_view from, std::string_view to, std::int64_t most,
+                     Budget& budget) {
   std::string out;
   const auto put = [&](std::string_view part) {
     budget.check_size(out.size() + part.size());
@@ -252,7 +263,8 @@ Value by_path(const Value& item, const Value& path, Budget& budget) {
   if (!path.is_text()) throw Fault{"an attribute is named by a text, not by " + kind_of(path)};
   Value value = item;
   for (std::string_view part : split(path.as_text(), '.')) {
-    const bool number = !part.empty() && part.size() < 10 && part.find_first_not_of("0123456789") == std::string_view::npos;
+    const bool number =
+        !part.empty() && part.size() < 10 && part.find_first_not_of("0123456789") == std::string_view::npos;
     budget.spend(1);
     value = number ? item_of(value, Value::integer(std::stoll(std::string(part))), budget)
                    : item_of(value, Value::text(std::string(part)), budget);
@@ -279,7 +291,8 @@ std::vector<std::size_t> sorted_order(const std::vector<std::vector<Value>>& key
   // A number that is none has no place in an order, and std::stable_sort must not meet it.
   for (const auto& key : keys)
     for (const Value& value : key)
-      if (value.is_float() && std::isnan(value.as_double())) throw Fault{"a value that is not a number cannot be sorted"};
+      if (value.is_float() && std::isnan(value.as_double()))
+        throw Fault{"a value that is not a number cannot be sorted"};
   std::stable_sort(order.begin(), order.end(), less);
   return order;
 }
@@ -441,7 +454,10 @@ std::optional<std::int64_t> integer_in(std::string_view text, int base) {
       digit_before = false;
       continue;
     }
-    const int digit = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'z' ? c - 'a' + 10 : c >= 'A' && c <= 'Z' ? c - 'A' + 10 : 99;
+    const int digit = c >= '0' && c <= '9'   ? c - '0'
+                      : c >= 'a' && c <= 'z' ? c - 'a' + 10
+                      : c >= 'A' && c <= 'Z' ? c - 'A' + 10
+                                             : 99;
     if (digit >= base) return std::nullopt;
     if (__builtin_mul_overflow(value, base, &value) || __builtin_sub_overflow(value, digit, &value))
       throw Fault{"the integer " + quote(text) + " does not fit into 64 bits"};
@@ -534,7 +550,8 @@ Value sum_of(const Value& value, const Arguments& arguments, Budget& budget) {
       total = Value::number(total.as_double() + part.as_double());
     } else {
       std::int64_t sum = 0;
-      if (__builtin_add_overflow(total.as_integer(), part.as_integer(), &sum)) throw Fault{"the sum does not fit into 64 bits"};
+      if (__builtin_add_overflow(total.as_integer(), part.as_integer(), &sum))
+        throw Fault{"the sum does not fit into 64 bits"};
       total = Value::integer(sum);
     }
   }
@@ -571,12 +588,14 @@ Value json_text(const Value& value, const Arguments& arguments, Budget& budget) 
   style.html = budget.options().html_json;
   style.sort_keys = taken.flag(2, style.html);
   style.ascii = taken.flag(1, style.html);
-  if (taken.has(0) && !taken.need(0).is_none()) style.indent = static_cast<int>(std::clamp<std::int64_t>(taken.integer(0, 0), 0, 64));
+  if (taken.has(0) && !taken.need(0).is_none())
+    style.indent = static_cast<int>(std::clamp<std::int64_t>(taken.integer(0, 0), 0, 64));
   style.item_separator = style.indent < 0 ? ", " : ",";
   style.key_separator = ": ";
   if (taken.has(3) && !taken.need(3).is_none()) {
     const Value& pair = taken.need(3);
-    if (!pair.is_list() || pair.as_list().items.size() != 2 || !pair.as_list().items[0].is_text() || !pair.as_list().items[1].is_text())
+    if (!pair.is_list() || pair.as_list().items.size() != 2 || !pair.as_list().items[0].is_text() ||
+        !pair.as_list().items[1].is_text())
       throw Fault{"tojson: 'separators' are two texts"};
     style.item_separator = pair.as_list().items[0].as_text();
     style.key_separator = pair.as_list().items[1].as_text();
@@ -594,7 +613,7 @@ Value length_of(const Value& value, Budget& budget) {
   if (value.is_dict()) return Value::integer(static_cast<std::int64_t>(value.as_dict().entries.size()));
   if (value.holds<std::shared_ptr<const Loop>>()) return attribute_of(value, "length", budget);
   if (value.is_undefined()) {
-    if (budget.options().strict) throw Fault{value.why_undefined()};
+    if (budget.refuses(value)) throw Fault{value.why_undefined()};
     return Value::integer(0);
   }
   throw Fault{kind_of(value) + " has no length"};
@@ -608,7 +627,8 @@ Value titled(const std::string& text, Budget& budget) {
     word.clear();
   };
   for (std::string_view point : code_points(text)) {
-    const bool between = is_blank(point) || point == "-" || point == "(" || point == "{" || point == "[" || point == "<";
+    const bool between =
+        is_blank(point) || point == "-" || point == "(" || point == "{" || point == "[" || point == "<";
     if (between) {
       flush();
       out += point;
@@ -634,9 +654,11 @@ Value words_of(const Value& value, Budget& budget) {
   std::string out;
   for (const Value& item : value.as_list().items) {
     if (item.is_undefined()) throw Fault{item.why_undefined()};
-    if (!item.is_text() && !item.is_number()) throw Fault{"words takes a list of texts and numbers; one item is " + kind_of(item)};
+    if (!item.is_text() && !item.is_number())
+      throw Fault{"words takes a list of texts and numbers; one item is " + kind_of(item)};
     const std::string text = budget.printed(item);
-    if (text.find('\0') != std::string::npos) throw Fault{"an item holds a NUL byte, which no word of a shell can hold"};
+    if (text.find('\0') != std::string::npos)
+      throw Fault{"an item holds a NUL byte, which no word of a shell can hold"};
     if (!out.empty()) out += ' ';
     out += shell_quote(text);
     budget.check_size(out.size());
@@ -649,35 +671,72 @@ const std::map<std::string, Filter, std::less<>>& filters() {
   using V = const Value&;
   const auto none = [](A arguments, const char* name) { const Taken taken(arguments, name, {}); };
   static const std::map<std::string, Filter, std::less<>> kFilters = {
-      {"length", [none](V v, A a, Budget& b) { none(a, "length"); return length_of(v, b); }},
-      {"count", [none](V v, A a, Budget& b) { none(a, "count"); return length_of(v, b); }},
-      {"trim", [](V v, A a, Budget& b) {
+      {"length",
+       [none](V v, A a, Budget& b) {
+         none(a, "length");
+         return length_of(v, b);
+       }},
+      {"count",
+       [none](V v, A a, Budget& b) {
+         none(a, "count");
+         return length_of(v, b);
+       }},
+      {"trim",
+       [](V v, A a, Budget& b) {
          const Taken taken(a, "trim", {"chars"});
          return b.text(stripped(b.printed(v), taken.value(0, Value()), true, true));
        }},
-      {"upper", [none](V v, A a, Budget& b) { none(a, "upper"); return b.text(upper_text(b.printed(v))); }},
-      {"lower", [none](V v, A a, Budget& b) { none(a, "lower"); return b.text(lower_text(b.printed(v))); }},
-      {"capitalize", [none](V v, A a, Budget& b) { none(a, "capitalize"); return b.text(capitalized(b.printed(v))); }},
-      {"title", [none](V v, A a, Budget& b) { none(a, "title"); return titled(b.printed(v), b); }},
-      {"string", [none](V v, A a, Budget& b) { none(a, "string"); return v.is_text() ? v : b.text(b.printed(v)); }},
-      {"safe", [none](V v, A a, Budget&) { none(a, "safe"); return v; }},
+      {"upper",
+       [none](V v, A a, Budget& b) {
+         none(a, "upper");
+         return b.text(upper_text(b.printed(v)));
+       }},
+      {"lower",
+       [none](V v, A a, Budget& b) {
+         none(a, "lower");
+         return b.text(lower_text(b.printed(v)));
+       }},
+      {"capitalize",
+       [none](V v, A a, Budget& b) {
+         none(a, "capitalize");
+         return b.text(capitalized(b.printed(v)));
+       }},
+      {"title",
+       [none](V v, A a, Budget& b) {
+         none(a, "title");
+         return titled(b.printed(v), b);
+       }},
+      {"string",
+       [none](V v, A a, Budget& b) {
+         none(a, "string");
+         return v.is_text() ? v : b.text(b.printed(v));
+       }},
+      {"safe",
+       [none](V v, A a, Budget&) {
+         none(a, "safe");
+         return v;
+       }},
       {"join", joined},
-      {"default", [](V v, A a, Budget&) {
+      {"default",
+       [](V v, A a, Budget&) {
          const Taken taken(a, "default", {"default_value", "boolean"});
          return v.is_undefined() || (taken.flag(1, false) && !truth(v)) ? taken.value(0, Value::text("")) : v;
        }},
-      {"first", [none](V v, A a, Budget& b) {
+      {"first",
+       [none](V v, A a, Budget& b) {
          none(a, "first");
          const auto items = b.items(v);
          return items.empty() ? Value::undefined("there is no first item: the list is empty") : items.front();
        }},
-      {"last", [none](V v, A a, Budget& b) {
+      {"last",
+       [none](V v, A a, Budget& b) {
          none(a, "last");
          const auto items = b.items(v);
          return items.empty() ? Value::undefined("there is no last item: the list is empty") : items.back();
        }},
       {"tojson", json_text},
-      {"replace", [](V v, A a, Budget& b) {
+      {"replace",
+       [](V v, A a, Budget& b) {
          const Taken taken(a, "replace", {"old", "new", "count"});
          const std::int64_t most = taken.has(2) && !taken.need(2).is_none() ? taken.integer(2, -1) : -1;
          return b.text(replaced(b.printed(v), b.printed(taken.need(0)), b.printed(taken.need(1)), most, b));
@@ -685,7 +744,8 @@ const std::map<std::string, Filter, std::less<>>& filters() {
       {"int", to_integer},
       {"float", to_float},
       {"round", rounded},
-      {"abs", [none](V v, A a, Budget&) {
+      {"abs",
+       [none](V v, A a, Budget&) {
          none(a, "abs");
          if (v.is_undefined()) throw Fault{v.why_undefined()};
          if (!v.is_number()) throw Fault{"abs takes a number, not " + kind_of(v)};
@@ -693,8 +753,13 @@ const std::map<std::string, Filter, std::less<>>& filters() {
          if (v.as_integer() == INT64_MIN) throw Fault{"the result does not fit into 64 bits"};
          return Value::integer(std::abs(v.as_integer()));
        }},
-      {"list", [none](V v, A a, Budget& b) { none(a, "list"); return Value::list(b.items(v)); }},
-      {"reverse", [none](V v, A a, Budget& b) {
+      {"list",
+       [none](V v, A a, Budget& b) {
+         none(a, "list");
+         return Value::list(b.items(v));
+       }},
+      {"reverse",
+       [none](V v, A a, Budget& b) {
          none(a, "reverse");
          auto items = b.items(v);
          std::reverse(items.begin(), items.end());
@@ -714,16 +779,28 @@ const std::map<std::string, Filter, std::less<>>& filters() {
       {"reject", [](V v, A a, Budget& b) { return chosen(v, a, b, false, false); }},
       {"selectattr", [](V v, A a, Budget& b) { return chosen(v, a, b, true, true); }},
       {"rejectattr", [](V v, A a, Budget& b) { return chosen(v, a, b, true, false); }},
-      {"items", [none](V v, A a, Budget& b) { none(a, "items"); b.spend(v.weight()); return items_of(v); }},
+      {"items",
+       [none](V v, A a, Budget& b) {
+         none(a, "items");
+         b.spend(v.weight());
+         return items_of(v);
+       }},
       {"indent", indented},
-      {"quote", [none](V v, A a, Budget& b) {
+      {"quote",
+       [none](V v, A a, Budget& b) {
          none(a, "quote");
-         if (!v.is_text() && !v.is_number()) throw Fault{v.is_undefined() ? v.why_undefined() : "quote takes a text or a number, not " + kind_of(v)};
+         if (!v.is_text() && !v.is_number())
+           throw Fault{v.is_undefined() ? v.why_undefined() : "quote takes a text or a number, not " + kind_of(v)};
          const std::string text = b.printed(v);
-         if (text.find('\0') != std::string::npos) throw Fault{"the text holds a NUL byte, which no word of a shell can hold"};
+         if (text.find('\0') != std::string::npos)
+           throw Fault{"the text holds a NUL byte, which no word of a shell can hold"};
          return b.text(shell_quote(text));
        }},
-      {"words", [none](V v, A a, Budget& b) { none(a, "words"); return words_of(v, b); }},
+      {"words",
+       [none](V v, A a, Budget& b) {
+         none(a, "words");
+         return words_of(v, b);
+       }},
   };
   return kFilters;
 }
@@ -751,7 +828,8 @@ const std::map<std::string, Test, std::less<>>& tests() {
   };
   const auto parity = [](V v, const char* name) {
     if (v.is_undefined()) throw Fault{v.why_undefined()};
-    if (!v.is_integer() && !v.is_bool()) throw Fault{"the test " + quote(name) + " is about integers, not " + kind_of(v)};
+    if (!v.is_integer() && !v.is_bool())
+      throw Fault{"the test " + quote(name) + " is about integers, not " + kind_of(v)};
     return v.as_integer() % 2 != 0;
   };
   static const std::map<std::string, Test, std::less<>> kTests = {
@@ -765,11 +843,14 @@ const std::map<std::string, Test, std::less<>>& tests() {
       {"boolean", [](V v, A, Budget&) { return v.is_bool(); }},
       {"mapping", [](V v, A, Budget&) { return v.is_dict(); }},
       {"sequence", [](V v, A, Budget&) { return v.is_text() || v.is_list() || v.is_dict() || v.is_undefined(); }},
-      {"iterable", [](V v, A, Budget&) {
+      {"iterable",
+       [](V v, A, Budget&) {
          return v.is_text() || v.is_list() || v.is_dict() || v.is_undefined() || v.holds<std::shared_ptr<const Loop>>();
        }},
-      {"callable", [](V v, A, Budget&) {
-         return v.holds<std::shared_ptr<const Macro>>() || v.holds<std::shared_ptr<const Method>>() || v.holds<Builtin>();
+      {"callable",
+       [](V v, A, Budget&) {
+         return v.holds<std::shared_ptr<const Macro>>() || v.holds<std::shared_ptr<const Method>>() ||
+                v.holds<Builtin>();
        }},
       {"true", [](V v, A, Budget&) { return v.is_bool() && v.as_bool(); }},
       {"false", [](V v, A, Budget&) { return v.is_bool() && !v.as_bool(); }},
@@ -783,15 +864,24 @@ const std::map<std::string, Test, std::less<>>& tests() {
       {"gt", [other](V v, A a, Budget& b) { return b.order(v, other(a, "gt")) > 0; }},
       {"ge", [other](V v, A a, Budget& b) { return b.order(v, other(a, "ge")) >= 0; }},
       {"in", [other](V v, A a, Budget& b) { return b.contains(other(a, "in"), v); }},
-      {"lower", [](V v, A, Budget& b) { const auto t = b.printed(v); return lower_text(t) == t && upper_text(t) != t; }},
-      {"upper", [](V v, A, Budget& b) { const auto t = b.printed(v); return upper_text(t) == t && lower_text(t) != t; }},
+      {"lower",
+       [](V v, A, Budget& b) {
+         const auto t = b.printed(v);
+         return lower_text(t) == t && upper_text(t) != t;
+       }},
+      {"upper",
+       [](V v, A, Budget& b) {
+         const auto t = b.printed(v);
+         return upper_text(t) == t && lower_text(t) != t;
+       }},
   };
   return kTests;
 }
 
 std::string_view test_alias(std::string_view name) {
   static constexpr std::pair<std::string_view, std::string_view> kAliases[] = {
-      {"equalto", "eq"}, {"lessthan", "lt"}, {"greaterthan", "gt"}, {"None", "none"}, {"True", "true"}, {"False", "false"}};
+      {"equalto", "eq"}, {"lessthan", "lt"}, {"greaterthan", "gt"},
+      {"None", "none"},  {"True", "true"},   {"False", "false"}};
   for (const auto& [alias, real] : kAliases)
     if (alias == name) return real;
   return name;

@@ -54,6 +54,8 @@ class Budget {
   std::string printed(const Value& value);
   /// What a loop over the value meets: items, keys, characters.
   std::vector<Value> items(const Value& value);
+  /// Whether an undefined value may not be printed or gone through.
+  bool refuses(const Value& undefined) const;
   bool equals(const Value& a, const Value& b);
   int order(const Value& a, const Value& b);
   bool contains(const Value& container, const Value& item);
@@ -84,6 +86,7 @@ Value item_of(const Value& value, const Value& key, Budget& budget);
 
 // Used by filters and methods alike.
 std::string stripped(std::string_view text, const Value& characters, bool left, bool right);
-std::string replaced(std::string_view text, std::string_view from, std::string_view to, std::int64_t most, Budget& budget);
+std::string replaced(std::string_view text, std::string_view from, std::string_view to, std::int64_t most,
+                     Budget& budget);
 
 }  // namespace orch::tmpl

@@ -73,6 +73,8 @@ class Lexer {
       return;
     }
     const char kind = text_[tag + 1];
+    if (kind == '#' && tag > from && text_[tag - 1] == '$' && options_.escape == Options::Escape::kShell)
+      fail(tag, "'{#' begins a comment of the template, also in '${#'; write {% raw %}${#name}{% endraw %}");
     const char mark = tag + 2 < text_.size() ? sign(text_[tag + 2]) : '\0';
     add_text(from, text_end(from, tag, mark, kind != '{'));
     at_ = tag + 2 + (mark ? 1 : 0);
@@ -198,8 +200,8 @@ class Lexer {
     const std::size_t from = at_;
     const auto digits = [&](int base) {
       std::size_t count = 0;
-      while (at_ < text_.size() && (digit_value(text_[at_]) < base ||
-                                    (text_[at_] == '_' && at_ + 1 < text_.size() && digit_value(text_[at_ + 1]) < base))) {
+      while (at_ < text_.size() && (digit_value(text_[at_]) < base || (text_[at_] == '_' && at_ + 1 < text_.size() &&
+                                                                       digit_value(text_[at_ + 1]) < base))) {
         ++at_;
         ++count;
       }
@@ -257,7 +259,8 @@ class Lexer {
           fail(at_, "expected " + std::to_string(count) + " hexadecimal digits");
         code = code << 4 | static_cast<std::uint32_t>(digit_value(text_[at_++]));
       }
-      if (code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF)) fail(from, "this text holds an escape that is no character");
+      if (code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF))
+        fail(from, "this text holds an escape that is no character");
       put_code(out, code);
     };
     for (;;) {
@@ -271,26 +274,60 @@ class Lexer {
       if (at_ >= text_.size()) continue;
       const char e = text_[at_++];
       switch (e) {
-        case '\n': break;
-        case '\\': case '\'': case '"': out += e; break;
-        case 'a': out += '\a'; break;
-        case 'b': out += '\b'; break;
-        case 'f': out += '\f'; break;
-        case 'n': out += '\n'; break;
-        case 'r': out += '\r'; break;
-        case 't': out += '\t'; break;
-        case 'v': out += '\v'; break;
-        case 'x': hex(2); break;
-        case 'u': hex(4); break;
-        case 'U': hex(8); break;
-        case '0': case '1': case '2': case '3': case '4': case '5': case '6': case '7': {
+        case '\n':
+          break;
+        case '\\':
+        case '\'':
+        case '"':
+          out += e;
+          break;
+        case 'a':
+          out += '\a';
+          break;
+        case 'b':
+          out += '\b';
+          break;
+        case 'f':
+          out += '\f';
+          break;
+        case 'n':
+          out += '\n';
+          break;
+        case 'r':
+          out += '\r';
+          break;
+        case 't':
+          out += '\t';
+          break;
+        case 'v':
+          out += '\v';
+          break;
+        case 'x':
+          hex(2);
+          break;
+        case 'u':
+          hex(4);
+          break;
+        case 'U':
+          hex(8);
+          break;
+        case '0':
+        case '1':
+        case '2':
+        case '3':
+        case '4':
+        case '5':
+        case '6':
+        case '7': {
           std::uint32_t code = static_cast<std::uint32_t>(e - '0');
           for (int i = 0; i < 2 && at_ < text_.size() && text_[at_] >= '0' && text_[at_] <= '7'; ++i)
             code = code * 8 + static_cast<std::uint32_t>(text_[at_++] - '0');
           put_code(out, code);
           break;
         }
-        default: out += '\\'; out += e;
+        default:
+          out += '\\';
+          out += e;
       }
     }
     emit(Token::Kind::kString, std::move(out), from);

@@ -14,10 +14,10 @@ struct Token {
     kText,         ///< outside of tags, white space already taken away
     kOutputBegin,  ///< {{
     kOutputEnd,
-    kBlockBegin,   ///< {%
+    kBlockBegin,  ///< {%
     kBlockEnd,
     kName,
-    kString,       ///< escapes already resolved
+    kString,  ///< escapes already resolved
     kInteger,
     kFloat,
     kOperator,

@@ -9,13 +9,15 @@ namespace orch::tmpl {
 namespace {
 
 constexpr std::array<std::string_view, 20> kTextMethods = {
-    "strip", "lstrip",     "rstrip", "split", "rsplit",  "splitlines", "startswith", "endswith",     "upper",       "lower",
-    "title", "capitalize", "replace", "find", "count",   "join",       "isdigit",    "removeprefix", "removesuffix", "isspace"};
+    "strip",    "lstrip", "rstrip",  "split",        "rsplit",       "splitlines", "startswith",
+    "endswith", "upper",  "lower",   "title",        "capitalize",   "replace",    "find",
+    "count",    "join",   "isdigit", "removeprefix", "removesuffix", "isspace"};
 constexpr std::array<std::string_view, 5> kMapMethods = {"items", "keys", "values", "get", "copy"};
 /// Known to Python, and refused with a reason, since they would change a value in place.
 constexpr std::array<std::string_view, 5> kMapChanges = {"update", "pop", "popitem", "clear", "setdefault"};
 constexpr std::array<std::string_view, 2> kListMethods = {"index", "count"};
-constexpr std::array<std::string_view, 8> kListChanges = {"append", "extend", "insert", "pop", "remove", "clear", "sort", "reverse"};
+constexpr std::array<std::string_view, 8> kListChanges = {"append", "extend", "insert", "pop",
+                                                          "remove", "clear",  "sort",   "reverse"};
 
 template <std::size_t N>
 bool among(const std::array<std::string_view, N>& names, std::string_view name) {
@@ -49,7 +51,9 @@ Value split_text(const std::string& text, const Arguments& arguments, Budget& bu
     std::size_t from = 0, to = points.size();
     const auto whole = [&](std::size_t a, std::size_t b) {
       return a == b ? std::string_view()
-                    : std::string_view(points[a].data(), static_cast<std::size_t>(points[b - 1].data() + points[b - 1].size() - points[a].data()));
+                    : std::string_view(
+                          points[a].data(),
+                          static_cast<std::size_t>(points[b - 1].data() + points[b - 1].size() - points[a].data()));
     };
     while (true) {
       while (from < to && is_blank(points[from]) && (!from_right || may_go_on())) ++from;

@@ -14,7 +14,7 @@
 namespace orch::tmpl {
 namespace {
 
-constexpr std::array<std::string_view, 12> kReserved = {"and", "or", "not", "in", "is", "if",
+constexpr std::array<std::string_view, 12> kReserved = {"and",  "or",   "not", "in",        "is",     "if",
                                                         "else", "elif", "for", "recursive", "import", "endfor"};
 
 class Parser {
@@ -40,14 +40,20 @@ class Parser {
 
   static std::string describe(const Token& token) {
     switch (token.kind) {
-      case Kind::kEnd: return "the end of the template";
-      case Kind::kOutputEnd: return "'}}'";
-      case Kind::kBlockEnd: return "'%}'";
+      case Kind::kEnd:
+        return "the end of the template";
+      case Kind::kOutputEnd:
+        return "'}}'";
+      case Kind::kBlockEnd:
+        return "'%}'";
       case Kind::kText:
       case Kind::kOutputBegin:
-      case Kind::kBlockBegin: return "the end of the tag";
-      case Kind::kString: return "the text " + quote(token.text);
-      default: return quote(token.text);
+      case Kind::kBlockBegin:
+        return "the end of the tag";
+      case Kind::kString:
+        return "the text " + quote(token.text);
+      default:
+        return quote(token.text);
     }
   }
 
@@ -105,9 +111,7 @@ class Parser {
 
   // Expressions, in Jinja's order of binding.
 
-  ExprPtr expression(bool conditional = true) {
-    return conditional ? condition() : either();
-  }
+  ExprPtr expression(bool conditional = true) { return conditional ? condition() : either(); }
 
   ExprPtr condition() {
     ExprPtr value = either();
@@ -160,8 +164,8 @@ class Parser {
   std::optional<Operator> comparison_operator() {
     if (now().kind == Kind::kOperator) {
       static constexpr std::pair<std::string_view, Operator> kOps[] = {
-          {"==", Operator::kEqual}, {"!=", Operator::kNotEqual},  {"<", Operator::kLess}, {"<=", Operator::kLessEqual},
-          {">", Operator::kGreater}, {">=", Operator::kGreaterEqual}};
+          {"==", Operator::kEqual},     {"!=", Operator::kNotEqual}, {"<", Operator::kLess},
+          {"<=", Operator::kLessEqual}, {">", Operator::kGreater},   {">=", Operator::kGreaterEqual}};
       for (const auto& [text, op] : kOps)
         if (skip_op(text)) return op;
       return std::nullopt;
@@ -287,8 +291,9 @@ class Parser {
         ++at_;
         double value = 0;
         const auto read = std::from_chars(place.text.data(), place.text.data() + place.text.size(), value);
-        if (read.ec != std::errc()) value = place.text.find("e-") == std::string::npos &&
-                                                    place.text.find("E-") == std::string::npos ? HUGE_VAL : 0.0;
+        if (read.ec != std::errc())
+          value =
+              place.text.find("e-") == std::string::npos && place.text.find("E-") == std::string::npos ? HUGE_VAL : 0.0;
         return literal(place, Value::number(value));
       }
       case Kind::kOperator:
@@ -296,7 +301,8 @@ class Parser {
         if (place.text == "[") return list();
         if (place.text == "{") return dict();
         break;
-      default: break;
+      default:
+        break;
     }
     expected("a value");
   }
@@ -464,7 +470,8 @@ class Parser {
     expr->text = tokens_[at_++].text;
     add(expr, std::move(value));
     if (options_.escape == Options::Escape::kShell && (expr->text == "safe" || expr->text == "raw"))
-      fail(place, "the filter " + quote(expr->text) + " is not for scripts: every value that reaches a shell is quoted");
+      fail(place,
+           "the filter " + quote(expr->text) + " is not for scripts: every value that reaches a shell is quoted");
     if (!is_filter(expr->text)) fail(place, "no filter " + quote(expr->text) + hint(expr->text, filter_names()));
     if (is_op("(")) arguments(expr);
     return expr;
@@ -482,10 +489,10 @@ class Parser {
     if (is_op("(")) {
       arguments(expr);
     } else {
-      const bool is_operand =
-          now().kind == Kind::kString || now().kind == Kind::kInteger || now().kind == Kind::kFloat || is_op("[") ||
-          is_op("{") || (now().kind == Kind::kName && !is_name("else") && !is_name("or") && !is_name("and") &&
-                         !is_name("if") && !is_name("in") && !is_name("not"));
+      const bool is_operand = now().kind == Kind::kString || now().kind == Kind::kInteger ||
+                              now().kind == Kind::kFloat || is_op("[") || is_op("{") ||
+                              (now().kind == Kind::kName && !is_name("else") && !is_name("or") && !is_name("and") &&
+                               !is_name("if") && !is_name("in") && !is_name("not"));
       if (is_name("is")) fail(now(), "tests with 'is' do not chain; join them with 'and'");
       if (is_operand) {
         const Nesting nesting(*this);
@@ -560,8 +567,8 @@ class Parser {
       return end_of_tag();
     }
     if (place.text.starts_with("end") || place.text == "else" || place.text == "elif")
-      fail(place, quote(place.text) + " closes nothing here" +
-                      (ends.empty() ? "" : "; expected " + quote(ends.back())));
+      fail(place,
+           quote(place.text) + " closes nothing here" + (ends.empty() ? "" : "; expected " + quote(ends.back())));
     static const std::vector<std::string> kTags = {"if", "for", "set", "macro", "include", "break", "continue", "raw"};
     fail(place, "no tag " + quote(place.text) + hint(place.text, kTags));
   }
@@ -628,7 +635,8 @@ class Parser {
       made.targets = names("the name of a variable");
     }
     for (const std::string& target : made.targets)
-      if (target == "true" || target == "false" || target == "none" || target == "True" || target == "False" || target == "None")
+      if (target == "true" || target == "false" || target == "none" || target == "True" || target == "False" ||
+          target == "None")
         fail(place, quote(target) + " cannot be set");
     if (skip_op("=")) {
       made.expr = tuple(true);

@@ -29,8 +29,8 @@ namespace {
 
 constexpr std::int64_t kMostRange = 100'000;
 constexpr std::size_t kMostNamespaces = 100'000;
-/// How many steps of the walk lie on the stack for one level of the language, roughly.
-constexpr int kFramesPerLevel = 20;
+/// Steps of the walk that may lie on the stack. With the address sanitizer one takes up to 7 KB of the usual 8 MB.
+constexpr int kMostLevels = 800;
 
 enum class Flow { kOn, kBreak, kContinue };
 
@@ -43,7 +43,11 @@ struct Sink {
 class Renderer {
  public:
   Renderer(const std::string& file, const Options& options, const Loader& loader)
-      : file_(&file), options_(options), loader_(loader), budget_(options), shell_(options.escape == Options::Escape::kShell) {}
+      : file_(&file),
+        options_(options),
+        loader_(loader),
+        budget_(options),
+        shell_(options.escape == Options::Escape::kShell) {}
 
   // Namespaces and the scopes of macros may hold themselves.
   ~Renderer() {
@@ -96,7 +100,7 @@ class Renderer {
 
   struct Level {
     Level(Renderer& r, int line, int column) : renderer(r) {
-      if (++renderer.level_ > kFramesPerLevel * renderer.options_.most_depth) {
+      if (++renderer.level_ > kMostLevels) {
         --renderer.level_;
         throw TemplateError{*renderer.file_, line, column, "this is nested too deeply while it is rendered"};
       }
@@ -143,15 +147,24 @@ class Renderer {
 
   Flow statement(const Node& node, Sink& sink) {
     switch (node.kind) {
-      case Node::Kind::kText: text(node, sink); break;
-      case Node::Kind::kOutput: output(node, sink); break;
+      case Node::Kind::kText:
+        text(node, sink);
+        break;
+      case Node::Kind::kOutput:
+        output(node, sink);
+        break;
       case Node::Kind::kIf:
         for (const Branch& branch : node.branches)
           if (truth(eval(*branch.condition))) return body(branch.body, sink);
         return body(node.otherwise, sink);
-      case Node::Kind::kFor: return loop(node, sink);
-      case Node::Kind::kSet: assign(node, node.targets, eval(*node.expr)); break;
-      case Node::Kind::kSetField: set_field(node); break;
+      case Node::Kind::kFor:
+        return loop(node, sink);
+      case Node::Kind::kSet:
+        assign(node, node.targets, eval(*node.expr));
+        break;
+      case Node::Kind::kSetField:
+        set_field(node);
+        break;
       case Node::Kind::kSetBlock: {
         std::string out;
         Sink kept{out};
@@ -163,10 +176,15 @@ class Renderer {
         scope_->variables[node.targets[0]] = budget_.text(std::move(out));
         break;
       }
-      case Node::Kind::kMacro: define(node); break;
-      case Node::Kind::kInclude: return include(node, sink);
-      case Node::Kind::kBreak: return Flow::kBreak;
-      case Node::Kind::kContinue: return Flow::kContinue;
+      case Node::Kind::kMacro:
+        define(node);
+        break;
+      case Node::Kind::kInclude:
+        return include(node, sink);
+      case Node::Kind::kBreak:
+        return Flow::kBreak;
+      case Node::Kind::kContinue:
+        return Flow::kContinue;
     }
     return Flow::kOn;
   }
@@ -195,13 +213,15 @@ class Renderer {
       const Value value = eval(expr);
       if (value.is_none()) throw Fault{"the value is none; give it one, or use default(…, true)"};
       if (value.is_list())
-        throw Fault{"a list has no place in a script; use {% for %}, or | words for its items as words with blanks between"};
+        throw Fault{
+            "a list has no place in a script; use {% for %}, or | words for its items as words with blanks between"};
       if (!value.is_undefined() && !value.is_text() && !value.is_number())
         throw Fault{kind_of(value) + " has no place in a script; print its parts"};
       put(sink.reader->value(budget_.printed(value)), sink);
     } catch (const Fault& fault) {
       const std::string name = name_of(expr);
-      fail(expr, name.empty() || fault.what.find(quote(name)) != std::string::npos ? fault.what : quote(name) + ": " + fault.what);
+      fail(expr, name.empty() || fault.what.find(quote(name)) != std::string::npos ? fault.what
+                                                                                   : quote(name) + ": " + fault.what);
     }
   }
 
@@ -212,8 +232,8 @@ class Renderer {
     }
     const auto items = budget_.items(value);
     if (items.size() != targets.size())
-      fail(node, "expected " + counted(static_cast<long long>(targets.size()), "value") + " to set as many names, found " +
-                     std::to_string(items.size()));
+      fail(node, "expected " + counted(static_cast<long long>(targets.size()), "value") +
+                     " to set as many names, found " + std::to_string(items.size()));
     for (std::size_t i = 0; i < items.size(); ++i) scope_->variables[targets[i]] = items[i];
   }
 
@@ -251,7 +271,7 @@ class Renderer {
       ~Forget() { loop.last_changed.reset(); }
       Loop& loop;
     } const forget{*state};
-    const Value itself(Value::Held(std::shared_ptr<const Loop>(state)));
+    const Value itself{Value::Held{std::shared_ptr<const Loop>{state}}};
     for (std::size_t i = 0; i < state->items.size(); ++i) {
       budget_.spend(2);
       state->index = i;
@@ -283,7 +303,13 @@ class Renderer {
     }
     const Restored<std::shared_ptr<Scope>> scope(scope_);
     const Restored<const std::string*> outer(file_);
+    if (calls_ >= options_.most_depth)
+      throw Fault{"templates include each other more than " + std::to_string(options_.most_depth) + " deep"};
+    const Restored<int> calls(calls_);
+    ++calls_;
     enter(scope_);
+    scope_->variables["loop"] =
+        Value::undefined("'loop' is not seen by included templates; set a variable to what they need");
     file_ = file;
     body(*nodes, sink);
     return Flow::kOn;
@@ -312,18 +338,26 @@ class Renderer {
 
   Value evaluated(const Expr& expr) {
     switch (expr.kind) {
-      case Expr::Kind::kLiteral: return expr.value;
-      case Expr::Kind::kName: return lookup(expr.text);
-      case Expr::Kind::kList: return Value::list(all(expr, 0));
-      case Expr::Kind::kTuple: return Value::tuple(all(expr, 0));
-      case Expr::Kind::kDict: return dict(expr);
-      case Expr::Kind::kAttribute: return attribute_of(eval(*expr.items[0]), expr.text, budget_);
+      case Expr::Kind::kLiteral:
+        return expr.value;
+      case Expr::Kind::kName:
+        return lookup(expr.text);
+      case Expr::Kind::kList:
+        return Value::list(all(expr, 0));
+      case Expr::Kind::kTuple:
+        return Value::tuple(all(expr, 0));
+      case Expr::Kind::kDict:
+        return dict(expr);
+      case Expr::Kind::kAttribute:
+        return attribute_of(eval(*expr.items[0]), expr.text, budget_);
       case Expr::Kind::kItem: {
         const Value object = eval(*expr.items[0]);
         return item_of(object, eval(*expr.items[1]), budget_);
       }
-      case Expr::Kind::kSlice: return slice(expr);
-      case Expr::Kind::kCall: return call(eval(*expr.items[0]), arguments(expr));
+      case Expr::Kind::kSlice:
+        return slice(expr);
+      case Expr::Kind::kCall:
+        return call(eval(*expr.items[0]), arguments(expr));
       case Expr::Kind::kFilter: {
         const Value value = eval(*expr.items[0]);
         return apply_filter(expr.text, value, arguments(expr), budget_);
@@ -332,7 +366,8 @@ class Renderer {
         const Value value = eval(*expr.items[0]);
         return Value::boolean(apply_test(expr.text, value, arguments(expr), budget_));
       }
-      case Expr::Kind::kUnary: return unary(expr.operators[0], eval(*expr.items[0]));
+      case Expr::Kind::kUnary:
+        return unary(expr.operators[0], eval(*expr.items[0]));
       case Expr::Kind::kBinary: {
         const Value left = eval(*expr.items[0]);
         return binary(expr.operators[0], left, eval(*expr.items[1]));
@@ -354,10 +389,11 @@ class Renderer {
         }
         return budget_.text(std::move(out));
       }
-      case Expr::Kind::kCompare: return comparison(expr);
+      case Expr::Kind::kCompare:
+        return comparison(expr);
       case Expr::Kind::kConditional:
         if (truth(eval(*expr.items[0]))) return eval(*expr.items[1]);
-        if (!expr.items[2]) return Value::undefined("the condition does not hold, and there is no else");
+        if (!expr.items[2]) return Value::undefined("the condition does not hold, and there is no else", true);
         return eval(*expr.items[2]);
     }
     return {};
@@ -420,7 +456,8 @@ class Renderer {
       const Value value = eval(*expr.items[i]);
       if (value.is_none()) return std::nullopt;
       if (value.is_undefined()) throw Fault{value.why_undefined()};
-      if (!value.is_integer() && !value.is_bool()) throw Fault{"a slice has integers for bounds, not " + kind_of(value)};
+      if (!value.is_integer() && !value.is_bool())
+        throw Fault{"a slice has integers for bounds, not " + kind_of(value)};
       return value.as_integer();
     };
     const auto from = bound(1), to = bound(2);
@@ -527,17 +564,22 @@ class Renderer {
 
   static double float_arithmetic(Operator op, double a, double b) {
     switch (op) {
-      case Operator::kAdd: return a + b;
-      case Operator::kSubtract: return a - b;
-      case Operator::kMultiply: return a * b;
+      case Operator::kAdd:
+        return a + b;
+      case Operator::kSubtract:
+        return a - b;
+      case Operator::kMultiply:
+        return a * b;
       case Operator::kPower: {
         if (a == 0 && b < 0) throw Fault{"0 has no negative power"};
         const double out = std::pow(a, b);
         if (std::isnan(out) && !std::isnan(a) && !std::isnan(b)) throw Fault{"a negative number has no such power"};
-        if (std::isinf(out) && std::isfinite(a) && std::isfinite(b)) throw Fault{"the result is too large for a number"};
+        if (std::isinf(out) && std::isfinite(a) && std::isfinite(b))
+          throw Fault{"the result is too large for a number"};
         return out;
       }
-      default: break;
+      default:
+        break;
     }
     if (b == 0) throw Fault{"division by zero"};
     double rest = std::fmod(a, b);
@@ -590,7 +632,8 @@ class Renderer {
         }
         break;
       }
-      default: break;
+      default:
+        break;
     }
     return Value::integer(out);
   }
@@ -605,10 +648,14 @@ class Renderer {
     for (const Value* value : {&a, &b})
       if (value->is_float() && std::isnan(value->as_double())) return false;
     switch (op) {
-      case Operator::kLess: return way < 0;
-      case Operator::kLessEqual: return way <= 0;
-      case Operator::kGreater: return way > 0;
-      default: return way >= 0;
+      case Operator::kLess:
+        return way < 0;
+      case Operator::kLessEqual:
+        return way <= 0;
+      case Operator::kGreater:
+        return way > 0;
+      default:
+        return way >= 0;
     }
   }
 
@@ -627,7 +674,8 @@ class Renderer {
       const auto method = function.get<std::shared_ptr<const Method>>();
       return call_method(method->self, method->name, given, budget_);
     }
-    if (function.holds<std::shared_ptr<const Macro>>()) return call_macro(*function.get<std::shared_ptr<const Macro>>(), given);
+    if (function.holds<std::shared_ptr<const Macro>>())
+      return call_macro(*function.get<std::shared_ptr<const Macro>>(), given);
     if (function.holds<Builtin>()) return call_builtin(function.get<Builtin>(), given);
     if (function.is_undefined()) throw Fault{function.why_undefined()};
     throw Fault{kind_of(function) + " cannot be called"};
@@ -635,15 +683,18 @@ class Renderer {
 
   Value call_macro(const Macro& macro, const Arguments& given) {
     const Node& node = *macro.node;
-    if (calls_ >= options_.most_depth) throw Fault{"macros call each other more than " + std::to_string(options_.most_depth) + " deep"};
+    if (calls_ >= options_.most_depth)
+      throw Fault{"macros call each other more than " + std::to_string(options_.most_depth) + " deep"};
     const Restored<int> calls(calls_);
     ++calls_;
     if (given.values.size() > node.targets.size())
-      throw Fault{"the macro " + quote(node.text) + " takes " + counted(static_cast<long long>(node.targets.size()), "argument") +
-                  ", not " + std::to_string(given.values.size())};
+      throw Fault{"the macro " + quote(node.text) + " takes " +
+                  counted(static_cast<long long>(node.targets.size()), "argument") + ", not " +
+                  std::to_string(given.values.size())};
     for (const auto& [name, value] : given.named) {
       const auto at = std::find(node.targets.begin(), node.targets.end(), name);
-      if (at == node.targets.end()) throw Fault{"the macro " + quote(node.text) + " takes no argument " + quote(name) + hint(name, node.targets)};
+      if (at == node.targets.end())
+        throw Fault{"the macro " + quote(node.text) + " takes no argument " + quote(name) + hint(name, node.targets)};
       if (static_cast<std::size_t>(at - node.targets.begin()) < given.values.size())
         throw Fault{"the macro " + quote(node.text) + " is given " + quote(name) + " twice"};
     }
@@ -653,7 +704,8 @@ class Renderer {
     file_ = macro.file;
     for (std::size_t i = 0; i < node.targets.size(); ++i) {
       const std::string& target = node.targets[i];
-      const auto named = std::find_if(given.named.begin(), given.named.end(), [&](const auto& n) { return n.first == target; });
+      const auto named =
+          std::find_if(given.named.begin(), given.named.end(), [&](const auto& n) { return n.first == target; });
       const std::size_t without_default = node.targets.size() - node.defaults.size();
       Value value;
       if (i < given.values.size())
@@ -674,10 +726,13 @@ class Renderer {
 
   Value call_builtin(Builtin function, const Arguments& given) {
     switch (function) {
-      case Builtin::kRange: return range(given);
+      case Builtin::kRange:
+        return range(given);
       case Builtin::kNamespace:
-      case Builtin::kDict: return map_of(function, given);
-      case Builtin::kRaise: break;
+      case Builtin::kDict:
+        return map_of(function, given);
+      case Builtin::kRaise:
+        break;
     }
     const Taken taken(given, "raise_exception", {"message"});
     throw Fault{budget_.printed(taken.need(0))};
@@ -743,8 +798,8 @@ class Renderer {
 
 }  // namespace
 
-std::string render_nodes(const std::vector<Node>& nodes, const std::string& file, const Options& options, const Loader& loader,
-                         const nlohmann::ordered_json& values) {
+std::string render_nodes(const std::vector<Node>& nodes, const std::string& file, const Options& options,
+                         const Loader& loader, const nlohmann::ordered_json& values) {
   return Renderer(file, options, loader).run(nodes, values);
 }
 

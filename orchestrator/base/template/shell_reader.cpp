@@ -16,16 +16,18 @@ constexpr std::size_t kKept = 64;
 constexpr char kValueMark = '\1';
 
 constexpr std::array<std::string_view, 5> kDirectives = {"#SBATCH", "#SLURM", "#PBS", "#BSUB", "#COBALT"};
-constexpr std::array<std::string_view, 19> kReserved = {"if", "then", "elif", "else", "fi", "time", "for", "in", "until", "while",
-                                                        "do", "done", "case", "esac", "coproc", "select", "function", "let", "eval"};
+constexpr std::array<std::string_view, 19> kReserved = {"if",     "then",   "elif",     "else", "fi",   "time", "for",
+                                                        "in",     "until",  "while",    "do",   "done", "case", "esac",
+                                                        "coproc", "select", "function", "let",  "eval"};
 /// After these a command begins.
-constexpr std::array<std::string_view, 14> kLeading = {"if", "then", "elif", "else", "time", "until", "while", "do", "!", "{",
-                                                       "coproc", "builtin", "command", "exec"};
+constexpr std::array<std::string_view, 14> kLeading = {"if", "then", "elif", "else",   "time",    "until",   "while",
+                                                       "do", "!",    "{",    "coproc", "builtin", "command", "exec"};
 constexpr std::array<std::string_view, 3> kDeclaring = {"declare", "typeset", "local"};
 /// These read a word as a name or an expression of their own, in which $(…) runs.
 constexpr std::array<std::string_view, 4> kRereading = {"eval", "let", "unset", "read"};
 constexpr std::string_view kEvaluates =
-    "bash evaluates words of this command as arithmetic or as names, so that a value could run another; compare with [ ], "
+    "bash evaluates words of this command as arithmetic or as names, so that a value could run another; compare with [ "
+    "], "
     "or use a variable that was checked";
 constexpr std::array<std::string_view, 6> kEvaluating = {"-eq", "-ne", "-lt", "-le", "-gt", "-ge"};
 
@@ -42,7 +44,8 @@ bool is_blank_char(char c) { return c == ' ' || c == '\t'; }
 bool is_identifier(std::string_view word) {
   // A value may turn out to be a name.
   const auto may_be = [](char c) { return is_name_char(c) || c == kValueMark; };
-  return !word.empty() && (is_name_start(word[0]) || word[0] == kValueMark) && std::all_of(word.begin(), word.end(), may_be);
+  return !word.empty() && (is_name_start(word[0]) || word[0] == kValueMark) &&
+         std::all_of(word.begin(), word.end(), may_be);
 }
 
 /// `name=…`, `name+=…`, `name[…]=…` before a command.
@@ -56,12 +59,14 @@ bool is_assignment(std::string_view word) {
 /// Whether a text can stand bare as a word or as a part of one that ends in `before`, whatever follows.
 bool is_plain(std::string_view text, char before) {
   if (text.empty() || among(kReserved, text) || text.find("..") != std::string_view::npos) return false;
-  const auto plain = [](char c) { return is_alnum(c) || std::string_view("_./:@%+-").find(c) != std::string_view::npos; };
+  const auto plain = [](char c) {
+    return is_alnum(c) || std::string_view("_./:@%+-").find(c) != std::string_view::npos;
+  };
   if (!std::all_of(text.begin(), text.end(), plain)) return false;
   const char last = text.back();
   if (!is_alnum(last) && last != '_' && last != '/') return false;
-  return before == ' ' || before == '\t' || before == '\n' || is_alnum(before) || before == '_' || before == '=' || before == '/' ||
-         before == '-' || before == ':';
+  return before == ' ' || before == '\t' || before == '\n' || is_alnum(before) || before == '_' || before == '=' ||
+         before == '/' || before == '-' || before == ':';
 }
 
 std::string escaped(std::string_view text, std::string_view special) {
@@ -148,12 +153,16 @@ std::size_t ShellReader::step(std::string_view text, std::size_t i, bool final) 
   };
   if (c == '\n') {
     for (std::size_t f = 0; f + 1 < frames_.size(); ++f)
-      if (!frames_[f].pending.empty() && !(top().kind == Kind::kComment && f + 2 == frames_.size()))
-        throw Fault{"a line ends " + place() + " while a here-document waits to begin; write the two on lines of their own"};
-    if (heredoc >= 0 && top().kind != Kind::kHeredoc) throw Fault{"an expansion in a here-document must end on the line it begins"};
+      if (!frames_[f].pending.empty() &&
+          !((top().kind == Kind::kComment || top().kind == Kind::kHeredoc) && f + 2 == frames_.size()))
+        throw Fault{"a line ends " + place() +
+                    " while a here-document waits to begin; write the two on lines of their own"};
+    if (heredoc >= 0 && top().kind != Kind::kHeredoc)
+      throw Fault{"an expansion in a here-document must end on the line it begins"};
   }
   switch (top().kind) {
-    case Kind::kCommand: return command_step(text, i, final);
+    case Kind::kCommand:
+      return command_step(text, i, final);
     case Kind::kSingle:
       if (heredoc >= 0) line_char(c);
       if (c == '\'') pop();
@@ -167,8 +176,10 @@ std::size_t ShellReader::step(std::string_view text, std::size_t i, bool final) 
       if (c == '\\') return two();
       if (c == '$') return dollar(text, i, final);
       if (heredoc >= 0) line_char(c);
-      if (c == '`') push(Kind::kBacktick);
-      else if (c == '"') pop();
+      if (c == '`')
+        push(Kind::kBacktick);
+      else if (c == '"')
+        pop();
       return i + 1;
     case Kind::kBacktick:
       if (c == '\\') return two();
@@ -184,7 +195,8 @@ std::size_t ShellReader::step(std::string_view text, std::size_t i, bool final) 
       if (heredoc >= 0) line_char(c);
       const Kind kind = top().kind;
       if (c == '\'') {
-        if (inside_double()) throw Fault{"a single quote " + place() + " inside double quotes means different things to different shells"};
+        if (inside_double())
+          throw Fault{"a single quote " + place() + " inside double quotes means different things to different shells"};
         push(Kind::kSingle);
       } else if (c == '"') {
         push(Kind::kDouble);
@@ -312,7 +324,8 @@ void ShellReader::end_word() {
   }
   if (brackets && among(kEvaluating, word)) frame.test_evaluates = true;
   if ((brackets || frame.command == "[" || frame.command == "test") && word == "-v") frame.test_evaluates = true;
-  if (among(kDeclaring, frame.command) && word.size() < kKept && (word[0] == '-' || word[0] == '+') && word.find('i') != std::string::npos)
+  if (among(kDeclaring, frame.command) && word.size() < kKept && (word[0] == '-' || word[0] == '+') &&
+      word.find('i') != std::string::npos)
     frame.test_evaluates = true;
   if (frame.test_evaluates && frame.test_has_value) throw Fault{std::string(kEvaluates)};
 }
@@ -388,8 +401,10 @@ std::size_t ShellReader::command_step(std::string_view text, std::size_t i, bool
   Frame& frame = top();
   const bool test = frame.command == "[[";
   if (frame.after_value && (c == '<' || c == '>'))
-    throw Fault{"a number right before " + quote(std::string(1, c)) + " names a file descriptor; put a blank after the value"};
-  if (frame.after_value && c == '(') throw Fault{"a value right before '(' is read as a function or a pattern; put a blank between"};
+    throw Fault{"a number right before " + quote(std::string(1, c)) +
+                " names a file descriptor; put a blank after the value"};
+  if (frame.after_value && c == '(')
+    throw Fault{"a value right before '(' is read as a function or a pattern; put a blank between"};
   switch (c) {
     case '\\':
       if (!have(1)) return kMore;
@@ -417,7 +432,8 @@ std::size_t ShellReader::command_step(std::string_view text, std::size_t i, bool
     case '`':
       push(Kind::kBacktick);
       return i + 1;
-    case '$': return dollar(text, i, final);
+    case '$':
+      return dollar(text, i, final);
     case ' ':
     case '\t':
       end_word();
@@ -505,14 +521,16 @@ std::size_t ShellReader::command_step(std::string_view text, std::size_t i, bool
       break;
     case '[':
       if (!have(1)) return kMore;
-      if ((frame.in_word && is_identifier(frame.word)) || (frame.is_array && !frame.in_word && !is_blank_char(ahead(1)))) {
+      if ((frame.in_word && is_identifier(frame.word)) ||
+          (frame.is_array && !frame.in_word && !is_blank_char(ahead(1)))) {
         word_char(c);
         push(Kind::kSubscript);
         top().open = 1;
         return i + 1;
       }
       break;
-    default: break;
+    default:
+      break;
   }
   word_char(c);
   return i + 1;
@@ -535,9 +553,12 @@ std::size_t ShellReader::here_document(std::string_view text, std::size_t i, boo
     }
     const char c = text[j];
     if (quote_mark) {
-      if (c == quote_mark) quote_mark = '\0';
-      else if (c == '\n' || c == '\\' || c == '\0') throw Fault{"the end mark of a here-document is a plain word"};
-      else heredoc.mark += c;
+      if (c == quote_mark)
+        quote_mark = '\0';
+      else if (c == '\n' || c == '\\' || c == '\0')
+        throw Fault{"the end mark of a here-document is a plain word"};
+      else
+        heredoc.mark += c;
     } else if (c == '\'' || c == '"') {
       quote_mark = c;
       heredoc.quoted = true;
@@ -576,7 +597,8 @@ void ShellReader::check_value_place() {
         throw Fault{"cannot print " + here.place() + "; set a variable first and use that"};
       }
       case Kind::kHeredoc:
-        if (i + 1 < frames_.size()) throw Fault{"cannot print inside an expansion in a here-document; set a variable first and use that"};
+        if (i + 1 < frames_.size())
+          throw Fault{"cannot print inside an expansion in a here-document; set a variable first and use that"};
         break;
       case Kind::kCommand:
         if (among(kRereading, frame.command))
@@ -596,10 +618,12 @@ void ShellReader::check_value_place() {
           throw Fault{"a value here could turn the comment into a line for sbatch; put a blank after '#'"};
         break;
       case Kind::kSingle:
-      case Kind::kDouble: break;
+      case Kind::kDouble:
+        break;
     }
   }
-  if (top().kind == Kind::kCommand && (top().command == "[[" || top().command == "[" || top().command == "test" || among(kDeclaring, top().command))) {
+  if (top().kind == Kind::kCommand &&
+      (top().command == "[[" || top().command == "[" || top().command == "test" || among(kDeclaring, top().command))) {
     top().test_has_value = true;
     if (top().test_evaluates) throw Fault{std::string(kEvaluates)};
   }
@@ -631,16 +655,19 @@ std::string ShellReader::sbatch_value(std::string_view value) {
   const Frame& frame = top();
   for (char c : value) {
     const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7F) throw Fault{"a #SBATCH line cannot hold a newline or another control character: " + quote(value)};
+    if (byte < 0x20 || byte == 0x7F)
+      throw Fault{"a #SBATCH line cannot hold a newline or another control character: " + quote(value)};
   }
   const std::string small = lower(value);
   if (small.find("packjob") != std::string::npos || small.find("hetjob") != std::string::npos)
-    throw Fault{"sbatch takes the words packjob and hetjob for its own wherever they stand in a #SBATCH line: " + quote(value)};
+    throw Fault{"sbatch takes the words packjob and hetjob for its own wherever they stand in a #SBATCH line: " +
+                quote(value)};
   if (value.size() > 4000) throw Fault{"a value of more than 4,000 bytes does not fit into a #SBATCH line"};
   if (frame.sbatch_quote == '"') return escaped(value, "\\\"");
   if (frame.sbatch_quote == '\'') {
     if (value.find_first_of("'\\") != std::string_view::npos)
-      throw Fault{"a value with a quote or a backslash cannot stand in single quotes of a #SBATCH line: " + quote(value)};
+      throw Fault{"a value with a quote or a backslash cannot stand in single quotes of a #SBATCH line: " +
+                  quote(value)};
     return std::string(value);
   }
   if (value.empty() && !frame.sbatch_in_argument) throw Fault{"an empty value cannot be an argument of a #SBATCH line"};
@@ -656,15 +683,20 @@ std::string ShellReader::value(std::string_view value) {
   if (value.find('\0') != std::string_view::npos) throw Fault{"the value holds a NUL byte, which a script cannot hold"};
   if (value.find('\n') != std::string_view::npos)
     for (const Frame& frame : frames_)
-      if (!frame.pending.empty()) throw Fault{"a value with a newline cannot stand on a line that begins a here-document"};
+      if (!frame.pending.empty())
+        throw Fault{"a value with a newline cannot stand on a line that begins a here-document"};
   std::string written;
   Frame& frame = top();
   switch (frame.kind) {
-    case Kind::kDouble: written = escaped(value, "\\$`\""); break;
+    case Kind::kDouble:
+      written = escaped(value, "\\$`\"");
+      break;
     case Kind::kSingle:
       for (char c : value) {
-        if (c == '\'') written += "'\\''";
-        else written += c;
+        if (c == '\'')
+          written += "'\\''";
+        else
+          written += c;
       }
       break;
     case Kind::kComment:
@@ -672,7 +704,8 @@ std::string ShellReader::value(std::string_view value) {
         written = sbatch_value(value);
       } else {
         written = value;
-        std::replace_if(written.begin(), written.end(), [](char c) { return c == '\n' || c == '\r'; }, ' ');
+        std::replace_if(
+            written.begin(), written.end(), [](char c) { return c == '\n' || c == '\r'; }, ' ');
       }
       break;
     case Kind::kHeredoc:
@@ -698,11 +731,13 @@ std::string ShellReader::value(std::string_view value) {
 
 void ShellReader::words(std::string_view quoted) {
   check_value_place();
-  if (top().kind != Kind::kCommand) throw Fault{"a list of words cannot be printed " + place() + "; it stands between words"};
+  if (top().kind != Kind::kCommand)
+    throw Fault{"a list of words cannot be printed " + place() + "; it stands between words"};
   if (top().in_word) throw Fault{"a list of words needs a blank before it"};
   if (quoted.find('\n') != std::string_view::npos)
     for (const Frame& frame : frames_)
-      if (!frame.pending.empty()) throw Fault{"a value with a newline cannot stand on a line that begins a here-document"};
+      if (!frame.pending.empty())
+        throw Fault{"a value with a newline cannot stand on a line that begins a here-document"};
   if (!quoted.empty()) after_value(quoted);
 }
 
@@ -710,33 +745,46 @@ void ShellReader::end() {
   if (!carry_.empty()) read(std::exchange(carry_, {}), true);
   if (top().kind == Kind::kComment || top().kind == Kind::kSubscript) return;
   // A last line without a newline still ends the here-document.
-  if (top().kind == Kind::kHeredoc && top().line == top().heredoc.mark && !top().line_has_value && frames_.size() == 2 &&
-      frames_[0].pending.empty())
+  if (top().kind == Kind::kHeredoc && top().line == top().heredoc.mark && !top().line_has_value &&
+      frames_.size() == 2 && frames_[0].pending.empty())
     return;
   if (frames_.size() > 1) throw Fault{"the script ends " + place()};
-  if (!top().pending.empty()) throw Fault{"the script ends before the here-document " + quote(top().pending.front().mark)};
+  if (!top().pending.empty())
+    throw Fault{"the script ends before the here-document " + quote(top().pending.front().mark)};
 }
 
 bool ShellReader::same_place(const ShellReader& other) const {
-  return std::equal(frames_.begin(), frames_.end(), other.frames_.begin(), other.frames_.end(), [](const Frame& a, const Frame& b) {
-    return a.kind == b.kind && a.closes == b.closes && a.is_array == b.is_array && a.open == b.open && a.pending.size() == b.pending.size() &&
-           a.sbatch_quote == b.sbatch_quote && a.heredoc.mark == b.heredoc.mark && (a.command == "[[") == (b.command == "[[");
-  });
+  return std::equal(frames_.begin(), frames_.end(), other.frames_.begin(), other.frames_.end(),
+                    [](const Frame& a, const Frame& b) {
+                      return a.kind == b.kind && a.closes == b.closes && a.is_array == b.is_array && a.open == b.open &&
+                             a.pending.size() == b.pending.size() && a.sbatch_quote == b.sbatch_quote &&
+                             a.heredoc.mark == b.heredoc.mark && (a.command == "[[") == (b.command == "[[");
+                    });
 }
 
 std::string ShellReader::place() const {
   switch (top().kind) {
-    case Kind::kCommand: return top().is_array ? "inside an array" : top().closes ? "inside parentheses" : "between commands";
-    case Kind::kSingle: return "inside single quotes";
-    case Kind::kAnsi: return "inside $'…'";
-    case Kind::kDouble: return "inside double quotes";
-    case Kind::kBacktick: return "inside backticks";
-    case Kind::kParameter: return "inside ${…}";
+    case Kind::kCommand:
+      return top().is_array ? "inside an array" : top().closes ? "inside parentheses" : "between commands";
+    case Kind::kSingle:
+      return "inside single quotes";
+    case Kind::kAnsi:
+      return "inside $'…'";
+    case Kind::kDouble:
+      return "inside double quotes";
+    case Kind::kBacktick:
+      return "inside backticks";
+    case Kind::kParameter:
+      return "inside ${…}";
     case Kind::kArithmetic:
-    case Kind::kBracket: return "into an arithmetic expansion";
-    case Kind::kSubscript: return "into a subscript, which bash evaluates";
-    case Kind::kComment: return "inside a comment";
-    case Kind::kHeredoc: return "inside the here-document " + quote(top().heredoc.mark);
+    case Kind::kBracket:
+      return "into an arithmetic expansion";
+    case Kind::kSubscript:
+      return "into a subscript, which bash evaluates";
+    case Kind::kComment:
+      return "inside a comment";
+    case Kind::kHeredoc:
+      return "inside the here-document " + quote(top().heredoc.mark);
   }
   return {};
 }

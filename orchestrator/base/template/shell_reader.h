@@ -43,7 +43,19 @@ class ShellReader {
   std::string place() const;
 
  private:
-  enum class Kind { kCommand, kSingle, kAnsi, kDouble, kBacktick, kParameter, kArithmetic, kBracket, kSubscript, kComment, kHeredoc };
+  enum class Kind {
+    kCommand,
+    kSingle,
+    kAnsi,
+    kDouble,
+    kBacktick,
+    kParameter,
+    kArithmetic,
+    kBracket,
+    kSubscript,
+    kComment,
+    kHeredoc
+  };
 
   struct Heredoc {
     std::string mark;
@@ -54,29 +66,29 @@ class ShellReader {
   struct Frame {
     Kind kind = Kind::kCommand;
     // Of a command frame:
-    bool closes = false;         ///< by a parenthesis
+    bool closes = false;  ///< by a parenthesis
     bool is_substitution = false;
     bool is_array = false;
     bool in_word = false;
-    bool after_value = false;    ///< the word so far is one value and nothing else
-    std::string word;            ///< its literal beginning; \1 stands for a value
-    std::string command;         ///< the first word of the command, once read
+    bool after_value = false;  ///< the word so far is one value and nothing else
+    std::string word;          ///< its literal beginning; \1 stands for a value
+    std::string command;       ///< the first word of the command, once read
     bool test_has_value = false;
-    bool test_evaluates = false;   ///< bash takes words of this command for arithmetic or for names
-    bool redirects = false;        ///< the next word names a file
+    bool test_evaluates = false;  ///< bash takes words of this command for arithmetic or for names
+    bool redirects = false;       ///< the next word names a file
     char last = '\n';
     std::vector<Heredoc> pending;  ///< here-documents whose text begins after this line
     // Of arithmetic and subscripts: brackets still open.
     int open = 0;
     // Of a comment:
     bool at_line_start = false;
-    std::string comment;         ///< its beginning
+    std::string comment;  ///< its beginning
     char sbatch_quote = '\0';
     bool sbatch_escape = false;
     bool sbatch_in_argument = false;
     // Of a here-document:
     Heredoc heredoc;
-    std::string line;            ///< the line so far, as far as it may be the end mark
+    std::string line;  ///< the line so far, as far as it may be the end mark
     bool line_has_value = false;
   };
 
@@ -104,10 +116,10 @@ class ShellReader {
   bool is_directive(const Frame& frame) const;
 
   std::vector<Frame> frames_;
-  std::string carry_;             ///< the end of the text so far, which means nothing before more is read
+  std::string carry_;  ///< the end of the text so far, which means nothing before more is read
   bool at_line_start_ = true;
-  bool dollar_name_ = false;      ///< what was read last is $name
-  bool dangling_ = false;         ///< what was read last is a lone \ or $
+  bool dollar_name_ = false;  ///< what was read last is $name
+  bool dangling_ = false;     ///< what was read last is a lone \ or $
   std::size_t fault_offset_ = 0;
 };
 

@@ -47,7 +47,8 @@ class ScriptCheck {
     }
   }
 
-  [[noreturn]] static void fail_in_text(const Node& node, std::size_t offset, const Fault& fault, const std::string& file) {
+  [[noreturn]] static void fail_in_text(const Node& node, std::size_t offset, const Fault& fault,
+                                        const std::string& file) {
     const std::string_view before = std::string_view(node.text).substr(0, offset);
     const auto lines = static_cast<int>(std::count(before.begin(), before.end(), '\n'));
     const std::size_t start = before.rfind('\n');
@@ -64,8 +65,12 @@ class ScriptCheck {
 
   void statement(Node& node, ShellReader& reader, const std::string& file) {
     switch (node.kind) {
-      case Node::Kind::kText: reader.text(node.text); break;
-      case Node::Kind::kOutput: reader.any_value(); break;
+      case Node::Kind::kText:
+        reader.text(node.text);
+        break;
+      case Node::Kind::kOutput:
+        reader.any_value();
+        break;
       case Node::Kind::kIf: {
         const ShellReader start = reader;
         body(node.otherwise, reader, file);
@@ -92,11 +97,14 @@ class ScriptCheck {
       case Node::Kind::kContinue:
         if (loop_) need_same(*loop_, reader, "the body of this loop, left here,");
         break;
-      case Node::Kind::kInclude: include(node, reader); break;
+      case Node::Kind::kInclude:
+        include(node, reader);
+        break;
       case Node::Kind::kSet:
       case Node::Kind::kSetField:
       case Node::Kind::kSetBlock:
-      case Node::Kind::kMacro: break;  // these print nothing; what they keep is quoted where it is printed
+      case Node::Kind::kMacro:
+        break;  // these print nothing; what they keep is quoted where it is printed
     }
   }
 
@@ -104,13 +112,14 @@ class ScriptCheck {
     if (node.expr->kind != Expr::Kind::kLiteral || !node.expr->value.is_text())
       throw Fault{"a script includes templates by a name that is written out"};
     const std::string& name = node.expr->value.as_text();
-    if (depth_ >= options_.most_depth) throw Fault{"templates include each other more than " + std::to_string(options_.most_depth) + " deep"};
+    if (depth_ >= options_.most_depth)
+      throw Fault{"templates include each other more than " + std::to_string(options_.most_depth) + " deep"};
     const auto text = loader_ ? loader_(name) : std::nullopt;
     if (!text) throw Fault{"no template " + quote(name) + " to include"};
     bytes_ += text->size();
     if (++inclusions_ > kMostInclusions || bytes_ > kMostScript)
-      throw Fault{"the script with all it includes is longer than " + format_bytes(static_cast<double>(kMostScript)) + " or includes more than " +
-                  std::to_string(kMostInclusions) + " templates"};
+      throw Fault{"the script with all it includes is longer than " + format_bytes(static_cast<double>(kMostScript)) +
+                  " or includes more than " + std::to_string(kMostInclusions) + " templates"};
     // Each inclusion has its own copy, since each is read at its own place.
     node.file = std::make_shared<const std::string>(name);
     node.body = parse_nodes(*text, name, options_);
@@ -149,7 +158,8 @@ Options shell_options() {
   return options;
 }
 
-Result<Template, TemplateError> Template::parse(std::string_view text, std::string file, Options options, Loader loader) {
+Result<Template, TemplateError> Template::parse(std::string_view text, std::string file, Options options,
+                                                Loader loader) {
   options.most_depth = std::clamp(options.most_depth, 1, 200);
   if (options.escape == Options::Escape::kShell) options.strict = true;
   auto parsed = std::make_shared<Parsed>();
@@ -157,9 +167,11 @@ Result<Template, TemplateError> Template::parse(std::string_view text, std::stri
   parsed->options = options;
   parsed->loader = std::move(loader);
   try {
-    if (text.size() > (std::size_t{16} << 20)) throw TemplateError{parsed->file, 0, 0, "a template of more than 16 MiB"};
+    if (text.size() > (std::size_t{16} << 20))
+      throw TemplateError{parsed->file, 0, 0, "a template of more than 16 MiB"};
     parsed->nodes = parse_nodes(text, parsed->file, options);
-    if (options.escape == Options::Escape::kShell) ScriptCheck(parsed->options, parsed->loader).run(parsed->nodes, parsed->file);
+    if (options.escape == Options::Escape::kShell)
+      ScriptCheck(parsed->options, parsed->loader).run(parsed->nodes, parsed->file);
   } catch (const TemplateError& error) {
     return error;
   }

@@ -31,7 +31,7 @@ struct Options {
   enum class Escape { kNone, kShell } escape = Escape::kNone;
   std::size_t most_output = std::size_t{16} << 20;  ///< bytes of the output, and of any one text on the way
   std::size_t most_steps = 5'000'000;               ///< work done by one rendering, roughly in values touched
-  int most_depth = 100;                             ///< of parentheses, blocks, values, calls and inclusions, at most 200
+  int most_depth = 100;  ///< of parentheses, blocks, values, calls and inclusions, at most 200
 };
 
 /// For scripts of bash: every value quoted for its place, undefined names are errors, block tags leave no blank lines.

@@ -30,11 +30,16 @@ std::size_t code_point_size(std::string_view s) {
 std::int32_t code_of(std::string_view s) {
   const auto at = [&](std::size_t i) { return static_cast<std::int32_t>(static_cast<unsigned char>(s[i])); };
   switch (s.size()) {
-    case 1: return at(0) < 0x80 ? at(0) : -1;
-    case 2: return (at(0) & 0x1F) << 6 | (at(1) & 0x3F);
-    case 3: return (at(0) & 0x0F) << 12 | (at(1) & 0x3F) << 6 | (at(2) & 0x3F);
-    case 4: return (at(0) & 0x07) << 18 | (at(1) & 0x3F) << 12 | (at(2) & 0x3F) << 6 | (at(3) & 0x3F);
-    default: return -1;
+    case 1:
+      return at(0) < 0x80 ? at(0) : -1;
+    case 2:
+      return (at(0) & 0x1F) << 6 | (at(1) & 0x3F);
+    case 3:
+      return (at(0) & 0x0F) << 12 | (at(1) & 0x3F) << 6 | (at(2) & 0x3F);
+    case 4:
+      return (at(0) & 0x07) << 18 | (at(1) & 0x3F) << 12 | (at(2) & 0x3F) << 6 | (at(3) & 0x3F);
+    default:
+      return -1;
   }
 }
 
@@ -246,7 +251,10 @@ struct Writer {
     if (key.is_text())
       json_text(key.as_text(), style);
     else if (key.is_number() || key.is_none())
-      json_text(key.is_bool() ? (key.as_bool() ? "true" : "false") : key.is_none() ? "null" : to_text(key, most), style);
+      json_text(key.is_bool()   ? (key.as_bool() ? "true" : "false")
+                : key.is_none() ? "null"
+                                : to_text(key, most),
+                style);
     else
       throw Fault{"a key in JSON is a text, not " + kind_of(key)};
   }
@@ -262,7 +270,9 @@ struct Writer {
       put(std::to_string(value.as_integer()));
     } else if (value.is_float()) {
       const double number = value.as_double();
-      put(std::isnan(number) ? "NaN" : std::isinf(number) ? (number > 0 ? "Infinity" : "-Infinity") : float_text(number));
+      put(std::isnan(number)   ? "NaN"
+          : std::isinf(number) ? (number > 0 ? "Infinity" : "-Infinity")
+                               : float_text(number));
     } else if (value.is_list()) {
       if (value.as_list().items.empty()) return put("[]");
       if (++depth > kMostValueDepth) too_deep();
@@ -407,7 +417,8 @@ std::optional<std::string> key_of(const Value& value) {
     if (!value.is_float()) return "i" + std::to_string(value.as_integer());
     const double number = value.as_double();
     // 1 and 1.0 are one key.
-    if (number == std::floor(number) && std::fabs(number) < 9e18) return "i" + std::to_string(static_cast<std::int64_t>(number));
+    if (number == std::floor(number) && std::fabs(number) < 9e18)
+      return "i" + std::to_string(static_cast<std::int64_t>(number));
     return "f" + float_text(number);
   }
   if (value.is_list() && value.as_list().is_tuple && value.weight() < 1000) {
@@ -443,7 +454,8 @@ bool equal(const Value& a, const Value& b) {
   if (a.is_undefined() || b.is_undefined()) return a.is_undefined() && b.is_undefined();
   if (a.is_list() && b.is_list()) {
     const List &x = a.as_list(), &y = b.as_list();
-    return &x == &y || (x.is_tuple == y.is_tuple && std::equal(x.items.begin(), x.items.end(), y.items.begin(), y.items.end(), equal));
+    return &x == &y || (x.is_tuple == y.is_tuple &&
+                        std::equal(x.items.begin(), x.items.end(), y.items.begin(), y.items.end(), equal));
   }
   if (a.is_dict() && b.is_dict()) {
     const Dict &x = a.as_dict(), &y = b.as_dict();
@@ -496,16 +508,20 @@ Value from_json(const nlohmann::ordered_json& json, std::size_t& steps, int dept
   ++steps;
   using Type = nlohmann::ordered_json::value_t;
   switch (json.type()) {
-    case Type::boolean: return Value::boolean(json.get<bool>());
-    case Type::number_integer: return Value::integer(json.get<std::int64_t>());
+    case Type::boolean:
+      return Value::boolean(json.get<bool>());
+    case Type::number_integer:
+      return Value::integer(json.get<std::int64_t>());
     case Type::number_unsigned: {
       const auto number = json.get<std::uint64_t>();
       if (number > static_cast<std::uint64_t>(INT64_MAX))
         throw Fault{"the number " + std::to_string(number) + " does not fit into 64 bits with a sign"};
       return Value::integer(static_cast<std::int64_t>(number));
     }
-    case Type::number_float: return Value::number(json.get<double>());
-    case Type::string: return Value::text(json.get_ref<const std::string&>());
+    case Type::number_float:
+      return Value::number(json.get<double>());
+    case Type::string:
+      return Value::text(json.get_ref<const std::string&>());
     case Type::array: {
       std::vector<Value> items;
       items.reserve(json.size());
@@ -519,7 +535,8 @@ Value from_json(const nlohmann::ordered_json& json, std::size_t& steps, int dept
     }
     case Type::null:
     case Type::binary:
-    case Type::discarded: break;
+    case Type::discarded:
+      break;
   }
   return {};
 }
@@ -541,7 +558,7 @@ std::string float_text(double value) {
   if (exponent < -4 || exponent >= 16) {
     out += digits[0];
     if (digits.size() > 1) out += "." + digits.substr(1);
-    char tail[8];
+    char tail[16];
     std::snprintf(tail, sizeof tail, "e%c%02d", exponent < 0 ? '-' : '+', std::abs(exponent));
     return out + tail;
   }

@@ -40,6 +40,7 @@ struct Method;
 /// A name or key that is not there: `what` says so in a sentence.
 struct Undefined {
   std::string what;
+  bool is_silent = false;  ///< prints as nothing even where others are errors: `x if condition` has no else in Jinja
 };
 
 enum class Builtin { kRange, kNamespace, kDict, kRaise };
@@ -47,18 +48,18 @@ enum class Builtin { kRange, kNamespace, kDict, kRaise };
 class Value {
  public:
   using Text = std::shared_ptr<const std::string>;
-  using Held = std::variant<std::monostate, bool, std::int64_t, double, Text, std::shared_ptr<const Undefined>,
-                            std::shared_ptr<const List>, std::shared_ptr<const Dict>, std::shared_ptr<Namespace>,
-                            std::shared_ptr<const Macro>, std::shared_ptr<const Loop>, std::shared_ptr<const Method>,
-                            Builtin>;
+  using Held =
+      std::variant<std::monostate, bool, std::int64_t, double, Text, std::shared_ptr<const Undefined>,
+                   std::shared_ptr<const List>, std::shared_ptr<const Dict>, std::shared_ptr<Namespace>,
+                   std::shared_ptr<const Macro>, std::shared_ptr<const Loop>, std::shared_ptr<const Method>, Builtin>;
 
   Value() = default;  ///< none
   static Value boolean(bool value) { return Value(Held(value)); }
   static Value integer(std::int64_t value) { return Value(Held(value)); }
   static Value number(double value) { return Value(Held(value)); }
   static Value text(std::string value) { return Value(Held(std::make_shared<const std::string>(std::move(value)))); }
-  static Value undefined(std::string what) {
-    return Value(Held(std::make_shared<const Undefined>(Undefined{std::move(what)})));
+  static Value undefined(std::string what, bool is_silent = false) {
+    return Value(Held(std::make_shared<const Undefined>(Undefined{std::move(what), is_silent})));
   }
   static Value list(std::vector<Value> items);
   static Value tuple(std::vector<Value> items);

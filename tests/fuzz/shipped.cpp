@@ -1,0 +1,87 @@
+#include "shipped.h"
+
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+#include <iostream>
+
+#include "base/text.h"
+
+namespace orch::fuzz {
+namespace {
+
+const std::filesystem::path kRoot = ORCH_SOURCE_DIR;
+
+/// What a reader made of a file that ships; the program stops when it did not like it.
+void must_be_well(const Diagnostics& diagnostics) {
+  if (diagnostics.ok()) return;
+  diagnostics.print(std::cerr);
+  std::abort();
+}
+
+Yaml load(const std::filesystem::path& path, Diagnostics& diagnostics) {
+  auto root = load_yaml(path, diagnostics);
+  must_be_well(diagnostics);
+  return std::move(*root);
+}
+
+}  // namespace
+
+const Catalog& shipped_catalog() {
+  static const Catalog catalog = [] {
+    Diagnostics diagnostics;
+    const std::array sources = {kRoot / "db" / "catalog"};
+    Catalog loaded = load_catalog(sources, diagnostics);
+    must_be_well(diagnostics);
+    return loaded;
+  }();
+  return catalog;
+}
+
+const policy::Policy& shipped_policy() {
+  static const policy::Policy policy = [] {
+    Diagnostics diagnostics;
+    const Yaml root = load(kRoot / "policies" / "default.yaml", diagnostics);
+    auto read = policy::read_policy(root, "default.yaml", diagnostics);
+    must_be_well(diagnostics);
+    return std::move(*read);
+  }();
+  return policy;
+}
+
+const Cluster& shipped_cluster() {
+  static const Cluster cluster = [] {
+    Diagnostics diagnostics;
+    const Yaml root = load(kRoot / "policies" / "clusters" / "h100x8.yaml", diagnostics);
+    auto read = read_clusters(root, "h100x8.yaml", shipped_catalog(), diagnostics);
+    must_be_well(diagnostics);
+    return read.front();
+  }();
+  return cluster;
+}
+
+std::optional<Yaml> parse(std::string_view bytes, Diagnostics& diagnostics) {
+  YamlLimits limits;
+  limits.most_bytes = 1u << 20;
+  limits.most_nodes = 20'000;
+  return parse_yaml(bytes, "input.yaml", diagnostics, limits);
+}
+
+void check_messages(const Diagnostics& diagnostics) {
+  const auto check = [](const Problem& problem) {
+    promise(!problem.what.empty() && is_utf8(problem.what), "a message is UTF-8");
+    for (const unsigned char c : problem.what) promise(c >= 0x20 && c != 0x7F, "a message has no control characters");
+    promise(problem.place.line >= 0 && problem.place.column >= 0, "a place is in the file");
+  };
+  for (const Problem& problem : diagnostics.errors()) check(problem);
+  for (const Problem& problem : diagnostics.warnings()) check(problem);
+  promise(diagnostics.errors().size() <= Diagnostics::kMost, "problems are bounded");
+}
+
+void promise(bool kept, std::string_view what) {
+  if (kept) return;
+  std::cerr << "a promise was broken: " << what << std::endl;
+  std::abort();
+}
+
+}  // namespace orch::fuzz

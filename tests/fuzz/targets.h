@@ -1,0 +1,20 @@
+// What is fuzzed: for each kind of input, everything that the program does with its bytes.
+//
+// A target returns for any bytes; a crash, a sanitizer's report or a broken promise (which aborts) is a finding.
+#pragma once
+
+#include <string_view>
+
+namespace orch::fuzz {
+
+void yaml_target(std::string_view bytes);      ///< the YAML reader
+void catalog_target(std::string_view bytes);   ///< a site's catalog over the one that ships, then memory and layouts
+void matrix_target(std::string_view bytes);    ///< a matrix, expanded
+void policy_target(std::string_view bytes);    ///< a policy, as JSON, and against the default
+void cluster_target(std::string_view bytes);   ///< a cluster file
+void template_target(std::string_view bytes);  ///< a template, rendered
+void history_target(std::string_view bytes);   ///< a history
+void detect_target(std::string_view bytes);    ///< sinfo's answer, a NUL, scontrol's answer
+void plan_target(std::string_view bytes);      ///< a matrix, expanded and planned; after a line `---8<---` a cluster file, too
+
+}  // namespace orch::fuzz

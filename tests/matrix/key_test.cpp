@@ -1,0 +1,221 @@
+// What goes into a key, and what does not.
+#include <gmock/gmock.h>
+
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/digest.h"
+#include "matrix/content.h"
+#include "matrix/expand.h"
+#include "support/small_catalog.h"
+
+using namespace orch;
+using namespace orch::matrix;
+using ::testing::HasSubstr, ::testing::Not, ::testing::SizeIs;
+
+namespace {
+
+const Catalog kCatalog = orch::testing::small_catalog();
+
+Expansion expand_it(const std::string& text, const Catalog& catalog = kCatalog) {
+  ExpandOptions options;
+  options.keep_content = true;
+  return orch::testing::expanded(text, catalog, options);
+}
+
+std::set<std::string> keys(const Expansion& expansion) {
+  std::set<std::string> all;
+  for (const Cell& cell : expansion.cells) all.insert(to_hex(cell.key));
+  return all;
+}
+
+std::set<std::string> keys(const std::string& text, const Catalog& catalog = kCatalog) {
+  return keys(expand_it(text, catalog));
+}
+
+/// The key of the only cell of the matrix.
+std::string key(const std::string& text, const Catalog& catalog = kCatalog) {
+  const auto all = keys(text, catalog);
+  EXPECT_EQ(all.size(), 1u);
+  return *all.begin();
+}
+
+}  // namespace
+
+TEST(Key, IsTheDigestOfContentWrittenByHand) {
+  // Written by hand, and hashed by sha256sum (GNU coreutils), not by this program.
+  const std::string content =
+      R"({"engine":{"name":"native","numerics":1},"kind":"eval",)"
+      R"("model":{"hf_id":"org/llama31_8b","revision":"main"},)"
+      R"("settings":{"dtype":"bf16","kv_dtype":"bf16","max_tokens":512,"seed":0,"shots":5,"temperature":0},)"
+      R"("task":{"hf_id":"data/gsm8k","kind":"exact_match","metric":"acc","repeats":1,"revision":"main","subset":"","type":"eval"},)"
+      R"("version":1})";
+  const Expansion expansion = expand_it("name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\n");
+  ASSERT_THAT(expansion.cells, SizeIs(1));
+  EXPECT_EQ(expansion.content.at(0), content);
+  EXPECT_EQ(to_hex(expansion.cells[0].key), "cb05d79968e2fc41b048865336bc0a7ed7194a69c53eaaeb5c19310569948d5f");
+}
+
+TEST(Key, IsTheSameHoweverTheFileIsOrdered) {
+  const auto one = keys(R"(
+name: m
+models: [llama31_8b, {family: falcon}]
+tasks: [mmlu, {name: gsm8k, shots: [0, 5]}]
+settings: {dtype: [bf16, int8], seed: [0, 1], chat_template: [true, false]}
+)");
+  const auto other = keys(R"(
+settings: {chat_template: [false, true], seed: [1, 0], dtype: [int8, bf16]}
+tasks: [{shots: [5, 0], task: gsm8k}, mmlu]
+name: another-name
+models: [falcon_180b, falcon_40b, "llama31_8b"]
+)");
+  // 3 models × (mmlu + gsm8k × 2 shots) × 2 dtypes × 2 seeds × 2 templates
+  EXPECT_EQ(one.size(), 3u * 3 * 8);
+  EXPECT_EQ(one, other);
+}
+
+TEST(Key, OfADefaultThatIsSaidIsTheOneOfTheDefault) {
+  const std::string base = "name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\n";
+  const std::string plain = key(base);
+  for (const char* said : {"shots: 5", "seed: 0", "dtype: bf16", "kv_dtype: bf16", "engine: native", "temperature: 0.0",
+                           "max_tokens: 512", "chat_template: false", "prefix: ''"})
+    EXPECT_EQ(key(base + "settings: {" + said + "}\n"), plain) << said;
+}
+
+TEST(Key, ChangesWithWhateverChangesTheMeasurement) {
+  const std::string base = "name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\n";
+  std::set<std::string> all = {key(base)};
+  for (const char* said : {"shots: 4", "seed: 1", "dtype: fp16", "kv_dtype: fp8", "engine: lm-eval", "temperature: 0.1",
+                           "max_tokens: 511", "chat_template: true", "prefix: x", "limit: 10", "context: 4096"})
+    EXPECT_TRUE(all.insert(key(base + "settings: {" + said + "}\n")).second) << said;
+  EXPECT_TRUE(all.insert(key("name: m\nmodels: [llama31_8b]\ntasks: [mmlu]\n")).second);
+  EXPECT_TRUE(all.insert(key("name: m\nmodels: [tinyllama]\ntasks: [gsm8k]\n")).second);
+}
+
+TEST(Key, DoesNotChangeWithHowTheCellIsRun) {
+  const std::string base = "name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\n";
+  EXPECT_EQ(key(base + "settings: {batch: 8}\n"), key(base));
+  const std::string train = "name: m\nkind: train\nmodels: [llama31_8b]\ntasks: [sft]\n";
+  EXPECT_EQ(key(train + "settings: {micro_batch: 4, checkpoint_every: 10, keep_checkpoints: 3}\n"), key(train));
+  const std::string program = "name: m\nkind: command\ncommand: [run]\n";
+  EXPECT_EQ(key(program + "settings: {time: 2h, memory: 20GiB}\n"), key(program));
+  EXPECT_NE(key(program + "settings: {container: 'evo2@sha256:00'}\n"), key(program));
+  EXPECT_NE(key(program + "settings: {gpus: 2}\n"), key(program));
+}
+
+TEST(Key, OfABenchmarkHoldsItsBatch) {
+  const std::string bench = "name: m\nkind: bench\ntasks: [resnet50]\n";
+  EXPECT_EQ(key(bench), key(bench + "settings: {batch: 256, gpus: 1, dtype: bf16}\n"));
+  EXPECT_NE(key(bench), key(bench + "settings: {batch: 128}\n"));
+  EXPECT_NE(key(bench), key(bench + "settings: {gpus: 8}\n"));
+}
+
+TEST(Key, DoesNotChangeWithTheNamesOfCatalogMatrixOrStage) {
+  Catalog renamed = orch::testing::small_catalog();
+  Model model = *renamed.models.find("llama31_8b");
+  model.name = "my_llama";
+  model.notes = "other words";
+  renamed.models.put(model);
+  EXPECT_EQ(key("name: other\ndescription: x\nstages:\n  s: {models: [my_llama], tasks: [gsm8k]}\n", renamed),
+            key("name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\n"));
+}
+
+TEST(Key, ChangesWithTheRevisionOfModelOrTask) {
+  const std::string text = "name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\n";
+  Catalog catalog = orch::testing::small_catalog();
+  Model model = *catalog.models.find("llama31_8b");
+  model.revision = "0e9e39f";
+  catalog.models.put(model);
+  EXPECT_NE(key(text, catalog), key(text));
+  catalog = orch::testing::small_catalog();
+  Task task = *catalog.tasks.find("gsm8k");
+  task.metric = "maj@8";
+  catalog.tasks.put(task);
+  EXPECT_NE(key(text, catalog), key(text));
+}
+
+TEST(Key, DoesNotChangeWithTheCatalogsEstimates) {
+  Catalog catalog = orch::testing::small_catalog();
+  Task task = *catalog.tasks.find("gsm8k");
+  task.prompt_tokens = 130;
+  task.samples = 90;
+  catalog.tasks.put(task);
+  const std::string text = "name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\n";
+  EXPECT_EQ(key(text, catalog), key(text));
+}
+
+TEST(Key, HoldsTheCommandAsWrittenOnlyWhereItRuns) {
+  const std::string base = "name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\n";
+  EXPECT_EQ(key(base + "command: [run, '{model}']\n"), key(base)) << "the cell runs on the engine native";
+  const std::string by_command = base + "settings: {engine: command}\n";
+  EXPECT_NE(key(by_command + "command: [run, '{model}']\n"), key(by_command + "command: [run, '{hf_id}']\n"));
+  const Expansion expansion = expand_it(by_command + "command: [run, '{model}']\n");
+  EXPECT_THAT(expansion.content.at(0),
+              HasSubstr(R"({"command":["run","{model}"],"engine":{"name":"command","numerics":1},)"));
+}
+
+TEST(Key, OfAnEvaluatedAdapterHoldsTheKeyOfItsTraining) {
+  const Expansion expansion = expand_it(R"(
+name: m
+models: [llama31_8b]
+stages:
+  base: {tasks: [mmlu]}
+  tuned: {tasks: [mmlu], adapter: tune}
+  tune: {kind: train, tasks: [sft], settings: {rank: [8, 16]}}
+)");
+  ASSERT_THAT(expansion.cells, SizeIs(5));  // 1 base, 2 trainings, 2 adapters
+  EXPECT_THAT(keys(expansion), SizeIs(5));
+  for (std::uint32_t i = 0; i < 5; ++i) {
+    const Cell& cell = expansion.cells[i];
+    if (expansion.stages[cell.stage].name != "tuned") {
+      EXPECT_EQ(cell.depends, kNone);
+      EXPECT_THAT(expansion.content.at(i), Not(HasSubstr("adapter")));
+      continue;
+    }
+    ASSERT_LT(cell.depends, i) << "a cell stands after the one it depends on";
+    EXPECT_THAT(expansion.content.at(i),
+                HasSubstr("{\"adapter\":\"" + to_hex(expansion.cells[cell.depends].key) + "\","));
+  }
+}
+
+TEST(Key, IsWhatCanonicalContentHashesToForEveryKindOfCell) {
+  // The expansion joins parts that were written once; canonical_content builds the whole anew.
+  const Expansion expansion = expand_it(R"(
+name: m
+models: [llama31_8b, internvl2_76b, {family: falcon, dtype: [bf16, int4]}]
+settings: {seed: [0, 3], dtype: [bf16, fp16]}
+stages:
+  evals: {tasks: [{kind: eval}], settings: {temperature: [0, 0.7], prefix: ["", "say \"x\" \\ ü"], batch: 4}}
+  engines: {tasks: [mmlu], models: [llama31_8b], command: [run, "{model}", 'a"b'], settings: {engine: [native, lm-eval, command], seed: 9}}
+  tune: {kind: train, tasks: [sft, dpo], settings: {learning_rate: [1e-4, 3e-5], full: [true, false], steps: 50}}
+  tuned: {tasks: [gsm8k], adapter: tune, settings: {seed: 0}}
+  scale: {kind: bench, tasks: [resnet50], settings: {gpus: [1, 2, 4]}}
+  own: {kind: command, command: [evo, "{model}"], models: [evo2_40b, flux_dev], settings: {time: 2h, container: img, nodes: 1}}
+)");
+  EXPECT_GT(expansion.cells.size(), 200u);
+  std::set<CellKind> kinds;
+  for (std::uint32_t i = 0; i < expansion.cells.size(); ++i) {
+    const Cell& cell = expansion.cells[i];
+    kinds.insert(cell.kind);
+    const std::string content = canonical_content(expansion, cell, kCatalog);
+    ASSERT_EQ(content, expansion.content.at(i));
+    ASSERT_EQ(canonical_json(nlohmann::json::parse(content)), content) << "the parts are in canonical order";
+    ASSERT_EQ(sha256(content), cell.key);
+  }
+  EXPECT_EQ(kinds.size(), 4u);
+}
+
+TEST(Substitute, IsAnotherCellWithAnotherKey) {
+  Expansion expansion = expand_it("name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\nsettings: {seed: 4}\n");
+  const Cell cell = expansion.cells.at(0);
+  const Cell other = substitute(expansion, cell, kCatalog, DType::kInt8);
+  EXPECT_NE(other.key, cell.key);
+  EXPECT_EQ(to_hex(other.key),
+            key("name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\nsettings: {seed: 4, dtype: int8}\n"));
+  EXPECT_EQ(expansion.settings[cell.settings].dtype("dtype"), DType::kBf16) << "the first is as it was";
+  const std::size_t sets = expansion.settings.size();
+  const Cell again = substitute(expansion, cell, kCatalog, DType::kInt8);
+  EXPECT_EQ(again.key, other.key);
+  EXPECT_EQ(again.settings, other.settings);
+  EXPECT_EQ(expansion.settings.size(), sets);
+}

@@ -1,0 +1,265 @@
+#include "planner/pack.h"
+
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <map>
+#include <random>
+#include <set>
+
+using namespace orch::planner;
+using testing::ElementsAre;
+using testing::SizeIs;
+
+namespace {
+
+const PackRules kRules{14400, 1.3, 600, 120};  // 4 h
+const std::vector<Mix> kNoRooms = {Mix{}};
+const std::vector<Mix> kNode = {Mix{{{1, 0}, {2, 0}, {4, 0}, {8, 0}}, false}};
+const std::vector<Mix> kExclusiveNode = {Mix{{{1, 0}, {2, 0}, {4, 0}, {8, 0}}, true}};
+
+/// Groups whose cells are numbered through, each cell its own rank.
+struct Maker {
+  std::uint32_t next = 0;
+  Group group(int cells, float seconds, int gpus, double load, double share = 1) {
+    Group group;
+    group.gpus = gpus;
+    group.load = load;
+    group.share = share;
+    for (int i = 0; i < cells; ++i, ++next) group.items.push_back({next, next, seconds, seconds * 1.3f});
+    return group;
+  }
+};
+
+std::vector<std::size_t> sizes(const std::vector<PackedJob>& jobs) {
+  std::vector<std::size_t> sizes;
+  for (const PackedJob& job : jobs) sizes.push_back(job.loads[0].cells.size());
+  return sizes;
+}
+
+double gpu_seconds(const std::vector<PackedJob>& jobs) {
+  double sum = 0;
+  for (const PackedJob& job : jobs) sum += job.gpus * job.seconds;
+  return sum;
+}
+
+}  // namespace
+
+TEST(Pack, PutsCellsOfOneNeedIntoOneLoad) {
+  Maker make;
+  const auto jobs = pack(std::vector{make.group(22, 100, 4, 300)}, kNoRooms, kRules);
+  ASSERT_THAT(jobs, SizeIs(1));
+  ASSERT_THAT(jobs[0].loads, SizeIs(1));
+  EXPECT_THAT(jobs[0].loads[0].cells, SizeIs(22));
+  EXPECT_EQ(jobs[0].gpus, 4);
+  EXPECT_DOUBLE_EQ(jobs[0].seconds, 300 + 22 * 100);
+  // 300 × 1.3 + 22 × 130 + 120 = 3,370 s, which is 57 minutes.
+  EXPECT_EQ(jobs[0].time_limit, 57 * 60);
+}
+
+TEST(Pack, CutsALongGroupIntoRunsOfAboutEqualLengthInOrder) {
+  Maker make;
+  // 10 h of work, 400 s to load: 3 cells of an hour fit into 4 h, so it takes 4 pieces.
+  const auto jobs = pack(std::vector{make.group(10, 3600, 8, 400)}, kNoRooms, kRules);
+  EXPECT_THAT(sizes(jobs), ElementsAre(2, 3, 2, 3));
+  std::uint32_t next = 0;
+  for (const PackedJob& job : jobs) {
+    EXPECT_LE(job.seconds, 14400);
+    for (std::uint32_t cell : job.loads[0].cells) EXPECT_EQ(cell, next++);
+  }
+}
+
+TEST(Pack, DoesNotCutWhereLoadingWouldTakeMoreThanAFifthOfAPiece) {
+  Maker make;
+  // 10 h of work and an hour to load: in 2 pieces the load is 1/6 of each, in 3 it would be more than a fifth.
+  const auto jobs = pack(std::vector{make.group(20, 1800, 8, 3600)}, kNoRooms, kRules);
+  EXPECT_THAT(sizes(jobs), ElementsAre(10, 10));
+}
+
+TEST(Pack, NeverSplitsACell) {
+  Maker make;
+  const auto jobs = pack(std::vector{make.group(2, 100'000, 8, 60)}, kNoRooms, kRules);
+  EXPECT_THAT(sizes(jobs), ElementsAre(1, 1));
+}
+
+TEST(Pack, CutsWhatTheLongestTimeLimitDoesNotHold) {
+  Maker make;
+  Group group = make.group(10, 1000, 8, 0);
+  group.most = 2 * 3600;
+  const auto jobs = pack(std::vector{group}, kNoRooms, kRules);
+  // 10,000 s are under 4 h, but their bound, 13,000 s, is over 2 h; 5 cells take 6,500 + 120 s of 7,200.
+  EXPECT_THAT(sizes(jobs), ElementsAre(5, 5));
+  for (const PackedJob& job : jobs) EXPECT_LE(job.time_limit, 7200);
+}
+
+TEST(Pack, AsksForNoMoreThanTheLongestLimitEvenWhenTheShortestIsMore) {
+  Maker make;
+  Group group = make.group(1, 10, 4, 0);
+  group.most = 5 * 60;
+  EXPECT_EQ(pack(std::vector{group}, kNoRooms, kRules)[0].time_limit, 300);
+  group.most = 0;
+  EXPECT_EQ(pack(std::vector{group}, kNoRooms, kRules)[0].time_limit, 600);
+}
+
+TEST(Pack, KnowsWhetherACellFitsAlone) {
+  // 100 × 1.3 + 1,000 + 120 = 1,250 s.
+  EXPECT_TRUE(fits_alone(100, 1000, 1260, kRules));
+  EXPECT_FALSE(fits_alone(100, 1000, 1200, kRules));
+  EXPECT_TRUE(fits_alone(100, 1000, 0, kRules));
+  EXPECT_FALSE(fits_alone(0, 1e300, 0, kRules)) << "a year is the longest whatever the site says";
+}
+
+TEST(Pack, PutsSmallModelsOneAfterAnotherInOneJob) {
+  Maker make;
+  std::vector<Group> groups;
+  for (int i = 0; i < 10; ++i) groups.push_back(make.group(2, 600, 1, 60));
+  const auto jobs = pack(groups, kNode, kRules);
+  // 10 × (60 + 1,200) = 12,600 s, under 4 h.
+  ASSERT_THAT(jobs, SizeIs(1));
+  EXPECT_THAT(jobs[0].loads, SizeIs(10));
+  EXPECT_EQ(jobs[0].gpus, 1);
+  EXPECT_EQ(jobs[0].lanes, 1);
+  EXPECT_DOUBLE_EQ(jobs[0].seconds, 12600);
+  EXPECT_EQ(jobs[0].loads[0].group, 0u) << "the best first";
+}
+
+TEST(Pack, PutsSmallModelsSideBySideOnANodeOneGpuEach) {
+  Maker make;
+  std::vector<Group> groups;
+  for (int i = 0; i < 8; ++i) groups.push_back(make.group(1, 14000, 1, 60));
+  const auto jobs = pack(groups, kNode, kRules);
+  ASSERT_THAT(jobs, SizeIs(1));
+  EXPECT_EQ(jobs[0].gpus, 8);
+  EXPECT_EQ(jobs[0].lanes, 8);
+  EXPECT_DOUBLE_EQ(jobs[0].seconds, 14060);
+}
+
+TEST(Pack, LeavesNoGpusIdleBesideALongerModelUnlessTheNodeIsPaidForAnyway) {
+  Maker make;
+  // 14,000 s beside 8,000 s: of 2 GPUs × 14,000 s, 21 % would be idle.
+  const std::vector<Group> groups = {make.group(1, 14000, 1, 0), make.group(1, 8000, 1, 0)};
+  EXPECT_THAT(pack(groups, kNode, kRules), SizeIs(2));
+  const auto jobs = pack(groups, kExclusiveNode, kRules);
+  ASSERT_THAT(jobs, SizeIs(1));
+  EXPECT_EQ(jobs[0].gpus, 2);
+}
+
+TEST(Pack, KeepsModelsApartThatMayNotMix) {
+  Maker make;
+  std::vector<Group> groups = {make.group(1, 100, 1, 0), make.group(1, 100, 1, 0)};
+  groups[1].mixes = 1;
+  EXPECT_THAT(pack(groups, std::vector<Mix>(2), kRules), SizeIs(2));
+}
+
+TEST(Pack, KeepsLargeModelsApart) {
+  Maker make;
+  EXPECT_THAT(pack(std::vector{make.group(1, 100, 4, 10), make.group(1, 100, 4, 10)}, kNode, kRules), SizeIs(2));
+}
+
+TEST(Pack, RunsTwelveTasksOnEightGpusByTheirDeclaredMemory) {
+  // Seed 003: up to 12 at once on 8 H100. Four take a GPU of 80 GB each, eight declare 40 GB: 4 + 8 / 2 = 8 GPUs.
+  Maker make;
+  std::vector<Group> groups;
+  for (int i = 0; i < 4; ++i) groups.push_back(make.group(1, 14000, 1, 0));
+  for (int i = 0; i < 8; ++i) groups.push_back(make.group(1, 14000, 1, 0, 0.5));
+  const auto jobs = pack(groups, kNode, kRules);
+  ASSERT_THAT(jobs, SizeIs(1));
+  EXPECT_EQ(jobs[0].lanes, 12);
+  EXPECT_EQ(jobs[0].gpus, 8);
+  EXPECT_DOUBLE_EQ(jobs[0].seconds, 14000);
+}
+
+TEST(Pack, PutsDifferentPartsOfAGpuTogetherWhereTheyFit) {
+  // 0.6 + 0.4, and 0.7 alone, which leaves too little for 0.4.
+  Maker make;
+  const std::vector<Group> groups = {make.group(1, 14000, 1, 0, 0.4), make.group(1, 14000, 1, 0, 0.7),
+                                     make.group(1, 14000, 1, 0, 0.6)};
+  const auto jobs = pack(groups, kNode, kRules);
+  ASSERT_THAT(jobs, SizeIs(1));
+  EXPECT_EQ(jobs[0].lanes, 3);
+  EXPECT_EQ(jobs[0].gpus, 2);
+}
+
+TEST(Pack, RunsCellsThatDeclareAQuarterOfAGpuFourAtATime) {
+  Maker make;
+  const auto jobs = pack(std::vector{make.group(8, 1000, 1, 0, 0.25)}, kNoRooms, kRules);
+  ASSERT_THAT(jobs, SizeIs(1));
+  EXPECT_EQ(jobs[0].lanes, 4);
+  EXPECT_EQ(jobs[0].gpus, 1);
+  EXPECT_DOUBLE_EQ(jobs[0].seconds, 2000);
+}
+
+TEST(Pack, SharesAGpuOnlyIfEachLaneIsWorthItsLoad) {
+  Maker make;
+  // 4,000 s of work and 600 s to load: a second lane would load for 600 s to do 2,000 s, more than a fifth.
+  const auto jobs = pack(std::vector{make.group(8, 500, 1, 600, 0.25)}, kNoRooms, kRules);
+  ASSERT_THAT(jobs, SizeIs(1));
+  EXPECT_EQ(jobs[0].lanes, 1);
+}
+
+TEST(Pack, OfRandomGroupsKeepsItsPromises) {
+  for (unsigned seed = 0; seed < 200; ++seed) {
+    std::mt19937 random(seed);
+    const auto any = [&](int most) { return static_cast<int>(random() % static_cast<unsigned>(most)); };
+    std::vector<Group> groups;
+    std::uint32_t cell = 0;
+    double alone = 0;  // GPU-seconds of one job a cell
+    for (int i = 0, n = 1 + any(30); i < n; ++i) {
+      Group group;
+      group.gpus = std::array{1, 1, 1, 2, 4, 8}[static_cast<std::size_t>(any(6))];
+      if (group.gpus == 1 && any(3) == 0) group.share = 0.1 + 0.1 * any(9);
+      group.load = any(900);
+      group.most = any(2) ? 86400 : 0;
+      group.mixes = static_cast<std::uint32_t>(any(2));
+      for (int c = 0, cells = 1 + any(20); c < cells; ++c, ++cell) {
+        const auto seconds = static_cast<float>(1 + any(5000));
+        group.items.push_back({cell, cell, seconds, seconds * 1.3f});
+        alone += group.gpus * (group.load + static_cast<double>(seconds));
+      }
+      groups.push_back(std::move(group));
+    }
+    const std::vector<Mix> mixes = {kNode[0], kNoRooms[0]};
+    const auto jobs = pack(groups, mixes, kRules);
+    std::set<std::uint32_t> seen;
+    std::uint32_t rank = 0;
+    for (const PackedJob& job : jobs) {
+      EXPECT_GE(job.rank, rank);
+      rank = job.rank;
+      std::map<int, double> lane_seconds, lane_share;
+      std::set<std::uint32_t> mixed;
+      int least = 0;
+      for (const Load& load : job.loads) {
+        const Group& group = groups[load.group];
+        lane_seconds[load.lane] += load.seconds;
+        lane_share[load.lane] = std::max(lane_share[load.lane], group.gpus * group.share);
+        mixed.insert(group.mixes);
+        least = std::max(least, group.gpus);
+        for (std::size_t i = 1; i < load.cells.size(); ++i) EXPECT_EQ(load.cells[i], load.cells[i - 1] + 1);
+        for (std::uint32_t c : load.cells) EXPECT_TRUE(seen.insert(c).second) << "cell twice, seed " << seed;
+        if (group.most > 0) EXPECT_LE(static_cast<double>(job.time_limit), group.most);
+      }
+      double share = 0, longest = 0;
+      for (const auto& [lane, seconds] : lane_seconds) {
+        share += lane_share[lane];
+        longest = std::max(longest, seconds);
+      }
+      EXPECT_THAT(lane_seconds, SizeIs(job.lanes));
+      EXPECT_LE(share, job.gpus + 1e-6) << "seed " << seed;
+      EXPECT_GE(job.gpus, least);
+      EXPECT_LE(job.gpus, 8);
+      EXPECT_NEAR(job.seconds, longest, 1e-3);
+      EXPECT_GE(static_cast<double>(job.time_limit), longest) << "seed " << seed;
+      EXPECT_EQ(job.time_limit % 60, 0);
+      EXPECT_EQ(mixed.size(), 1u);
+    }
+    EXPECT_EQ(seen.size(), cell) << "seed " << seed;
+    EXPECT_LE(jobs.size(), cell);
+    EXPECT_LE(gpu_seconds(jobs), alone / (1 - kIdleWorth)) << "seed " << seed;
+    const auto again = pack(groups, mixes, kRules);
+    ASSERT_EQ(again.size(), jobs.size());
+    for (std::size_t i = 0; i < jobs.size(); ++i) {
+      EXPECT_EQ(again[i].rank, jobs[i].rank);
+      EXPECT_EQ(again[i].reasons, jobs[i].reasons);
+    }
+  }
+}

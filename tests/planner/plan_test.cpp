@@ -1,0 +1,449 @@
+#include "planner/plan.h"
+
+#include <gmock/gmock.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <set>
+
+#include "base/units.h"
+#include "base/yaml.h"
+#include "planner/training.h"
+
+using namespace orch;
+using namespace orch::planner;
+using testing::AllOf;
+using testing::Contains;
+using testing::Each;
+using testing::ElementsAre;
+using testing::Field;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Not;
+using testing::SizeIs;
+
+namespace {
+
+const std::filesystem::path kSource = ORCH_SOURCE_DIR;
+
+const Catalog& shipped_catalog() {
+  static const Catalog kCatalog = [] {
+    Diagnostics diagnostics;
+    return load_catalog(std::vector{kSource / "db" / "catalog"}, diagnostics);
+  }();
+  return kCatalog;
+}
+
+policy::Policy shipped_policy(const std::string& name) {
+  Diagnostics diagnostics;
+  const auto root = load_yaml(kSource / "policies" / (name + ".yaml"), diagnostics);
+  auto policy = root ? policy::read_policy(*root, name, diagnostics) : std::nullopt;
+  EXPECT_TRUE(policy.has_value());
+  return policy.value_or(policy::Policy{});
+}
+
+/// Four nodes of eight H100, as in seed 000.
+Cluster h100_nodes(int nodes = 4) {
+  Cluster cluster;
+  cluster.name = "test";
+  Partition partition;
+  partition.name = "h100quadflex";
+  partition.gpu = "h100_80gb";
+  partition.nodes = nodes;
+  partition.gpus_per_node = 8;
+  partition.cpus_per_node = 64;
+  partition.memory_per_node = 1024 * kGiB;
+  partition.max_time = 7 * 86400;
+  cluster.partitions.push_back(partition);
+  return cluster;
+}
+
+/// All that a plan is made from.
+struct Rig {
+  Catalog catalog = shipped_catalog();
+  Cluster cluster = h100_nodes();
+  policy::Policy policy = shipped_policy("default");
+  History history;
+  matrix::Expansion expansion;
+
+  explicit Rig(const std::string& text) {
+    Diagnostics diagnostics;
+    const auto root = parse_yaml(text, "m.yaml", diagnostics);
+    const auto read = root ? matrix::read_matrix(*root, "m.yaml", catalog, diagnostics) : std::nullopt;
+    matrix::ExpandOptions options;
+    options.train_defaults = [this](const Model& model, const Task& task, matrix::Settings& settings) {
+      return complete_training(model, task, settings, site());
+    };
+    auto expanded = read ? matrix::expand(*read, catalog, options, diagnostics) : std::nullopt;
+    for (const Problem& problem : diagnostics.errors()) ADD_FAILURE() << problem.what;
+    if (expanded) expansion = std::move(*expanded);
+  }
+
+  Site site() const { return Site{catalog, cluster, policy, {}}; }
+  Plan plan() const { return make_plan(expansion, site(), history); }
+};
+
+const char* const kEverything = "name: all\nmodels: all\ntasks: [{kind: eval}]\n";
+const char* const kFew = "name: few\nmodels: [qwen25_72b, llama31_8b]\ntasks: [mmlu, gsm8k, humaneval]\nsettings: {seed: [0, 1]}\n";
+const char* const kTuned = R"(
+name: tuned
+models: [llama31_8b]
+stages:
+  tune: {kind: train, tasks: [grpo]}
+  tuned: {adapter: tune, tasks: [mmlu, gsm8k]}
+)";
+
+/// Everything that a plan decided, as text.
+std::string written(const Plan& plan) {
+  std::string text;
+  for (const Job& job : plan.jobs) {
+    text += job.id + " " + std::to_string(job.sizing) + " " + to_string(job.layout) + " " + std::to_string(job.gpus) + " " +
+            std::to_string(job.seconds) + " " + std::to_string(job.time_limit) + " " + std::to_string(job.start) + "\n";
+    for (std::uint32_t cell : job.cells) text += std::to_string(cell) + ",";
+    for (std::uint32_t before : job.after) text += "<" + std::to_string(before);
+    for (const std::string& reason : job.reasons) text += reason + "\n";
+  }
+  for (const auto& row : plan.rejected) text += row.model + row.task + row.rule + row.reason + std::to_string(row.count) + "\n";
+  for (const Waiting& waiting : plan.waiting) text += std::to_string(waiting.job) + waiting.reason + "\n";
+  return text + std::to_string(plan.totals.gpu_hours) + " " + std::to_string(plan.totals.makespan) + " " +
+         std::to_string(plan.naive.gpu_hours) + " " + std::to_string(plan.naive.makespan);
+}
+
+/// What must hold of any plan, checked from its parts.
+void check(const Rig& rig, const Plan& plan) {
+  const std::size_t n = rig.expansion.cells.size();
+  ASSERT_EQ(plan.job_of.size(), n);
+  std::vector<int> seen(n, 0);
+  double gpu_hours = 0;
+  std::int64_t loads = 0, cells = 0;
+  for (std::uint32_t j = 0; j < plan.jobs.size(); ++j) {
+    const Job& job = plan.jobs[j];
+    SCOPED_TRACE(job.id);
+    const Placement& place = plan.sizings[job.sizing].chosen;
+    const Partition& partition = rig.cluster.partitions[place.partition];
+    EXPECT_EQ(job.id, "j" + std::to_string(j + 1));
+    EXPECT_EQ(job.layout.gpus(), job.gpus);
+    EXPECT_LE(job.gpus, job.nodes * partition.gpus_per_node);
+    EXPECT_EQ(job.time_limit % 60, 0);
+    if (partition.max_time > 0) EXPECT_LE(static_cast<double>(job.time_limit), partition.max_time);
+    EXPECT_LE(static_cast<double>(job.time_limit), rig.catalog.profiles[job.profile].time_limit);
+    EXPECT_GE(rig.catalog.profiles[job.profile].gpus(), job.gpus);
+    EXPECT_GE(static_cast<double>(job.time_limit), job.seconds);
+    std::set<std::uint32_t> needs;
+    std::int64_t in_loads = 0;
+    for (const JobLoad& load : job.loads) {
+      needs.insert(load.sizing);
+      in_loads += load.cells;
+      EXPECT_LT(load.lane, job.lanes);
+    }
+    EXPECT_EQ(in_loads, static_cast<std::int64_t>(job.cells.size()));
+    for (std::size_t i = 0; i < job.cells.size(); ++i) {
+      const std::uint32_t cell = job.cells[i];
+      ++seen[cell];
+      EXPECT_EQ(plan.job_of[cell], j);
+      const Need need = need_of(rig.expansion.cells[cell], rig.expansion, rig.catalog);
+      EXPECT_TRUE(std::any_of(needs.begin(), needs.end(), [&](std::uint32_t at) { return plan.needs[at] == need; }));
+      if (i > 0) EXPECT_GE(plan.scores[job.cells[i - 1]].total, plan.scores[cell].total);
+    }
+    EXPECT_EQ(job.score, plan.scores[job.cells.front()].total);
+    for (std::uint32_t before : job.after) EXPECT_LT(before, j);
+    if (j > 0 && job.after.empty() && plan.jobs[j - 1].after.empty()) EXPECT_LE(job.score, plan.jobs[j - 1].score);
+    loads += static_cast<std::int64_t>(job.models.size());
+    cells += static_cast<std::int64_t>(job.cells.size());
+    gpu_hours += (partition.exclusive ? job.nodes * partition.gpus_per_node : job.gpus) * job.seconds / 3600;
+  }
+  std::int64_t rejected_here = 0, rejected = 0;
+  for (std::size_t i = 0; i < n; ++i) {
+    EXPECT_EQ(seen[i], plan.job_of[i] == matrix::kNone ? 0 : 1);
+    if (plan.job_of[i] == matrix::kNone) {
+      ++rejected_here;
+      EXPECT_EQ(plan.scores[i].total, 0);
+    }
+  }
+  std::set<std::pair<std::string, std::string>> rows;
+  for (std::size_t i = rig.expansion.rejected.size(); i < plan.rejected.size(); ++i) {
+    rejected += plan.rejected[i].count;
+    EXPECT_TRUE(rows.insert({plan.rejected[i].rule, plan.rejected[i].reason}).second) << "two rows of one reason";
+  }
+  EXPECT_EQ(rejected, rejected_here);
+  EXPECT_EQ(plan.cells, cells);
+  EXPECT_EQ(plan.totals.jobs, static_cast<std::int64_t>(plan.jobs.size()));
+  EXPECT_EQ(plan.totals.model_loads, loads);
+  EXPECT_NEAR(plan.totals.gpu_hours, gpu_hours, 1e-6 * gpu_hours);
+  EXPECT_EQ(plan.naive.jobs, plan.cells);
+}
+
+std::vector<std::string> rules(const Plan& plan) {
+  std::vector<std::string> rules;
+  for (const auto& row : plan.rejected) rules.push_back(row.rule);
+  return rules;
+}
+
+}  // namespace
+
+TEST(Plan, OfEveryModelAndTaskKeepsItsPromisesAndBeatsOneJobACell) {
+  const Rig rig(kEverything);
+  const Plan plan = rig.plan();
+  check(rig, plan);
+  EXPECT_GT(plan.cells, 800);
+  // Each model is loaded for each of its needs, not for each of its 17 to 22 tasks.
+  EXPECT_LT(plan.totals.jobs * 5, plan.naive.jobs);
+  EXPECT_LT(plan.totals.model_loads * 3, plan.naive.model_loads);
+  EXPECT_LT(plan.totals.gpu_hours, plan.naive.gpu_hours);
+}
+
+TEST(Plan, IsTheSameEveryTime) {
+  const Rig rig(kEverything);
+  EXPECT_EQ(written(rig.plan()), written(rig.plan()));
+}
+
+TEST(Plan, OfEqualNeedsIsOneJobForEachModel) {
+  const Rig rig(kFew);
+  const Plan plan = rig.plan();
+  check(rig, plan);
+  EXPECT_EQ(plan.cells, 12);
+  std::map<std::uint32_t, std::set<std::uint32_t>> jobs_of_model;
+  for (std::size_t i = 0; i < rig.expansion.cells.size(); ++i) jobs_of_model[rig.expansion.cells[i].model].insert(plan.job_of[i]);
+  EXPECT_EQ(plan.naive.model_loads, 12);
+  EXPECT_LT(plan.totals.model_loads, 12);
+}
+
+TEST(Plan, DoesNotDependOnTheOrderOfTheCatalog) {
+  Rig rig("name: large\nmodels: [qwen25_72b, llama2_70b, falcon_180b]\ntasks: [mmlu, gsm8k]\n");
+  const Plan one = rig.plan();
+  Catalog reversed;
+  for (const auto& gpu : shipped_catalog().gpus.all()) reversed.gpus.put(gpu);
+  for (const auto& profile : shipped_catalog().profiles.all()) reversed.profiles.put(profile);
+  for (std::size_t i = shipped_catalog().models.size(); i-- > 0;) reversed.models.put(shipped_catalog().models[i]);
+  for (std::size_t i = shipped_catalog().tasks.size(); i-- > 0;) reversed.tasks.put(shipped_catalog().tasks[i]);
+  for (matrix::Cell& cell : rig.expansion.cells) {
+    cell.model = reversed.models.index_of(rig.catalog.models[cell.model].name).value();
+    cell.task = reversed.tasks.index_of(rig.catalog.tasks[cell.task].name).value();
+  }
+  rig.catalog = reversed;
+  const Plan two = rig.plan();
+  ASSERT_EQ(one.jobs.size(), two.jobs.size());
+  for (std::size_t i = 0; i < one.jobs.size(); ++i) {
+    EXPECT_EQ(one.jobs[i].cells, two.jobs[i].cells);
+    EXPECT_EQ(one.jobs[i].time_limit, two.jobs[i].time_limit);
+    EXPECT_EQ(one.jobs[i].start, two.jobs[i].start);
+  }
+}
+
+TEST(Plan, CountsTheNaiveWayAsOneLoadAndOneJobForEachCell) {
+  const Rig rig("name: m\nmodels: [qwen25_72b]\ntasks: [mmlu, gsm8k]\n");
+  const Plan plan = rig.plan();
+  double gpu_hours = 0;
+  for (std::size_t i = 0; i < rig.expansion.cells.size(); ++i) {
+    const Placement& place = plan.sizings[plan.jobs[plan.job_of[i]].sizing].chosen;
+    gpu_hours += place.gpus * (place.load_seconds + static_cast<double>(plan.seconds[i])) / 3600;
+  }
+  EXPECT_EQ(plan.naive.jobs, 2);
+  EXPECT_EQ(plan.naive.model_loads, 2);
+  EXPECT_NEAR(plan.naive.gpu_hours, gpu_hours, 1e-6);
+}
+
+TEST(Plan, CountsTheIdleGpusOfNodesThatATakenWhole) {
+  Rig rig(kFew);
+  rig.cluster.partitions[0].exclusive = true;
+  const Plan plan = rig.plan();
+  check(rig, plan);
+  for (const Job& job : plan.jobs) EXPECT_NEAR(job.gpu_hours, job.nodes * 8 * job.seconds / 3600, 1e-6);
+}
+
+TEST(Plan, PutsAnAdaptersEvaluationAfterItsTraining) {
+  const Rig rig(kTuned);
+  const Plan plan = rig.plan();
+  check(rig, plan);
+  ASSERT_EQ(rig.expansion.cells.size(), 3u);
+  int evaluations = 0;
+  for (std::size_t i = 0; i < rig.expansion.cells.size(); ++i) {
+    const matrix::Cell& cell = rig.expansion.cells[i];
+    if (cell.depends == matrix::kNone) continue;
+    ++evaluations;
+    const Job& job = plan.jobs[plan.job_of[i]];
+    const Job& maker = plan.jobs[plan.job_of[cell.depends]];
+    EXPECT_THAT(job.after, ElementsAre(plan.job_of[cell.depends]));
+    EXPECT_GE(job.start, maker.start + maker.seconds);
+  }
+  EXPECT_EQ(evaluations, 2);
+  // One job a cell keeps to the same order: the training, then the longer evaluation.
+  EXPECT_GT(plan.naive.makespan, plan.naive.gpu_hours > 0 ? static_cast<double>(plan.seconds[0]) : 0);
+}
+
+TEST(Plan, RejectsTheEvaluationOfAnAdapterThatIsNotMade) {
+  Rig rig(kTuned);
+  rig.policy.acceptance.task_types = {"eval", "math", "code"};
+  for (const auto& task : rig.catalog.tasks.all())
+    if (task.name == "mmlu" || task.name == "gsm8k") rig.policy.acceptance.task_types.push_back(task.type);
+  const Plan plan = rig.plan();
+  check(rig, plan);
+  EXPECT_EQ(plan.cells, 0);
+  ASSERT_THAT(plan.rejected, SizeIs(2));
+  EXPECT_EQ(plan.rejected[0].rule, "acceptance.task_type");
+  EXPECT_EQ(plan.rejected[0].count, 1);
+  EXPECT_EQ(plan.rejected[1].rule, "adapter");
+  EXPECT_EQ(plan.rejected[1].count, 2);
+  EXPECT_THAT(plan.rejected[1].reason, HasSubstr(plan.rejected[0].reason));
+  EXPECT_EQ(plan.rejected[1].task, "*") << "two tasks, one reason";
+  EXPECT_EQ(plan.rejected[1].model, "llama31_8b");
+}
+
+TEST(Plan, StartsAStageAfterThoseThatItWaitsFor) {
+  const Rig rig(R"(
+name: m
+models: [qwen25_72b]
+stages:
+  first: {tasks: [mmlu]}
+  then: {tasks: [gsm8k], after: [first]}
+)");
+  const Plan plan = rig.plan();
+  check(rig, plan);
+  for (std::size_t i = 0; i < rig.expansion.cells.size(); ++i) {
+    if (rig.expansion.stages[rig.expansion.cells[i].stage].name != "then") continue;
+    const Job& job = plan.jobs[plan.job_of[i]];
+    ASSERT_THAT(job.after, SizeIs(1));
+    const Job& before = plan.jobs[job.after[0]];
+    EXPECT_GE(job.start, before.start + before.seconds);
+  }
+  EXPECT_EQ(plan.jobs.size(), 2u);
+}
+
+TEST(Plan, RejectsWhatFitsNowhereWithOneRowForEachReason) {
+  Rig rig("name: m\nmodels: [qwen25_72b, tinyllama]\ntasks: [mmlu, gsm8k]\n");
+  rig.cluster.partitions[0].gpus_per_node = 1;
+  rig.cluster.partitions[0].nodes = 1;
+  const Plan plan = rig.plan();
+  check(rig, plan);
+  EXPECT_EQ(plan.cells, 2);
+  for (const auto& row : plan.rejected) {
+    EXPECT_EQ(row.rule, "size");
+    EXPECT_EQ(row.model, "qwen25_72b");
+  }
+}
+
+TEST(Plan, RejectsACellThatNoTimeLimitHolds) {
+  Rig rig("name: m\nmodels: [qwen25_72b]\ntasks: [mmlu]\n");
+  rig.cluster.partitions[0].max_time = 120;  // seconds; the drain alone takes them
+  const Plan plan = rig.plan();
+  EXPECT_THAT(rules(plan), ElementsAre("time_limit"));
+  EXPECT_THAT(plan.rejected[0].reason, AllOf(HasSubstr("h100quadflex"), HasSubstr("2 min")));
+  EXPECT_EQ(plan.cells, 0);
+}
+
+TEST(Plan, RefusesWhatThePolicyRefuses) {
+  Rig rig(kFew);
+  rig.policy = shipped_policy("tournament");
+  const Plan plan = rig.plan();
+  check(rig, plan);
+  EXPECT_EQ(plan.cells, 0);
+  EXPECT_THAT(rules(plan), Each(HasSubstr("acceptance.")));
+}
+
+TEST(Plan, LetsWhatExceedsABudgetWaitWithItsReason) {
+  Rig rig(kFew);
+  const Plan all = rig.plan();
+  ASSERT_GE(all.jobs.size(), 2u);
+  ASSERT_THAT(all.waiting, IsEmpty());
+  rig.policy.per_sweep.gpu_hours = all.jobs[0].gpu_hours * 1.001;
+  const Plan plan = rig.plan();
+  check(rig, plan);
+  EXPECT_EQ(plan.jobs.size(), all.jobs.size()) << "what waits stays in the plan";
+  EXPECT_EQ(plan.totals.gpu_hours, all.totals.gpu_hours);
+  ASSERT_FALSE(plan.waiting.empty());
+  for (const Waiting& waiting : plan.waiting) {
+    EXPECT_NE(waiting.job, 0u);
+    EXPECT_THAT(waiting.reason, HasSubstr("GPU-hours"));
+    EXPECT_EQ(plan.jobs[waiting.job].start, 0);
+  }
+  EXPECT_LE(plan.totals.makespan, all.totals.makespan);
+}
+
+TEST(Plan, LetsAnAdaptersEvaluationWaitWhenItsTrainingDoes) {
+  Rig rig(kTuned);
+  rig.policy.per_user.gpu_hours = 0;
+  const Plan plan = rig.plan();
+  EXPECT_THAT(plan.waiting, SizeIs(plan.jobs.size()));
+  EXPECT_EQ(plan.totals.makespan, 0);
+  EXPECT_GT(plan.totals.gpu_hours, 0);
+}
+
+TEST(Plan, RunsNoMoreAtOnceThanThePolicyAllows) {
+  Rig rig(kEverything);
+  rig.policy.per_user.max_jobs = 12;
+  rig.policy.per_sweep.max_jobs = 3;
+  const Plan plan = rig.plan();
+  for (const Job& job : plan.jobs) {
+    int at_once = 0;
+    for (const Job& other : plan.jobs)
+      if (other.start <= job.start && job.start < other.start + other.seconds) ++at_once;
+    EXPECT_LE(at_once, 3);
+  }
+}
+
+TEST(Plan, NeverTakesMoreGpusThanTheClusterHas) {
+  Rig rig(kEverything);
+  rig.cluster = h100_nodes(2);
+  const Plan plan = rig.plan();
+  check(rig, plan);
+  for (const Job& job : plan.jobs) {
+    int gpus = 0;
+    for (const Job& other : plan.jobs)
+      if (other.start <= job.start && job.start < other.start + other.seconds) gpus += other.gpus;
+    EXPECT_LE(gpus, 16);
+  }
+}
+
+TEST(Plan, SharesANodeAmongSmallModels) {
+  const Rig rig("name: m\nmodels: [{max_params: 8B}]\ntasks: [{group: general_knowledge}]\n");
+  const Plan plan = rig.plan();
+  check(rig, plan);
+  std::size_t models = 0;
+  for (const Job& job : plan.jobs) models = std::max(models, job.models.size());
+  EXPECT_GT(models, 1u);
+  EXPECT_LT(static_cast<std::int64_t>(plan.jobs.size()), plan.totals.model_loads);
+}
+
+TEST(Plan, CutsALongJobToFitGaps) {
+  const Rig rig("name: m\nmodels: [qwen25_72b]\ntasks: [{kind: eval}]\nsettings: {seed: [0, 1, 2, 3, 4, 5, 6, 7]}\n");
+  const Plan plan = rig.plan();
+  check(rig, plan);
+  for (const Job& job : plan.jobs) {
+    const double load = plan.sizings[job.sizing].chosen.load_seconds;
+    EXPECT_TRUE(job.seconds <= rig.policy.planning.backfill * 1.5 || job.cells.size() == 1) << job.seconds;
+    if (job.cells.size() > 1 && job.seconds > rig.policy.planning.backfill / 2) EXPECT_LE(load, 0.25 * job.seconds);
+  }
+}
+
+TEST(Plan, OfNothingIsEmptyAndSaysSo) {
+  Rig rig(kFew);
+  rig.expansion.cells.clear();
+  const Plan plan = rig.plan();
+  EXPECT_THAT(plan.jobs, IsEmpty());
+  EXPECT_EQ(plan.totals.makespan, 0);
+  EXPECT_THAT(plan.notes, Contains(HasSubstr("nothing to run")));
+}
+
+TEST(Plan, WorksOutWhatCellsShareOnlyOnce) {
+  // 200,000 cells that differ in their seed: were each sized, this would take hours.
+  Rig rig("name: m\nmodels: [llama31_8b, qwen25_72b]\ntasks: [mmlu, gsm8k]\n");
+  const std::size_t before = rig.expansion.cells.size();
+  ASSERT_EQ(before, 4u);
+  for (std::int64_t seed = 1; seed <= 50'000; ++seed)
+    for (std::size_t i = 0; i < before; ++i) {
+      matrix::Cell cell = rig.expansion.cells[i];
+      if (i == 0) {
+        rig.expansion.settings.push_back(rig.expansion.settings[cell.settings]);
+        rig.expansion.settings.back().set("seed", seed);
+      }
+      if (rig.expansion.cells[i].settings == rig.expansion.cells[0].settings)
+        cell.settings = static_cast<std::uint32_t>(rig.expansion.settings.size() - 1);
+      rig.expansion.cells.push_back(cell);
+    }
+  const Plan plan = rig.plan();
+  EXPECT_EQ(plan.cells, 200'004);
+  EXPECT_LE(plan.needs.size(), 4u);
+  EXPECT_GT(plan.totals.makespan, 0);
+  EXPECT_LT(plan.totals.model_loads, plan.cells / 10);
+}
