@@ -15,13 +15,13 @@ std::string to_string(const Place& place) {
 }
 
 void Diagnostics::error(const Place& place, std::string what) {
-  Problem problem{place, std::move(what)};
-  // Two checks may find one fault (a key of the wrong type that is also required); it is told once.
-  if (std::ranges::find(errors_, problem) != errors_.end()) return;
   if (errors_.size() == kMost) {
     ++dropped_;
     return;
   }
+  Problem problem{place, std::move(what)};
+  // Two checks may find one fault (a key of the wrong type that is also required); it is told once.
+  if (std::ranges::find(errors_, problem) != errors_.end()) return;
   errors_.push_back(std::move(problem));
 }
 

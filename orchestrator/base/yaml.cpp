@@ -228,14 +228,14 @@ std::string without_underscores(std::string_view text) {
   return out;
 }
 
-/// The place of a byte of `text`; columns count characters, as yaml-cpp's do.
+/// The place of a byte of `text`; columns count bytes, as yaml-cpp's do.
 Place place_at(const std::string& file, std::string_view text, std::size_t at) {
   Place place{file, 1, 1};
   for (const char c : text.substr(0, at)) {
     if (c == '\n') {
       ++place.line;
       place.column = 1;
-    } else if ((static_cast<unsigned char>(c) & 0xC0) != 0x80) {
+    } else {
       ++place.column;
     }
   }

@@ -74,7 +74,7 @@ struct Pick {
   Axes own;       // settings of the selectors
   Axes category;  // of the categories through which it was picked
   Place place;
-  std::string content;         // canonical JSON of its part of the content
+  std::string content;         // of a model: its part of the content; of a task: all that follows the settings
   std::uint32_t group = 0;     // picks of one group give equal axes and defaults
   std::vector<bool> excluded;  // by which exclusions it is met
   std::vector<bool> in;        // which of the stage's categories
@@ -258,7 +258,8 @@ class Expander {
     for (Pick& pick : models_)
       if (pick.index != kNone) pick.content = canonical_json(model_content(model(pick)));
     for (Pick& pick : tasks_)
-      if (pick.index != kNone) pick.content = canonical_json(task_content(task(pick)));
+      pick.content = (pick.index == kNone ? "" : ",\"task\":" + canonical_json(task_content(task(pick)))) +
+                     ",\"version\":" + std::to_string(kContentVersion) + "}";
     group(models_, [&](const Pick& pick) {
       if (pick.index == kNone) return std::string("-");
       std::string text = std::string(default_dtype(model(pick))) + (model(pick).decoder ? " decoder" : "");
@@ -311,6 +312,8 @@ class Expander {
       const Category* named = catalog_.categories.find(stage_->categories[category - 1]);
       if (named) override_with(axes, category_axes(*named, stage_->kind, diagnostics_));
     }
+    // A category's bound on answers says nothing of a task that generates none.
+    if (const Task* on = task_or_none(t); on && on->max_output_tokens == 0) axes.erase("max_tokens");
     override_with(axes, stage_->settings);
     override_with(axes, m.own);
     override_with(axes, t.own);
@@ -653,13 +656,12 @@ class Expander {
     const Block::Axis* engines = block.find("engine");
     for (const std::uint32_t adapter : adapters) {
       const std::vector<std::string> heads = content_heads(m, engines, adapter);
-      const std::string tail = content_tail(t);
       for (std::size_t i = 0; i < block.combinations.size(); ++i) {
         if (!skip.empty() && skip[i]) continue;
         const Block::Combination& combination = block.combinations[i];
         content_ = heads[engines ? Block::value_index(*engines, i) : 0];
         content_.append(block.fragments, combination.begin, combination.length);
-        content_ += tail;
+        content_ += t.content;
         put(m, t, combination.settings, adapter);
       }
     }
@@ -668,7 +670,6 @@ class Expander {
   /// Training is completed cell by cell, because what is filled in depends on what the matrix says.
   void expand_training(const Pick& m, const Pick& t, const Block& block, const Exclusions& met,
                        const std::vector<Forbidden>& bad) {
-    const std::string tail = content_tail(t);
     for (std::size_t i = 0; i < static_cast<std::size_t>(block.count); ++i) {
       Settings settings = settings_at(block, i, true);
       std::vector<std::string> notes;
@@ -687,7 +688,7 @@ class Expander {
       }
       content_ = content_head(m, engine_of(settings, stage_->kind), kNone);
       content_ += canonical_json(settings_content(settings, stage_->kind));
-      content_ += tail;
+      content_ += t.content;
       const std::uint32_t cell = put(m, t, intern(settings), kNone);
       if (cell != kNone) trained_[stage_index_][m.index].push_back(cell);
     }
@@ -711,14 +712,17 @@ class Expander {
         Reason::About::kModel};
   }
 
+  /// The content up to the settings.
   std::string content_head(const Pick& m, Engine engine, std::uint32_t adapter) const {
-    std::string head = "{";
+    std::string head;
+    head.reserve(200 + command_.size() + m.content.size());
+    head += '{';
     if (adapter != kNone) head += "\"adapter\":\"" + to_hex(out_.cells[adapter].key) + "\",";
-    if (engine == Engine::kCommand && !command_.empty()) head += "\"command\":" + command_ + ",";
-    head += "\"engine\":" + canonical_json(engine_content(engine)) + ",\"kind\":\"" +
-            std::string(name_of(stage_->kind)) + "\",";
-    if (!m.content.empty()) head += "\"model\":" + m.content + ",";
-    return head + "\"settings\":";
+    if (engine == Engine::kCommand && !command_.empty()) head.append("\"command\":").append(command_).append(",");
+    head.append("\"engine\":").append(engine_texts_[static_cast<std::size_t>(engine)]);
+    head.append(",\"kind\":\"").append(name_of(stage_->kind)).append("\",");
+    if (!m.content.empty()) head.append("\"model\":").append(m.content).append(",");
+    return head.append("\"settings\":");
   }
 
   /// One for each value of the engine axis.
@@ -728,11 +732,6 @@ class Expander {
     for (const SettingValue& value : engines->values)
       heads.push_back(content_head(m, *engine_named(std::get<std::string>(value)), adapter));
     return heads;
-  }
-
-  static std::string content_tail(const Pick& t) {
-    static const std::string version = ",\"version\":" + std::to_string(kContentVersion) + "}";
-    return t.content.empty() ? version : ",\"task\":" + t.content + version;
   }
 
   /// Adds the cell whose content is in content_; its index, or that of the equal cell of another stage. kNone: asked
@@ -799,6 +798,9 @@ class Expander {
   std::unordered_map<Digest, std::uint32_t, PrefixHash> interned_;
   std::unordered_map<std::string, std::size_t> rejections_;
   std::map<Place, std::int64_t> exclusion_hits_;
+  const std::array<std::string, 3> engine_texts_ = {canonical_json(engine_content(Engine::kNative)),
+                                                    canonical_json(engine_content(Engine::kLmEval)),
+                                                    canonical_json(engine_content(Engine::kCommand))};
   std::set<std::string> noted_;
   std::vector<std::map<std::uint32_t, std::vector<std::uint32_t>>> trained_;  // by stage: model → its train cells
   double settings_bytes_ = 0;

@@ -80,7 +80,8 @@ std::vector<SettingDef> make_defs() {
        {},
        {eval, bench},
        false,
-       "sequences at once, per copy of the model; of a benchmark: samples at once per GPU; by default what fits"},
+       "sequences at once, per copy of the model, by default what fits; of a benchmark: samples at once per GPU, by "
+       "default the task's"},
       {"full", kTruth, 0, 0, {}, {train}, true, "train all weights and not an adapter; by default false"},
       {"rank", kInteger, 1, 65536, {}, {train}, true, "of the adapter"},
       {"alpha", kNumber, 0, 65536, {}, {train}, true, "of the adapter: its scale is alpha / rank"},
@@ -262,10 +263,12 @@ bool in_key(const SettingDef& def, CellKind kind) { return def.in_key || kind ==
 bool is_off(std::string_view name, const SettingValue& value) {
   if (name == "chat_template" || name == "full") return value == SettingValue(false);
   if (name == "prefix") return value == SettingValue(std::string());
-  if (name == "warmup" || name == "weight_decay" || name == "clip" || name == "ema_decay")
-    return value == SettingValue(0.0);
-  if (name == "stages") return value == SettingValue(std::int64_t{1});
-  return false;
+  // Whole or not: who completes a training may write 0 either way.
+  const auto is = [&](int number) {
+    return value == SettingValue(static_cast<double>(number)) || value == SettingValue(std::int64_t{number});
+  };
+  if (name == "warmup" || name == "weight_decay" || name == "clip" || name == "ema_decay") return is(0);
+  return name == "stages" && is(1);
 }
 
 const SettingValue* Settings::find(std::string_view name) const {

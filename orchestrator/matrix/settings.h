@@ -40,7 +40,7 @@ struct SettingDef {
   double most = 0;
   std::vector<std::string_view> choices;  ///< of kChoice
   std::vector<CellKind> kinds;            ///< that take it
-  bool in_key = true;                     ///< false: how it is run, not what is measured (batch, time, GPUs)
+  bool in_key = true;                     ///< false: how it is run, not what is measured (batch, time, memory)
   std::string_view help;                  ///< one sentence, with the unit
 };
 

@@ -27,7 +27,7 @@ int print_script(Session& session, const Planned& planned, const Arguments& argu
                                   counted(static_cast<long long>(ids.size()), "job") +
                                   (ids.empty() ? "." : ", " + ids.front() + " to " + ids.back() + "."));
   const planner::Job& job = planned.plan.jobs[static_cast<std::size_t>(at - ids.begin())];
-  const Profile& profile = planned.catalog.profiles[planned.plan.sizings[job.sizing].chosen.profile];
+  const Profile& profile = planned.catalog.profiles[job.profile];
   const std::filesystem::path own = arguments.templates;
   const auto read = [&](const std::string& name) -> std::optional<std::pair<std::filesystem::path, std::string>> {
     // A name comes from a profile or an {% include %}: it stays within the folders.

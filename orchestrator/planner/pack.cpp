@@ -25,7 +25,9 @@ double limit_for(double bound, double most, const PackRules& rules) {
   return std::min(limit, std::floor(longest(most) / 60) * 60);
 }
 
-bool fits(double bound, double most, const PackRules& rules) { return bound + rules.drain <= std::floor(longest(most) / 60) * 60; }
+bool fits(double bound, double most, const PackRules& rules) {
+  return bound + rules.drain <= std::floor(longest(most) / 60) * 60;
+}
 
 double load_bound(double load, const PackRules& rules) { return load * std::max(rules.margin, 1.0); }
 
@@ -57,8 +59,8 @@ std::int64_t pieces_filled(const Group& group, const PackRules& rules) {
   return pieces;
 }
 
-/// Into how many pieces of about equal length the group is cut: as many as `backfill` asks for, or lanes that share a GPU,
-/// as long as a load is worth its piece.
+/// Into how many pieces of about equal length the group is cut: as many as `backfill` asks for, or lanes that share a
+/// GPU, as long as a load is worth its piece.
 std::int64_t pieces_of(const Group& group, double work, const PackRules& rules) {
   const auto cells = static_cast<double>(group.items.size());
   const double worth = group.load > 0 ? std::floor(work * kLoadWorth / (group.load * (1 - kLoadWorth))) : cells;
@@ -84,7 +86,8 @@ void cut(const Group& group, std::uint32_t index, const PackRules& rules, std::v
     const auto bound = static_cast<double>(item.bound);
     // The piece in which the middle of the cell falls.
     const std::int64_t falls =
-        each > 0 ? static_cast<std::int64_t>(std::min(static_cast<double>(pieces - 1), (done + expected / 2) / each)) : 0;
+        each > 0 ? static_cast<std::int64_t>(std::min(static_cast<double>(pieces - 1), (done + expected / 2) / each))
+                 : 0;
     done += expected;
     if (open && (falls > piece || !fits(open->bound + bound, group.most, rules))) {
       loads.push_back(std::move(*open));
@@ -120,8 +123,9 @@ struct Lane {
   }
 };
 
-/// Puts short loads one after another: the longest first, each into the lane that is shortest so far, in as few lanes as the
-/// work fills. Where `side` of them share a GPU, their number is a multiple of that, so that none leaves its part idle.
+/// Puts short loads one after another: the longest first, each into the lane that is shortest so far, in as few lanes
+/// as the work fills. Where `side` of them share a GPU, their number is a multiple of that, so that none leaves its
+/// part idle.
 std::vector<Lane> follow(std::vector<Load> loads, std::span<const Group> groups, int side, const PackRules& rules) {
   std::sort(loads.begin(), loads.end(), [](const Load& a, const Load& b) {
     return std::tuple(-a.seconds, a.rank) < std::tuple(-b.seconds, b.rank);
@@ -254,7 +258,8 @@ void share_nodes(std::vector<Unit> units, const Mix& mix, const PackRules& rules
       const double with = busy + unit.seconds * unit.gpus;
       const double paid = open.front().seconds * together;
       const double least = room ? std::min({most, unit.most, longest(room->most)}) : 0;
-      if (room && (mix.exclusive || with >= paid * (1 - kIdleWorth)) && fits(std::max(bound, unit.bound), least, rules)) {
+      if (room && (mix.exclusive || with >= paid * (1 - kIdleWorth)) &&
+          fits(std::max(bound, unit.bound), least, rules)) {
         gpus = together;
         busy = with;
         bound = std::max(bound, unit.bound);
@@ -273,7 +278,8 @@ void share_nodes(std::vector<Unit> units, const Mix& mix, const PackRules& rules
   close();
 }
 
-void explain(PackedJob& job, std::span<const Group> groups, std::span<const std::int64_t> pieces, const PackRules& rules) {
+void explain(PackedJob& job, std::span<const Group> groups, std::span<const std::int64_t> pieces,
+             const PackRules& rules) {
   std::int64_t cells = 0;
   for (const Load& load : job.loads) cells += static_cast<std::int64_t>(load.cells.size());
   const auto loads = static_cast<std::int64_t>(job.loads.size());
@@ -286,12 +292,20 @@ void explain(PackedJob& job, std::span<const Group> groups, std::span<const std:
     return;
   }
   std::string text = counted(loads, "load");
-  if (job.lanes == 1)
-    text += " one after another on " + counted(job.gpus, "GPU");
-  else
-    text += " in " + counted(job.lanes, "lane") + " side by side on " + counted(job.gpus, "GPU");
-  if (job.lanes > job.gpus) text += ", which share their memory as declared";
-  job.reasons.push_back(text + ": fewer jobs for the same GPU-hours");
+  if (job.lanes == 1) {
+    job.reasons.push_back(text + " one after another on " + counted(job.gpus, "GPU") +
+                          ": fewer jobs for the same GPU-hours");
+    return;
+  }
+  text += " in " + counted(job.lanes, "lane") + " side by side on " + counted(job.gpus, "GPU");
+  if (job.lanes > job.gpus) {
+    job.reasons.push_back(text + ", which share their memory as declared");
+    return;
+  }
+  double busy = 0;
+  for (const Load& load : job.loads) busy += load.seconds * groups[load.group].gpus;
+  const double idle = job.seconds > 0 ? std::max(0.0, 1 - busy / (job.seconds * job.gpus)) : 0;
+  job.reasons.push_back(text + ": fewer jobs, with " + format_fixed(100 * idle, 1) + " % of their GPU-time idle");
 }
 
 }  // namespace

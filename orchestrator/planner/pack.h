@@ -34,17 +34,17 @@ struct Item {
 struct Group {
   std::vector<Item> items;
   int nodes = 1;
-  int gpus = 1;            ///< over all nodes
-  double share = 1;        ///< of one GPU's memory; below 1 several run on one GPU
-  double load = 0;         ///< seconds
-  double most = 0;         ///< seconds: the longest time limit that can be asked for; 0: any
-  std::uint32_t mixes = 0; ///< groups of equal number may share a job; their partition is the same
+  int gpus = 1;             ///< over all nodes
+  double share = 1;         ///< of one GPU's memory; below 1 several run on one GPU
+  double load = 0;          ///< seconds
+  double most = 0;          ///< seconds: the longest time limit that can be asked for; 0: any
+  std::uint32_t mixes = 0;  ///< groups of equal number may share a job; their partition is the same
 };
 
 /// A shape of one node that a shared job may take.
 struct Room {
   int gpus = 0;
-  double most = 0;         ///< seconds, as in Group; 0: any
+  double most = 0;  ///< seconds, as in Group; 0: any
 };
 
 /// What groups of one `mixes` share.
@@ -76,18 +76,20 @@ struct PackedJob {
   int gpus = 1;             ///< over all nodes
   double seconds = 0;       ///< of the longest lane
   std::int64_t time_limit = 0;
-  std::uint32_t rank = 0;   ///< of the best cell
+  std::uint32_t rank = 0;  ///< of the best cell
   std::vector<std::string> reasons;
 };
 
-/// `mixes` is indexed by Group::mixes. A group without items gives nothing; every item alone fits its group's `most` (see
-/// fits_alone). Jobs come in the order of their best cell.
+/// `mixes` is indexed by Group::mixes. A group without items gives nothing; every item alone fits its group's `most`
+/// (see fits_alone). Jobs come in the order of their best cell.
 std::vector<PackedJob> pack(std::span<const Group> groups, std::span<const Mix> mixes, const PackRules& rules);
 
-/// The limit asked for when loads and work are bounded by `bound` seconds: with the drain, at least `least`, whole minutes.
+/// The limit asked for when loads and work are bounded by `bound` seconds: with the drain, at least `least`, whole
+/// minutes.
 std::int64_t time_limit_of(double bound, const PackRules& rules);
 
-/// Whether a job of one cell stays within `most`. Of a limit that only `least` makes too long, `most` itself is asked for.
+/// Whether a job of one cell stays within `most`. Of a limit that only `least` makes too long, `most` itself is asked
+/// for.
 bool fits_alone(double load, double bound, double most, const PackRules& rules);
 
 }  // namespace orch::planner

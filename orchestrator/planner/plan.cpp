@@ -27,21 +27,21 @@ using matrix::kNone;
 constexpr std::size_t kMostEdges = 1'000'000;  // between the jobs of two stages, one of which waits for the other
 constexpr double kSecondsPerHour = 3600;
 
-/// Settings that change neither what a cell needs, nor how long it takes, nor its score: cells that differ only in them are
-/// alike to the planner.
+/// Settings that change neither what a cell needs, nor how long it takes, nor its score: cells that differ only in them
+/// are alike to the planner.
 constexpr std::array<std::string_view, 12> kNoMatter = {
     "seed",   "temperature",  "learning_rate", "alpha", "dropout",          "schedule",
     "warmup", "weight_decay", "clip",          "beta",  "checkpoint_every", "keep_checkpoints"};
 
 /// Cells of equal model, task, stage and settings (less those that do not matter) share all that the planner works out.
 struct Combination {
-  std::uint32_t first = 0;     ///< its first cell
+  std::uint32_t first = 0;  ///< its first cell
   std::uint32_t need = kNone;
-  std::uint32_t row = kNone;   ///< of the rejection; kNone: accepted
-  float expected = 0;          ///< seconds
+  std::uint32_t row = kNone;  ///< of the rejection; kNone: accepted
+  float expected = 0;         ///< seconds
   float bound = 0;
   policy::Score score;
-  std::uint32_t cells = 0;     ///< accepted
+  std::uint32_t cells = 0;                              ///< accepted
   std::array<std::uint32_t, 2> group = {kNone, kNone};  ///< of cells without and with a gate
 };
 
@@ -61,7 +61,8 @@ struct KeyHash {
 /// Rejections as they are counted: one row for one rule and reason.
 class Rows {
  public:
-  std::uint32_t row(const std::string& rule, const std::string& reason, const std::string& model, const std::string& task) {
+  std::uint32_t row(const std::string& rule, const std::string& reason, const std::string& model,
+                    const std::string& task) {
     const auto [at, added] = index_.try_emplace({rule, reason}, static_cast<std::uint32_t>(rows_.size()));
     if (added) rows_.push_back({model, task, rule, reason, 0});
     matrix::Rejection& row = rows_[at->second];
@@ -136,8 +137,8 @@ class Planner {
     caps_.gpus = least(policy.per_user.max_gpus, policy.per_sweep.max_gpus);
   }
 
-  // The stages whose cells wait for others: those cells share jobs only with cells of their own stage, so that no two jobs
-  // can wait for each other.
+  // The stages whose cells wait for others: those cells share jobs only with cells of their own stage, so that no two
+  // jobs can wait for each other.
   bool gated(const Cell& cell) const {
     if (cell.depends != kNone) return true;
     if (cell.stage >= expansion_.stages.size()) return false;
@@ -171,8 +172,9 @@ class Planner {
     std::uint32_t at = kNone;
     for (std::uint32_t i = 0; i < expansion_.cells.size(); ++i) {
       const Cell& cell = expansion_.cells[i];
-      const Key key{std::uint64_t{cell.model} << 32 | cell.task,
-                    std::uint64_t{classes[cell.settings]} << 32 | cell.stage << 2 | static_cast<std::uint32_t>(cell.kind)};
+      const Key key{std::uint64_t{cell.model} << 32 | cell.task, std::uint64_t{classes[cell.settings]} << 32 |
+                                                                     cell.stage << 2 |
+                                                                     static_cast<std::uint32_t>(cell.kind)};
       if (at == kNone || !(key == last)) {
         const auto [found, added] = known.try_emplace(key, static_cast<std::uint32_t>(combinations_.size()));
         if (added) combinations_.emplace_back().first = i;
@@ -183,8 +185,12 @@ class Planner {
     }
   }
 
-  std::string model_name(const Cell& cell) const { return cell.model == kNone ? "-" : site_.catalog.models[cell.model].name; }
-  std::string task_name(const Cell& cell) const { return cell.task == kNone ? "-" : site_.catalog.tasks[cell.task].name; }
+  std::string model_name(const Cell& cell) const {
+    return cell.model == kNone ? "-" : site_.catalog.models[cell.model].name;
+  }
+  std::string task_name(const Cell& cell) const {
+    return cell.task == kNone ? "-" : site_.catalog.tasks[cell.task].name;
+  }
 
   std::uint32_t need_index(const Need& need) {
     const auto [at, added] = needs_.try_emplace(need, static_cast<std::uint32_t>(plan_.needs.size()));
@@ -210,7 +216,8 @@ class Planner {
     policy::ScoreInput input;
     const Partition& partition = site_.cluster.partitions[place.partition];
     const Gpu* gpu = site_.catalog.gpus.find(partition.gpu);
-    input.task_type = cell.task == kNone ? matrix::name_of(cell.kind) : std::string_view(site_.catalog.tasks[cell.task].type);
+    input.task_type =
+        cell.task == kNone ? matrix::name_of(cell.kind) : std::string_view(site_.catalog.tasks[cell.task].type);
     if (cell.model != kNone) input.family = site_.catalog.models[cell.model].family;
     input.seconds = seconds;
     input.utilisation = place.utilisation;
@@ -251,7 +258,8 @@ class Planner {
   void reject() {
     const std::size_t n = expansion_.cells.size();
     std::vector<std::uint32_t> row_of(n, kNone);
-    std::map<std::pair<std::uint32_t, std::uint32_t>, std::uint32_t> adapter_rows;  // (combination, row of the train cell)
+    std::map<std::pair<std::uint32_t, std::uint32_t>, std::uint32_t>
+        adapter_rows;  // (combination, row of the train cell)
     plan_.job_of.assign(n, kNone);
     plan_.scores.resize(n);
     plan_.seconds.resize(n);
@@ -263,7 +271,8 @@ class Planner {
         const auto [at, added] = adapter_rows.try_emplace({combination_of_[i], row_of[cell.depends]}, kNone);
         if (added) {
           const matrix::Rejection& why = rows_[row_of[cell.depends]];
-          at->second = rows_.row("adapter", "the cell that trains its adapter is rejected (" + why.rule + ": " + why.reason + ")",
+          at->second = rows_.row("adapter",
+                                 "the cell that trains its adapter is rejected (" + why.rule + ": " + why.reason + ")",
                                  model_name(cell), task_name(cell));
         }
         row_of[i] = at->second;
@@ -287,7 +296,8 @@ class Planner {
       if (combinations_[i].cells > 0) order.push_back(i);
     std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
       const Combination &x = combinations_[a], &y = combinations_[b];
-      const double rank_x = policy::rank(site_.policy, x.score.total, 0), rank_y = policy::rank(site_.policy, y.score.total, 0);
+      const double rank_x = policy::rank(site_.policy, x.score.total, 0),
+                   rank_y = policy::rank(site_.policy, y.score.total, 0);
       if (rank_x != rank_y) return rank_x > rank_y;
       return std::tuple(x.need, x.first) < std::tuple(y.need, y.first);
     });
@@ -379,9 +389,11 @@ class Planner {
           const std::uint32_t depends = expansion_.cells[i].depends;
           if (depends == kNone || depends >= expansion_.cells.size()) continue;
           const std::uint32_t maker = plan_.job_of[depends];
-          if (maker != kNone && maker != job && (after[job].empty() || after[job].back() != maker)) after[job].push_back(maker);
+          if (maker != kNone && maker != job && (after[job].empty() || after[job].back() != maker))
+            after[job].push_back(maker);
         }
-    if (std::any_of(expansion_.stages.begin(), expansion_.stages.end(), [](const auto& stage) { return !stage.after.empty(); }))
+    if (std::any_of(expansion_.stages.begin(), expansion_.stages.end(),
+                    [](const auto& stage) { return !stage.after.empty(); }))
       add_stage_edges(after);
     for (auto& jobs : after) {
       std::sort(jobs.begin(), jobs.end());
@@ -436,7 +448,8 @@ class Planner {
         // Stages that wait for each other by way of cells they share: the best of them goes first.
         while (number[next] != kNone) ++next;
         ready.push(next);
-        plan_.notes.push_back("jobs wait for each other through cells that several stages ask for; the best of them goes first");
+        plan_.notes.push_back(
+            "jobs wait for each other through cells that several stages ask for; the best of them goes first");
       }
       const std::uint32_t job = ready.top();
       ready.pop();
@@ -469,9 +482,10 @@ class Planner {
     job.lanes = packed.lanes;
     job.layout = place.layout;
     // Lanes of one GPU or two, side by side: as copies of what takes one GPU where they differ.
-    if (packed.lanes > 1) job.layout = packed.gpus % place.layout.gpus() == 0
-                              ? Layout{place.layout.tp, place.layout.pp, packed.gpus / (place.layout.tp * place.layout.pp)}
-                              : Layout{1, 1, packed.gpus};
+    if (packed.lanes > 1)
+      job.layout = packed.gpus % place.layout.gpus() == 0
+                       ? Layout{place.layout.tp, place.layout.pp, packed.gpus / (place.layout.tp * place.layout.pp)}
+                       : Layout{1, 1, packed.gpus};
     if (job.layout.gpus() != job.gpus) job.layout = Layout{1, 1, job.gpus};
     job.seconds = packed.seconds;
     job.time_limit = packed.time_limit;
@@ -529,7 +543,8 @@ class Planner {
         of.push_back(i);
         demands.push_back(std::move(demand));
       }
-      const auto held = policy::hold_back(demands, *limits, 0, limits == &site_.policy.per_user ? "the user" : "the sweep");
+      const auto held =
+          policy::hold_back(demands, *limits, 0, limits == &site_.policy.per_user ? "the user" : "the sweep");
       for (std::size_t i = 0; i < of.size() && i < held.size(); ++i)
         if (held[i]) why[of[i]] = *held[i];
     }
@@ -554,7 +569,8 @@ class Planner {
       if (table.start[i] < 0 && !requests[i].held)
         plan_.waiting.push_back({i, "finds no place on the cluster within what may run at once"});
     }
-    std::sort(plan_.waiting.begin(), plan_.waiting.end(), [](const Waiting& a, const Waiting& b) { return a.job < b.job; });
+    std::sort(plan_.waiting.begin(), plan_.waiting.end(),
+              [](const Waiting& a, const Waiting& b) { return a.job < b.job; });
     plan_.totals.jobs = static_cast<std::int64_t>(plan_.jobs.size());
     plan_.totals.makespan = table.makespan;
   }
@@ -574,7 +590,8 @@ class Planner {
       const Placement& place = plan_.sizings[combination.need].chosen;
       const double seconds = naive_seconds(combination);
       if (plan_.needs[combination.need].model != kNone) naive.model_loads += combination.cells;
-      naive.gpu_hours += seconds * combination.cells * occupied_gpus(pools_[place.partition], place.nodes, place.gpus) / kSecondsPerHour;
+      naive.gpu_hours += seconds * combination.cells * occupied_gpus(pools_[place.partition], place.nodes, place.gpus) /
+                         kSecondsPerHour;
       batches.push_back({place.partition, place.nodes, place.gpus, seconds, combination.cells});
     }
     if (plan_.cells <= kMostNaiveJobs) {
@@ -613,10 +630,11 @@ class Planner {
   std::vector<Combination> combinations_;
   std::vector<std::uint32_t> combination_of_;  // of every cell
   std::map<Need, std::uint32_t> needs_;
-  std::vector<std::string> why_not_;           // of every need; empty: it was sized
+  std::vector<std::string> why_not_;  // of every need; empty: it was sized
   Rows rows_;
-  std::vector<std::uint32_t> ranked_;          // accepted cells, best first
-  std::map<std::tuple<std::uint32_t, matrix::CellKind, Engine, std::uint32_t, std::uint32_t, ProfileUse, std::string>, std::uint32_t>
+  std::vector<std::uint32_t> ranked_;  // accepted cells, best first
+  std::map<std::tuple<std::uint32_t, matrix::CellKind, Engine, std::uint32_t, std::uint32_t, ProfileUse, std::string>,
+           std::uint32_t>
       mixes_;
   std::vector<Mix> mix_;
   std::map<std::pair<std::uint32_t, std::uint32_t>, std::uint32_t> group_of_;  // (need, gate)

@@ -14,9 +14,7 @@ namespace {
 constexpr int kLookAhead = 100;  // requests of one shape that are tried for a gap before a reservation
 constexpr double kForever = std::numeric_limits<double>::infinity();
 
-double finite_seconds(double seconds) {
-  return std::isfinite(seconds) ? std::clamp(seconds, 0.0, 1e12) : 1e12;
-}
+double finite_seconds(double seconds) { return std::isfinite(seconds) ? std::clamp(seconds, 0.0, 1e12) : 1e12; }
 
 /// What a request asks of its pool.
 struct Shape {
@@ -49,7 +47,8 @@ class Room {
     return free_nodes() >= shape.nodes;
   }
 
-  /// The nodes taken, and how many GPUs of each. The fullest node that has room is taken first, so that whole ones stay.
+  /// The nodes taken, and how many GPUs of each. The fullest node that has room is taken first, so that whole ones
+  /// stay.
   std::vector<std::pair<int, int>> take(const Shape& shape) {
     std::vector<std::pair<int, int>> taken;
     const bool whole = whole_nodes(pool_, shape);
@@ -107,7 +106,8 @@ class Scheduler {
     start_what_fits();
     while (!running_.empty()) {
       now_ = running_.begin()->end;
-      while (!running_.empty() && running_.begin()->end <= now_) finish(running_.extract(running_.begin()).value().request);
+      while (!running_.empty() && running_.begin()->end <= now_)
+        finish(running_.extract(running_.begin()).value().request);
       start_what_fits();
     }
     return std::move(table_);
@@ -192,7 +192,8 @@ class Scheduler {
     if (!reservation->known) {
       // It stays right while the job is first in line: whatever passes it ends before.
       const auto cached = known_reservations_.find(reservation->request);
-      reservation->from = cached != known_reservations_.end() ? cached->second : room_from(requests_[reservation->request]);
+      reservation->from =
+          cached != known_reservations_.end() ? cached->second : room_from(requests_[reservation->request]);
       known_reservations_[reservation->request] = reservation->from;
       reservation->known = true;
     }
@@ -206,8 +207,9 @@ class Scheduler {
     for (auto& [shape, queue] : ready_)
       if (!queue.empty()) open.emplace_back(&shape, &queue);
     while (!open.empty() && (!caps_.jobs || static_cast<int>(running_.size()) < *caps_.jobs)) {
-      const auto first = std::min_element(open.begin(), open.end(),
-                                          [](const auto& a, const auto& b) { return *a.second->begin() < *b.second->begin(); });
+      const auto first = std::min_element(open.begin(), open.end(), [](const auto& a, const auto& b) {
+        return *a.second->begin() < *b.second->begin();
+      });
       const Shape& shape = *first->first;
       const std::uint32_t i = *first->second->begin();
       std::optional<Reservation>& reserved = of_pool[shape.pool];
@@ -224,7 +226,8 @@ class Scheduler {
   }
 
   /// Starts the first of the queue that keeps to the reservations, if any does.
-  bool start_one(Queue& queue, const Shape& shape, std::optional<Reservation>& of_pool, std::optional<Reservation>& of_cap) {
+  bool start_one(Queue& queue, const Shape& shape, std::optional<Reservation>& of_pool,
+                 std::optional<Reservation>& of_cap) {
     int tried = 0;
     for (auto at = queue.begin(); at != queue.end() && tried < kLookAhead; ++at, ++tried) {
       const std::uint32_t i = *at;
@@ -263,7 +266,8 @@ class Scheduler {
 }  // namespace
 
 int occupied_gpus(const Pool& pool, int nodes, int gpus) {
-  return pool.exclusive ? static_cast<int>(std::min<std::int64_t>(std::int64_t{nodes} * pool.gpus_per_node, 1 << 30)) : gpus;
+  return pool.exclusive ? static_cast<int>(std::min<std::int64_t>(std::int64_t{nodes} * pool.gpus_per_node, 1 << 30))
+                        : gpus;
 }
 
 Timetable schedule(std::span<const Request> requests, std::span<const Pool> pools, const Caps& caps) {

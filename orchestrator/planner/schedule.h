@@ -1,7 +1,9 @@
-// When jobs would start on partitions, and when the last would end: list scheduling in the order of priority, with backfilling.
+// When jobs would start on partitions, and when the last would end: list scheduling in the order of priority, with
+// backfilling.
 //
 // Holds:
-//  - No node ever gives more GPUs than it has; a job of several nodes, or of an exclusive partition, takes whole free nodes.
+//  - No node ever gives more GPUs than it has; a job of several nodes, or of an exclusive partition, takes whole free
+//  nodes.
 //  - A job starts after all that it waits for have ended, and never past a cap on what runs at once.
 //  - The first job that finds no room has a reservation for the earliest time at which it will: a later job may pass it
 //    only if it ends by then. So nothing starves.
@@ -31,7 +33,7 @@ struct Caps {
 struct Request {
   std::uint32_t pool = 0;
   int nodes = 1;
-  int gpus = 1;                      ///< over all nodes
+  int gpus = 1;  ///< over all nodes
   double seconds = 0;
   std::vector<std::uint32_t> after;  ///< requests (indices) that must have ended
   bool held = false;                 ///< does not run; nor does what waits for it
@@ -56,8 +58,8 @@ struct Batch {
   std::int64_t count = 0;
 };
 
-/// A makespan that no schedule of the batches beats: the work divided by the GPUs, jobs and GPUs at once that there are,
-/// and the longest job. Takes time linear in the batches, whatever they count.
+/// A makespan that no schedule of the batches beats: the work divided by the GPUs, jobs and GPUs at once that there
+/// are, and the longest job. Takes time linear in the batches, whatever they count.
 double makespan_at_least(std::span<const Batch> batches, std::span<const Pool> pools, const Caps& caps);
 
 /// GPUs that a job keeps from others: its own, or all of its nodes' on an exclusive partition.

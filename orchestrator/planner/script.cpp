@@ -27,7 +27,8 @@ Submit submit_of(const Job& job, const Plan& plan, const Site& site) {
 std::string file_name(std::string_view text) {
   std::string name;
   for (char c : text) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
+    const bool plain =
+        (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-';
     name += plain ? c : '_';
   }
   return name.substr(0, 150);
@@ -101,8 +102,8 @@ ordered_json parts_of(std::string_view folder) {
 
 std::string text_or_empty(const std::optional<std::string>& text) { return text.value_or(""); }
 
-/// What the worker's place in memory is, as `--mem` takes it: the profile's, in proportion to the GPUs, at most the node's.
-/// Empty: nothing is known, and Slurm's default holds.
+/// What the worker's place in memory is, as `--mem` takes it: the profile's, in proportion to the GPUs, at most the
+/// node's. Empty: nothing is known, and Slurm's default holds.
 std::string memory_text(const Job& job, const Profile& profile, const Partition& partition) {
   const double share = 1.0 * job.gpus / std::max(1, job.nodes) / std::max(1, profile.gpus_per_node);
   double bytes = profile.memory * std::min(share, 1.0);
@@ -124,7 +125,8 @@ ordered_json resources_of(const Job& job, const Plan& plan, const Site& site, co
   const int cpus = std::max(1, profile.cpus_per_gpu) * gpus_per_node;
   const int most_cpus = partition.cpus_per_node > 0 ? std::min(cpus, partition.cpus_per_node) : cpus;
 
-  const std::string type = site.cluster.gres_typed && gpu && !gpu->slurm_names.empty() ? gpu->slurm_names.front() + ":" : "";
+  const std::string type =
+      site.cluster.gres_typed && gpu && !gpu->slurm_names.empty() ? gpu->slurm_names.front() + ":" : "";
   const bool gres = site.cluster.request == GpuRequest::kGres;
   ordered_json resources;
   resources["partition"] = partition.name;
@@ -175,7 +177,8 @@ bool has_control(std::string_view text) {
 std::optional<std::string> refuse(const Submit& submit, const std::string& job_name) {
   const auto directive = [](std::string_view field, const std::string& value) -> std::optional<std::string> {
     if (!has_control(value)) return std::nullopt;
-    return std::string(field) + " " + quote(value) + " holds a newline or another control character, which no #SBATCH line can hold";
+    return std::string(field) + " " + quote(value) +
+           " holds a newline or another control character, which no #SBATCH line can hold";
   };
   const auto word = [](std::string_view field, const std::string& value) -> std::optional<std::string> {
     if (value.find('\0') == std::string::npos) return std::nullopt;
@@ -193,10 +196,12 @@ std::optional<std::string> refuse(const Submit& submit, const std::string& job_n
       word("scratch", text_or_empty(submit.scratch)),
   };
   for (const std::string& line : submit.sbatch) found.push_back(directive("sbatch", line));
-  for (const std::string& module : submit.modules.value_or(std::vector<std::string>{})) found.push_back(word("modules", module));
+  for (const std::string& module : submit.modules.value_or(std::vector<std::string>{}))
+    found.push_back(word("modules", module));
   for (const auto& [name, value] : submit.environment) {
     if (!is_variable(name))
-      found.push_back("environment " + quote(name) + " is not the name of a variable: letters, digits and _, no digit first");
+      found.push_back("environment " + quote(name) +
+                      " is not the name of a variable: letters, digits and _, no digit first");
     found.push_back(word("environment " + name, value));
   }
   const auto first = std::find_if(found.begin(), found.end(), [](const auto& problem) { return problem.has_value(); });
@@ -231,8 +236,8 @@ ordered_json script_values(const Job& job, const Plan& plan, const matrix::Expan
 }
 
 Result<std::string, tmpl::TemplateError> render_script(const std::string& text, const std::string& file, const Job& job,
-                                                       const Plan& plan, const matrix::Expansion& expansion, const Site& site,
-                                                       tmpl::Loader loader) {
+                                                       const Plan& plan, const matrix::Expansion& expansion,
+                                                       const Site& site, tmpl::Loader loader) {
   if (auto problem = refuse(submit_of(job, plan, site), expansion.name))
     return tmpl::TemplateError{file, 1, 1, "job " + job.id + ": " + *problem};
   auto parsed = tmpl::Template::parse(text, file, tmpl::shell_options(), std::move(loader));

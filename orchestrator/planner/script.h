@@ -12,10 +12,12 @@
 namespace orch::planner {
 
 /// What a template may use: job, resources, submit, cells. Documented in docs/templates.md.
-nlohmann::ordered_json script_values(const Job& job, const Plan& plan, const matrix::Expansion& expansion, const Site& site);
+nlohmann::ordered_json script_values(const Job& job, const Plan& plan, const matrix::Expansion& expansion,
+                                     const Site& site);
 
 /// `text` is the template's; the caller read it.
-Result<std::string, tmpl::TemplateError> render_script(const std::string& text, const std::string& file, const Job& job, const Plan& plan,
-                                  const matrix::Expansion& expansion, const Site& site, tmpl::Loader loader);
+Result<std::string, tmpl::TemplateError> render_script(const std::string& text, const std::string& file, const Job& job,
+                                                       const Plan& plan, const matrix::Expansion& expansion,
+                                                       const Site& site, tmpl::Loader loader);
 
 }  // namespace orch::planner

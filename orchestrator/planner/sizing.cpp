@@ -9,6 +9,7 @@
 #include "base/units.h"
 #include "planner/roofline.h"
 #include "planner/shapes.h"
+#include "planner/training.h"
 
 namespace orch::planner {
 namespace {
@@ -42,7 +43,9 @@ constexpr std::size_t kRefusedKept = 10;
 constexpr double kTypicalPrompt = 1024;  // tokens of the batch of work that layouts are compared by
 constexpr double kTypicalAnswer = 128;
 
-std::int64_t real_to_int(double value) { return static_cast<std::int64_t>(std::clamp(value, 0.0, 1e12)); }
+std::int64_t real_to_int(double value) {
+  return value > 0 ? static_cast<std::int64_t>(std::min(value, 1e12)) : 0;  // NaN is 0 too
+}
 
 std::int64_t bucket(std::int64_t tokens, std::int64_t context) {
   const auto at = std::lower_bound(kTokenBuckets.begin(), kTokenBuckets.end(), tokens);
@@ -427,6 +430,12 @@ void Sizer::explain(Sizing& sizing, const Candidate& chosen, const Evaluated& on
         p.checkpointing
             ? "activations are computed again in the backward pass (checkpointing): they do not fit otherwise"
             : "activations are kept: memory allows it");
+    std::vector<std::string> hardware = hardware_choice(card).reasons;
+    if (need_.dtype == DType::kFp16)
+      hardware[0] = "fp16, as the model is stored or the settings ask: the loss is scaled dynamically";
+    else if (need_.dtype == DType::kFp32)
+      hardware[0] = "fp32, as the settings ask";
+    reasons.insert(reasons.end(), hardware.begin(), hardware.end());
   } else if (need_.batch > 0) {
     reasons.push_back("batch " + std::to_string(p.batch) + " as the settings ask");
   } else if (p.batch == kUsefulBatch) {

@@ -238,8 +238,6 @@ HardwareChoice hardware_choice(const Gpu& gpu) {
   choice.reasons.push_back(
       small ? "4 loader workers: a card of " + format_bytes(gpu.memory) + " sits in a small machine"
             : "8 loader workers: seed 002's figure; seed 003's 16 is more than a profile has processors for a GPU");
-  choice.reasons.push_back(
-      "activations are kept where they fit, and computed again (checkpointing) only where they do not");
   return choice;
 }
 

@@ -37,7 +37,8 @@ TaskAdjustment task_adjustment(std::string_view task_type);
 std::vector<std::string> complete_training(const Model& model, const Task& task, matrix::Settings& settings,
                                            const Site& site);
 
-/// Seed 002's choices for a GPU: precision, checkpointing, workers, each with its reason.
+/// Seed 002's choices for a GPU: precision, attention, workers, each with its reason, in that order. Checkpointing
+/// depends on the job: size() chooses it.
 struct HardwareChoice {
   DType compute = DType::kBf16;
   bool loss_scaling = false;  ///< fp16 only

@@ -31,7 +31,7 @@ const Model* model_of(const matrix::Cell& cell, const Catalog& catalog) {
 }
 
 double samples_of(const Task& task, const matrix::Settings& settings) {
-  double samples = std::max(0.0, task.samples);
+  double samples = std::clamp(task.samples, 0.0, 1e15);
   if (const auto limit = settings.number("limit"); limit && *limit >= 0) samples = std::min(samples, *limit);
   return samples;
 }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <ostream>
 
@@ -30,7 +31,7 @@ ordered_json job_json(const planner::Job& job, const planner::Plan& plan, const 
   const planner::Need& need = plan.needs[job.sizing];
   ordered_json json;
   json["id"] = job.id;
-  json["profile"] = site.catalog.profiles[placed.profile].name;
+  json["profile"] = site.catalog.profiles[job.profile].name;
   json["partition"] = site.cluster.partitions[placed.partition].name;
   json["model"] = job.models.empty() ? model_name(site.catalog, need.model) : model_name(site.catalog, job.models.front());
   ordered_json models = ordered_json::array();
@@ -40,10 +41,7 @@ ordered_json job_json(const planner::Job& job, const planner::Plan& plan, const 
   json["dtype"] = name_of(need.dtype);
   json["nodes"] = job.nodes;
   json["gpus"] = job.gpus;
-  Layout layout = placed.layout;
-  // Lanes with a GPU of their own are copies side by side; lanes that share one GPU are not.
-  if (placed.share >= 1) layout.dp *= job.lanes;
-  json["layout"] = to_json(layout);
+  json["layout"] = to_json(job.layout);
   json["lanes"] = job.lanes;
   json["gpu_share"] = placed.share;
   json["batch"] = placed.batch;
@@ -53,7 +51,7 @@ ordered_json job_json(const planner::Job& job, const planner::Plan& plan, const 
   json["expected_s"] = job.seconds;
   json["time_limit_s"] = job.time_limit;
   json["start_s"] = job.start;
-  json["template"] = site.catalog.profiles[placed.profile].template_name;
+  json["template"] = site.catalog.profiles[job.profile].template_name;
   ordered_json after = ordered_json::array();
   for (std::uint32_t other : job.after) after.push_back(plan.jobs[other].id);
   json["after"] = std::move(after);
@@ -79,6 +77,38 @@ ordered_json cell_json(std::uint32_t index, const planner::Plan& plan, const mat
   json["expected_s"] = plan.seconds[index];
   json["score"] = {{"total", score.total}, {"terms", std::move(terms)}};
   return json;
+}
+
+/// `mmmu, docvqa`, or with many `mmmu, docvqa + 3 more`.
+std::string few(const std::vector<std::string>& names) {
+  constexpr std::size_t kMost = 3;
+  if (names.size() <= kMost) return join(names, ", ");
+  return join(std::span(names).first(kMost - 1), ", ") + " + " + std::to_string(names.size() - (kMost - 1)) + " more";
+}
+
+/// One row a reason: a hundred models that see no images are one row, not five hundred.
+void print_rejections(std::ostream& out, const Style& style, const std::vector<matrix::Rejection>& rejected) {
+  struct Row {
+    std::vector<std::string> models, tasks;
+    std::int64_t count = 0;
+  };
+  std::vector<std::pair<std::string, std::string>> order;
+  std::map<std::pair<std::string, std::string>, Row> rows;
+  for (const matrix::Rejection& rejection : rejected) {
+    const std::pair key(rejection.rule, rejection.reason);
+    const auto [at, added] = rows.try_emplace(key);
+    if (added) order.push_back(key);
+    Row& row = at->second;
+    row.count += rejection.count;
+    if (std::ranges::find(row.models, rejection.model) == row.models.end()) row.models.push_back(rejection.model);
+    if (std::ranges::find(row.tasks, rejection.task) == row.tasks.end()) row.tasks.push_back(rejection.task);
+  }
+  Table table({{"models"}, {"tasks"}, {"rule"}, {"combinations", Align::kRight}, {"reason", Align::kLeft, 110}});
+  for (const auto& key : order) {
+    const Row& row = rows.at(key);
+    table.add({few(row.models), few(row.tasks), key.first, grouped(row.count), key.second});
+  }
+  table.print(out, style);
 }
 
 void compare(std::ostream& out, const Style& style, const planner::Plan& plan) {
@@ -153,7 +183,7 @@ void print_plan(std::ostream& out, const Style& style, const planner::Plan& plan
       if (job.lanes > 1) layout = std::to_string(job.lanes) + " lanes" + (placed.share < 1 ? " on a GPU" : "");
       std::string gpus = std::to_string(job.gpus);
       if (job.nodes > 1) gpus = std::to_string(job.nodes) + " × " + std::to_string(job.gpus / job.nodes);
-      table.add({job.id, format_fixed(job.score, 3), site.catalog.profiles[placed.profile].name,
+      table.add({job.id, format_fixed(job.score, 3), site.catalog.profiles[job.profile].name,
                  models_of(job, site.catalog), std::string(matrix::name_of(need.kind)), std::string(name_of(need.dtype)), gpus,
                  layout, grouped(placed.batch), format_fixed(placed.utilisation * 100, 0) + " %",
                  grouped(static_cast<long long>(job.cells.size())), format_duration(job.seconds),
@@ -164,10 +194,7 @@ void print_plan(std::ostream& out, const Style& style, const planner::Plan& plan
   }
   if (!plan.rejected.empty()) {
     out << "\n" << bold(style, "Rejected") << "\n";
-    Table table({{"model"}, {"task"}, {"rule"}, {"combinations", Align::kRight}, {"reason", Align::kLeft, 110}});
-    for (const matrix::Rejection& row : plan.rejected)
-      table.add({row.model, row.task, row.rule, grouped(row.count), row.reason});
-    table.print(out, style);
+    print_rejections(out, style, plan.rejected);
   }
   if (!plan.waiting.empty()) {
     out << "\n" << bold(style, "Waiting") << "\n";

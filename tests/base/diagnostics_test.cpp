@@ -15,7 +15,8 @@ TEST(Diagnostics, AreToldInTheOrderOfFilesLinesAndColumns) {
   d.error({"b.yaml", 2, 5}, "three");
   d.error({"b.yaml", 2, 4}, "four");
   d.error({"b.yaml"}, "five");
-  EXPECT_THAT(lines(d), ElementsAre("b.yaml: five", "b.yaml:2:4: four", "b.yaml:2:5: three", "b.yaml:9:1: one", "a.yaml:1:1: two"));
+  EXPECT_THAT(lines(d), ElementsAre("b.yaml: five", "b.yaml:2:4: four", "b.yaml:2:5: three", "b.yaml:9:1: one",
+                                    "a.yaml:1:1: two"));
 }
 
 TEST(Diagnostics, TellOneFaultOnce) {

@@ -14,14 +14,16 @@ TEST(Digest, IsSha256) {
   EXPECT_EQ(to_hex(sha256("abc")), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
   EXPECT_EQ(to_hex(sha256("abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq")),
             "248d6a61d20638b8e5c026930c3e6039a33ce45964ff2167f6ecedd419db06c1");
-  EXPECT_EQ(to_hex(sha256(std::string(1'000'000, 'a'))), "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
+  EXPECT_EQ(to_hex(sha256(std::string(1'000'000, 'a'))),
+            "cdc76e5c9914fb9281a1c7e284d73e67f1809a48a497200e046d39ccc7112cd0");
 }
 
 TEST(Digest, CountsEveryByte) { EXPECT_NE(sha256(std::string_view("a\0", 2)), sha256("a")); }
 
 TEST(Digest, CanonicalJsonSortsKeysAndLeavesNoBlanks) {
-  EXPECT_EQ(canonical_json(json::parse(R"({ "b": [1, 2, {"z": null, "a": true}], "a": "x", "B": false, "é": {} , "": []})")),
-            "{\"\":[],\"B\":false,\"a\":\"x\",\"b\":[1,2,{\"a\":true,\"z\":null}],\"é\":{}}");
+  EXPECT_EQ(
+      canonical_json(json::parse(R"({ "b": [1, 2, {"z": null, "a": true}], "a": "x", "B": false, "é": {} , "": []})")),
+      "{\"\":[],\"B\":false,\"a\":\"x\",\"b\":[1,2,{\"a\":true,\"z\":null}],\"é\":{}}");
 }
 
 TEST(Digest, CanonicalJsonIsTheSameWhateverTheOrderOfKeys) {
@@ -48,7 +50,8 @@ TEST(Digest, CanonicalNumbersAreEqualWhenTheirValuesAre) {
 }
 
 TEST(Digest, CanonicalNumbersReadBackTheSame) {
-  for (double value : {0.1, 1.0 / 3, 2e-4, 1e-300, 5e-324, 1.7976931348623157e308, 123456789.125, 4e15 + 0.5, -2.5e-9, 1e22, 9e18})
+  for (double value :
+       {0.1, 1.0 / 3, 2e-4, 1e-300, 5e-324, 1.7976931348623157e308, 123456789.125, 4e15 + 0.5, -2.5e-9, 1e22, 9e18})
     EXPECT_EQ(json::parse(canonical_json(json(value))).get<double>(), value);
 }
 

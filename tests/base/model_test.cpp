@@ -77,7 +77,8 @@ TEST(Model, Gpt2CountsItsPositionsAndItsTiedEmbeddingOnce) {
   EXPECT_EQ(count_params(gpt2()).embedding, 50257 * 768.0 + 1024 * 768.0);
 }
 
-// Attention 187,107,328 ×61; norms 14,336 ×61; 3 dense 396,361,728; 58 × (257·44,040,192 + 256·7168); 2·129280·7168; 7,168.
+// Attention 187,107,328 ×61; norms 14,336 ×61; 3 dense 396,361,728; 58 × (257·44,040,192 + 256·7168); 2·129280·7168;
+// 7,168.
 TEST(Model, DeepSeekV3HasItsPublishedParametersWithoutItsPredictionLayer) {
   EXPECT_EQ(total(deepseek_v3()), 671'026'404'352.0);
   Model with_bias = deepseek_v3();
@@ -155,8 +156,10 @@ TEST(Model, IsReadWithItsDefaultsAndItsPlace) {
 
 TEST(Model, SharedExpertsAreAsWideAsTheOthersUnlessItSays) {
   Diagnostics diagnostics;
-  const Model model = read_model("m", yaml(with("decoder", "decoder: {layers: 4, hidden: 64, heads: 4, vocab: 100, experts: "
-                                                           "{count: 8, active: 2, ffn: 32, shared: 2}}")),
+  const Model model = read_model("m",
+                                 yaml(with("decoder",
+                                           "decoder: {layers: 4, hidden: 64, heads: 4, vocab: 100, experts: "
+                                           "{count: 8, active: 2, ffn: 32, shared: 2}}")),
                                  "f.yaml", diagnostics);
   EXPECT_THAT(lines(diagnostics), IsEmpty());
   EXPECT_EQ(model.decoder->experts->shared_ffn, 64);
@@ -164,34 +167,39 @@ TEST(Model, SharedExpertsAreAsWideAsTheOthersUnlessItSays) {
 }
 
 TEST(Model, TellsEveryProblemOfAnEntryAtOnceWithItsPlace) {
-  EXPECT_THAT(errors_of("hf_id: a/b\nfamly: x\nparams: lots\nengines: [nativ]\ndecoder: {layers: 0, hidden: 64}\n"),
-              testing::UnorderedElementsAre(
-                  HasSubstr("f.yaml:2:1: the model 'm' has no key 'famly'; did you mean 'family'?"),
-                  "f.yaml:1:1: the model 'm' needs the key 'family'",
-                  HasSubstr("f.yaml:3:9: 'params' must be a count such as 70.6B"),
-                  "f.yaml:1:1: the model 'm' needs the key 'license'",
-                  "f.yaml:4:11: an engine is one of native, lm-eval, command; found the text 'nativ'; did you mean 'native'?",
-                  "f.yaml:5:19: 'layers' must be a whole number from 1 to 1000, found the number 0",
-                  "f.yaml:5:10: a decoder needs the key 'heads'", "f.yaml:5:10: a decoder needs the key 'vocab'",
-                  HasSubstr("f.yaml:5:10: a decoder needs 'ffn'"),
-                  "f.yaml:1:1: the model 'm' needs the key 'context', as it has a decoder"));
+  EXPECT_THAT(
+      errors_of("hf_id: a/b\nfamly: x\nparams: lots\nengines: [nativ]\ndecoder: {layers: 0, hidden: 64}\n"),
+      testing::UnorderedElementsAre(
+          HasSubstr("f.yaml:2:1: the model 'm' has no key 'famly'; did you mean 'family'?"),
+          "f.yaml:1:1: the model 'm' needs the key 'family'",
+          HasSubstr("f.yaml:3:9: 'params' must be a count such as 70.6B"),
+          "f.yaml:1:1: the model 'm' needs the key 'license'",
+          "f.yaml:4:11: an engine is one of native, lm-eval, command; found the text 'nativ'; did you mean 'native'?",
+          "f.yaml:5:19: 'layers' must be a whole number from 1 to 1000, found the number 0",
+          "f.yaml:5:10: a decoder needs the key 'heads'", "f.yaml:5:10: a decoder needs the key 'vocab'",
+          HasSubstr("f.yaml:5:10: a decoder needs 'ffn'"),
+          "f.yaml:1:1: the model 'm' needs the key 'context', as it has a decoder"));
 }
 
 TEST(Model, RefusesFactsThatCannotBeTogether) {
   const auto refuses = [](std::string_view key, std::string_view line, const char* what) {
     EXPECT_THAT(errors_of(with(key, line)), ElementsAre(HasSubstr(what))) << line;
   };
-  refuses("decoder", "decoder: {layers: 2, hidden: 64, heads: 8, kv_heads: 3, ffn: 9, vocab: 9}", "must divide 'heads'");
+  refuses("decoder", "decoder: {layers: 2, hidden: 64, heads: 8, kv_heads: 3, ffn: 9, vocab: 9}",
+          "must divide 'heads'");
   refuses("decoder", "decoder: {layers: 2, hidden: 65, heads: 8, ffn: 9, vocab: 9}", "needs the key 'head_dim'");
   refuses("decoder", "decoder: {layers: 2, hidden: 64, heads: 8, vocab: 9}", "needs 'ffn'");
   refuses("decoder", "decoder: {layers: 2, hidden: 64, heads: 8, ffn: 0, vocab: 9}", "needs 'ffn'");
-  refuses("decoder", "decoder: {layers: 2, hidden: 64, heads: 8, ffn: 9, vocab: 9, full_every: 2}", "only with 'window'");
+  refuses("decoder", "decoder: {layers: 2, hidden: 64, heads: 8, ffn: 9, vocab: 9, full_every: 2}",
+          "only with 'window'");
   refuses("decoder", "decoder: {layers: 2, hidden: 64, heads: 8, ffn: 9, vocab: 9, norm_bias: true}", "layer_norm");
-  refuses("decoder", "decoder: {layers: 2, hidden: 1.5, heads: 1, head_dim: 1, ffn: 9, vocab: 9}", "'hidden' must be a whole");
+  refuses("decoder", "decoder: {layers: 2, hidden: 1.5, heads: 1, head_dim: 1, ffn: 9, vocab: 9}",
+          "'hidden' must be a whole");
   refuses("decoder", "decoder: {layers: 2, hidden: 64, heads: 8, vocab: 9, experts: {count: 2, active: 3, ffn: 4}}",
           "'active' must be at most 'count'");
-  refuses("decoder", "decoder: {layers: 2, hidden: 64, heads: 8, ffn: 4, vocab: 9, experts: {count: 2, active: 1, ffn: 4, "
-                     "first_dense: 2}}",
+  refuses("decoder",
+          "decoder: {layers: 2, hidden: 64, heads: 8, ffn: 4, vocab: 9, experts: {count: 2, active: 1, ffn: 4, "
+          "first_dense: 2}}",
           "'first_dense' must be less than the 2 layers");
   refuses("active_params", "active_params: 8B", "at most 'params'");
   refuses("scales", "scales: channel", "the dtype is bf16");
@@ -209,12 +217,14 @@ TEST(Model, RefusesFactsThatCannotBeTogether) {
 }
 
 TEST(Model, WithoutADecoderSaysWhyAndRunsOnlyByOtherEngines) {
-  const std::string evo = "hf_id: arcinstitute/evo2_40b\nfamily: evo2\nkind: other\nparams: 40.3B\nlicense: apache-2.0\n";
+  const std::string evo =
+      "hf_id: arcinstitute/evo2_40b\nfamily: evo2\nkind: other\nparams: 40.3B\nlicense: apache-2.0\n";
   EXPECT_THAT(errors_of(evo + "engines: [command]\nunknown: {decoder: a StripedHyena has convolutions}\n"), IsEmpty());
   EXPECT_THAT(errors_of(evo + "engines: [command]\n"), ElementsAre(HasSubstr("needs the key 'decoder', or 'unknown:")));
   EXPECT_THAT(errors_of(evo + "engines: [native]\nunknown: {decoder: a StripedHyena}\n"),
               ElementsAre(HasSubstr("f.yaml:6:10: the native engine runs only models whose 'decoder' is described")));
-  EXPECT_THAT(errors_of(evo + "engines: command\nunknown: {decoder: ''}\n"), Contains(HasSubstr("say as a text why 'decoder'")));
+  EXPECT_THAT(errors_of(evo + "engines: command\nunknown: {decoder: ''}\n"),
+              Contains(HasSubstr("say as a text why 'decoder'")));
 }
 
 // Whatever an entry holds, what is read from it can be computed with.
@@ -222,7 +232,8 @@ TEST(Model, ThatFailedToReadStillHasSoundNumbers) {
   for (const char* text :
        {"3", "[]", "decoder: 3", "decoder: {}", "decoder: {layers: -5, hidden: 0, heads: 0, kv_heads: 0}",
         "decoder: {layers: 99999999999999999999, hidden: 1e300, heads: .inf, experts: {count: 0, active: 0, every: 0}}",
-        "decoder: {layers: 1000, hidden: 1000000, heads: 100000, kv_heads: 100000, head_dim: 1000000, vocab: 100000000, "
+        "decoder: {layers: 1000, hidden: 1000000, heads: 100000, kv_heads: 100000, head_dim: 1000000, vocab: "
+        "100000000, "
         "experts: {count: 100000, active: 100000, ffn: 10000000}}",
         "decoder: {latent: {kv_rank: 0}}", "decoder: {experts: [], latent: 7}", "vision: {}"}) {
     Diagnostics diagnostics;

@@ -28,13 +28,16 @@ TEST(Text, KnowsUtf8ByItsTable) {
   for (const char* good : {"", "a", "é", "…", "😀", "\x7f", "\xC2\x80", "\xE0\xA0\x80", "\xED\x9F\xBF", "\xEE\x80\x80",
                            "\xF0\x90\x80\x80", "\xF4\x8F\xBF\xBF"})
     EXPECT_TRUE(is_utf8(good)) << good;
-  for (const char* bad : {"\x80", "\xC0\x80", "\xC1\xBF", "\xC2", "\xC2 ", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xED\xBF\xBF", "\xE2\x82",
-                          "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFE", "\xFF", "a\xFFz", "é\xA9"})
+  for (const char* bad :
+       {"\x80", "\xC0\x80", "\xC1\xBF", "\xC2", "\xC2 ", "\xE0\x9F\xBF", "\xED\xA0\x80", "\xED\xBF\xBF", "\xE2\x82",
+        "\xF0\x8F\xBF\xBF", "\xF4\x90\x80\x80", "\xF5\x80\x80\x80", "\xFE", "\xFF", "a\xFFz", "é\xA9"})
     EXPECT_FALSE(is_utf8(bad)) << bad;
 }
 
 TEST(Text, SaysHowFarItIsUtf8) {
-  EXPECT_EQ(utf8_prefix("aé\xFF" "b"), 3u);
+  EXPECT_EQ(utf8_prefix("aé\xFF"
+                        "b"),
+            3u);
   EXPECT_EQ(utf8_prefix("é\xE2\x82"), 2u);
   EXPECT_EQ(utf8_prefix("all"), 3u);
 }
@@ -89,7 +92,8 @@ TEST(Text, FindsTheNearestName) {
   EXPECT_EQ(nearest("", known), std::nullopt);
   EXPECT_EQ(nearest(std::string(1 << 20, 'q'), known), std::nullopt);
   EXPECT_EQ(nearest("x", std::vector<std::string>{}), std::nullopt);
-  EXPECT_EQ(nearest("abcdef", std::vector<std::string>{"abcxyz"}), std::nullopt);  // three edits of six letters are too many
+  EXPECT_EQ(nearest("abcdef", std::vector<std::string>{"abcxyz"}),
+            std::nullopt);  // three edits of six letters are too many
   EXPECT_EQ(nearest("abcdef", std::vector<std::string>{"abcdxy"}), "abcdxy");
 }
 

@@ -19,8 +19,8 @@ TEST(Units, CountsAreInThousands) {
 }
 
 TEST(Units, CountsAreNothingElse) {
-  for (const char* text : {"", " ", "-1", "+1", ".", "B", "1.2.3", "1e9", "0x10", "nan", "inf", ".inf", "1KB", "1_", "_1", "1__0",
-                           "1_k", "1,000", "7BB", "1 2"})
+  for (const char* text : {"",    " ",    "-1",  "+1", ".",  "B",    "1.2.3", "1e9",   "0x10", "nan",
+                           "inf", ".inf", "1KB", "1_", "_1", "1__0", "1_k",   "1,000", "7BB",  "1 2"})
     EXPECT_EQ(parse_count(text), std::nullopt) << text;
   EXPECT_EQ(parse_count(std::string(400, '9')), std::nullopt);
   EXPECT_EQ(parse_count(std::string(300, '9') + "T"), std::nullopt);
@@ -34,7 +34,8 @@ TEST(Units, BytesAreDecimalOrBinaryAsWritten) {
   EXPECT_THAT(parse_bytes("512"), Optional(512.0));
   EXPECT_THAT(parse_bytes("1.5 TiB"), Optional(1.5 * 1024 * 1024 * 1024 * 1024));
   EXPECT_THAT(parse_bytes("3kb"), Optional(3000.0));
-  for (const char* text : {"80Gi", "GB", "-1GB", "80 G B", "80GBps"}) EXPECT_EQ(parse_bytes(text), std::nullopt) << text;
+  for (const char* text : {"80Gi", "GB", "-1GB", "80 G B", "80GBps"})
+    EXPECT_EQ(parse_bytes(text), std::nullopt) << text;
 }
 
 TEST(Units, RatesAreBytesUnlessTheySayBit) {
@@ -48,7 +49,8 @@ TEST(Units, RatesAreBytesUnlessTheySayBit) {
   EXPECT_EQ(parse_rate("3TB/h"), std::nullopt);
 }
 
-// The forms of sbatch --time: minutes:seconds, hours:minutes:seconds, days-hours, days-hours:minutes, days-hours:minutes:seconds.
+// The forms of sbatch --time: minutes:seconds, hours:minutes:seconds, days-hours, days-hours:minutes,
+// days-hours:minutes:seconds.
 TEST(Units, DurationsAreReadAsSlurmWritesThem) {
   EXPECT_THAT(parse_duration("12:34"), Optional(12 * 60.0 + 34));
   EXPECT_THAT(parse_duration("12:34:56"), Optional(12 * 3600.0 + 34 * 60 + 56));
@@ -71,8 +73,9 @@ TEST(Units, DurationsAreReadWithTheirUnits) {
 }
 
 TEST(Units, DurationsThatCouldMeanTwoThingsAreRefused) {
-  for (const char* text : {"", "90", "1h30", "30m1h", "1h2h", "h", "-1h", "1:99", "1:2:99", "1-24", "1-", "-1", "-02:00", "1-2-3",
-                           "1:", ":1", "1:2:3:4", "1-2:3:4:5", "1.5:00", "1e3s", "1 fortnight", "nan", "1h,2m"})
+  for (const char* text : {"",        "90",        "1h30",   "30m1h", "1h2h",        "h",     "-1h",  "1:99",
+                           "1:2:99",  "1-24",      "1-",     "-1",    "-02:00",      "1-2-3", "1:",   ":1",
+                           "1:2:3:4", "1-2:3:4:5", "1.5:00", "1e3s",  "1 fortnight", "nan",   "1h,2m"})
     EXPECT_EQ(parse_duration(text), std::nullopt) << text;
   EXPECT_EQ(parse_duration(std::string(308, '9') + "-00"), std::nullopt);
   EXPECT_EQ(parse_duration(std::string(308, '9') + "w"), std::nullopt);

@@ -1,7 +1,8 @@
-// corpus_test TARGET FOLDER [FILE]: runs a target over each file of its corpus and over mutations of it, always the same ones.
+// corpus_test TARGET FOLDER [FILE]: runs a target over each file of its corpus and over mutations of it, always the
+// same ones.
 //
-// The bytes that are being run lie in corpus_test.TARGET.last, in the working folder, while they run: after a crash that
-// file is the finding, and `corpus_test TARGET FOLDER FILE` runs it alone.
+// The bytes that are being run lie in corpus_test.TARGET.last, in the working folder, while they run: after a crash
+// that file is the finding, and `corpus_test TARGET FOLDER FILE` runs it alone.
 #include <algorithm>
 #include <array>
 #include <cstdint>
@@ -27,10 +28,10 @@ struct Target {
 };
 
 constexpr std::array kTargets = {
-    Target{"yaml", orch::fuzz::yaml_target, 2000},         Target{"catalog", orch::fuzz::catalog_target, 300},
-    Target{"matrix", orch::fuzz::matrix_target, 200},      Target{"policy", orch::fuzz::policy_target, 1000},
-    Target{"cluster", orch::fuzz::cluster_target, 1500},   Target{"template", orch::fuzz::template_target, 2000},
-    Target{"history", orch::fuzz::history_target, 1500},   Target{"detect", orch::fuzz::detect_target, 2000},
+    Target{"yaml", orch::fuzz::yaml_target, 2000},       Target{"catalog", orch::fuzz::catalog_target, 300},
+    Target{"matrix", orch::fuzz::matrix_target, 200},    Target{"policy", orch::fuzz::policy_target, 1000},
+    Target{"cluster", orch::fuzz::cluster_target, 1500}, Target{"template", orch::fuzz::template_target, 2000},
+    Target{"history", orch::fuzz::history_target, 1500}, Target{"detect", orch::fuzz::detect_target, 2000},
     Target{"plan", orch::fuzz::plan_target, 30},
 };
 
@@ -54,12 +55,67 @@ std::string read(const fs::path& path) {
 
 /// What mutations put in: numbers at the edges of their types, syntax, broken UTF-8, units.
 const std::vector<std::string>& pieces() {
-  static const std::vector<std::string> kPieces = {
-      "0", "-1", "1", "9223372036854775807", "9223372036854775808", "-9223372036854775808", "18446744073709551616",
-      "1e308", "1e309", "1e-320", ".nan", ".inf", "0.0", "2147483648", "1e18", "999999999T", "1e-320s", "99999999d",
-      "{", "}", "[", "]", ": ", "- ", "\n", "\n  ", "&a ", "*a", "!!binary ", "|\n", "\"", "'", "#", "<<: *a\n", "? ",
-      "\xff", "\xc0\x80", "\xed\xa0\x80", "\xef\xbb\xbf", std::string(1, '\0'), "\r", "\t", "{{", "}}", "{%", "%}", "*",
-      "null", "~", "true", "", "bf16", "fp8", "int4", "GiB", "h", "B", ",", "---\n", "...\n", "%YAML 1.2\n"};
+  static const std::vector<std::string> kPieces = {"0",
+                                                   "-1",
+                                                   "1",
+                                                   "9223372036854775807",
+                                                   "9223372036854775808",
+                                                   "-9223372036854775808",
+                                                   "18446744073709551616",
+                                                   "1e308",
+                                                   "1e309",
+                                                   "1e-320",
+                                                   ".nan",
+                                                   ".inf",
+                                                   "0.0",
+                                                   "2147483648",
+                                                   "1e18",
+                                                   "999999999T",
+                                                   "1e-320s",
+                                                   "99999999d",
+                                                   "{",
+                                                   "}",
+                                                   "[",
+                                                   "]",
+                                                   ": ",
+                                                   "- ",
+                                                   "\n",
+                                                   "\n  ",
+                                                   "&a ",
+                                                   "*a",
+                                                   "!!binary ",
+                                                   "|\n",
+                                                   "\"",
+                                                   "'",
+                                                   "#",
+                                                   "<<: *a\n",
+                                                   "? ",
+                                                   "\xff",
+                                                   "\xc0\x80",
+                                                   "\xed\xa0\x80",
+                                                   "\xef\xbb\xbf",
+                                                   std::string(1, '\0'),
+                                                   "\r",
+                                                   "\t",
+                                                   "{{",
+                                                   "}}",
+                                                   "{%",
+                                                   "%}",
+                                                   "*",
+                                                   "null",
+                                                   "~",
+                                                   "true",
+                                                   "",
+                                                   "bf16",
+                                                   "fp8",
+                                                   "int4",
+                                                   "GiB",
+                                                   "h",
+                                                   "B",
+                                                   ",",
+                                                   "---\n",
+                                                   "...\n",
+                                                   "%YAML 1.2\n"};
   return kPieces;
 }
 
@@ -68,10 +124,18 @@ std::string mutated(std::string text, const std::vector<std::string>& corpus, Ra
     const std::size_t at = random.below(text.size() + 1);
     const std::size_t length = std::min(text.size() - at, random.below(16));
     switch (random.below(8)) {
-      case 0: text.erase(at, length); break;
-      case 1: text.insert(at, pieces()[random.below(pieces().size())]); break;
-      case 2: text.replace(at, length, pieces()[random.below(pieces().size())]); break;
-      case 3: text.insert(at, text.substr(random.below(text.size() + 1), random.below(64))); break;
+      case 0:
+        text.erase(at, length);
+        break;
+      case 1:
+        text.insert(at, pieces()[random.below(pieces().size())]);
+        break;
+      case 2:
+        text.replace(at, length, pieces()[random.below(pieces().size())]);
+        break;
+      case 3:
+        text.insert(at, text.substr(random.below(text.size() + 1), random.below(64)));
+        break;
       case 4:
         if (at < text.size()) text[at] = static_cast<char>(random.below(256));
         break;

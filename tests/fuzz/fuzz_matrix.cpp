@@ -24,7 +24,8 @@ void matrix_target(std::string_view bytes) {
         const matrix::Cell& cell = expansion->cells[i];
         promise(keys.insert(cell.key).second, "no two cells have one key");
         promise(cell.depends == matrix::kNone || cell.depends < i, "a cell stands after the one it depends on");
-        promise(cell.settings < expansion->settings.size() && cell.stage < expansion->stages.size(), "indices are in range");
+        promise(cell.settings < expansion->settings.size() && cell.stage < expansion->stages.size(),
+                "indices are in range");
       }
       if (!expansion->cells.empty())
         promise(!matrix::canonical_content(*expansion, expansion->cells.back(), shipped_catalog()).empty(),

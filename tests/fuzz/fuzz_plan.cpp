@@ -47,7 +47,8 @@ void check_plan(const planner::Plan& plan, const matrix::Expansion& expansion, c
       promise(cell < seen.size() && plan.job_of[cell] == i, "a cell knows its job");
       ++seen[cell];
     }
-    for (const std::uint32_t other : job.after) promise(other < plan.jobs.size() && other != i, "a job waits for another");
+    for (const std::uint32_t other : job.after)
+      promise(other < plan.jobs.size() && other != i, "a job waits for another");
   }
   std::int64_t accepted = 0;
   for (std::size_t i = 0; i < seen.size(); ++i) {

@@ -14,8 +14,12 @@ constexpr std::size_t kMostOutput = 1 << 16;
 /// Values of every type, with texts that are hostile to a shell.
 const nlohmann::ordered_json& values() {
   static const nlohmann::ordered_json kValues = {
-      {"name", "a'b\"c`d`$(e)\nf\\"}, {"n", 3},         {"x", 0.5},
-      {"yes", true},                  {"none", nullptr}, {"least", std::numeric_limits<std::int64_t>::min()},
+      {"name", "a'b\"c`d`$(e)\nf\\"},
+      {"n", 3},
+      {"x", 0.5},
+      {"yes", true},
+      {"none", nullptr},
+      {"least", std::numeric_limits<std::int64_t>::min()},
       {"list", {1, "two", 3.0, {{"k", "v"}}}},
       {"job", {{"id", "j1"}, {"gpus", 8}, {"models", {"m1", "m2"}}}},
       {"messages", {{{"role", "system"}, {"content", "s"}}, {{"role", "user"}, {"content", "u"}}}},

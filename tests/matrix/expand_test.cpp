@@ -2,6 +2,7 @@
 
 #include <gmock/gmock.h>
 
+#include <filesystem>
 #include <map>
 #include <set>
 
@@ -445,4 +446,33 @@ TEST(Expand, AccountsForEveryCombination) {
         for (const Cell& cell : expansion.cells) keys.insert(cell.key);
         EXPECT_EQ(keys.size(), expansion.cells.size()) << text;
       }
+}
+
+// --- What ships ---
+
+TEST(Examples, ReadAndExpandWithTheShippedCatalog) {
+  namespace fs = std::filesystem;
+  const fs::path root = ORCH_SOURCE_DIR;
+  Diagnostics diagnostics;
+  const fs::path sources[] = {root / "db" / "catalog"};
+  const Catalog catalog = load_catalog(sources, diagnostics);
+  check_category_settings(catalog, diagnostics);
+  std::map<std::string, std::size_t> cells;
+  for (const fs::directory_entry& entry : fs::directory_iterator(root / "examples")) {
+    if (entry.path().extension() != ".yaml") continue;
+    const auto yaml = load_yaml(entry.path(), diagnostics);
+    const auto matrix =
+        yaml ? read_matrix(*yaml, entry.path().filename().string(), catalog, diagnostics) : std::nullopt;
+    const auto expansion = matrix ? expand(*matrix, catalog, {}, diagnostics) : std::nullopt;
+    if (expansion) cells[entry.path().stem().string()] = expansion->cells.size();
+  }
+  for (const Problem& problem : diagnostics.errors()) ADD_FAILURE() << to_string(problem.place) << ": " << problem.what;
+  // base 3 × 3, tune 3 × 2 ranks, tuned 6 adapters × 3 tasks
+  EXPECT_EQ(cells["tune-and-compare"], 9u + 6 + 18);
+  EXPECT_EQ(cells["command"], 4u);
+  // every benchmark on 5 numbers of GPUs
+  EXPECT_EQ(cells["scaling"] % 5, 0u);
+  EXPECT_GT(cells["scaling"], 0u);
+  EXPECT_GT(cells["all"], 61u * 17);
+  EXPECT_GT(cells["nightly-core"], 100u);
 }

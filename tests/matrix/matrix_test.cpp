@@ -354,3 +354,33 @@ TEST(Commands, WithALoneBraceAreErrors) {
   EXPECT_TRUE(parse_argument("{{}}"));
   EXPECT_FALSE(fill_command(std::vector<std::string>{"{nobody}"}, {}));
 }
+
+// --- Hostile files ---
+
+TEST(Matrix, WithAnyByteMissingOrChangedGivesAMatrixOrErrors) {
+  const std::string text = R"(name: m
+models: [llama31_8b, "f*", {family: falcon, max_params: 50B, seed: [0, 1]}]
+settings: {dtype: [bf16, fp8], prefix: "a {x}"}
+exclude: [{model: llama31_8b, task: gsm8k, seed: 1}]
+stages:
+  t: {kind: train, tasks: [sft], settings: {rank: 8, learning_rate: 1e-4}}
+  e: {tasks: [mmlu, {name: gsm8k, shots: 5}], adapter: t, after: [t]}
+  c: {kind: command, command: [run, "{model}", "{settings.seed}"], settings: {time: 1h, memory: 20GiB}}
+submit: {partition: gpu}
+)";
+  const auto check = [&](const std::string& changed) {
+    Diagnostics diagnostics;
+    const auto matrix = orch::testing::read(changed, kCatalog, diagnostics);
+    ASSERT_EQ(matrix.has_value(), diagnostics.ok()) << changed;
+    if (matrix) ASSERT_EQ(expand(*matrix, kCatalog, {}, diagnostics).has_value(), diagnostics.ok()) << changed;
+  };
+  check(text);
+  for (std::size_t at = 0; at < text.size(); ++at) {
+    check(text.substr(0, at));
+    for (const char byte : {'\0', '[', '}', ':', '*', '9', '-', '\n', '\xff'}) {
+      std::string changed = text;
+      changed[at] = byte;
+      check(changed);
+    }
+  }
+}

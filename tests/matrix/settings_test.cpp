@@ -2,6 +2,8 @@
 
 #include <gmock/gmock.h>
 
+#include <algorithm>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -182,4 +184,51 @@ TEST(CellKind, IsFoundByItsName) {
   for (const CellKind kind : {CellKind::kEval, CellKind::kTrain, CellKind::kBench, CellKind::kCommand})
     EXPECT_EQ(cell_kind_named(name_of(kind)), kind);
   EXPECT_EQ(cell_kind_named("Eval"), std::nullopt);
+}
+
+// --- What is written about them ---
+
+namespace {
+
+std::string file_text(const std::string& path) {
+  Diagnostics diagnostics;
+  return read_file(std::filesystem::path(ORCH_SOURCE_DIR) / path, 1 << 20, diagnostics).value_or("");
+}
+
+}  // namespace
+
+TEST(Settings, StandInTheSchemaWithTheirRanges) {
+  const auto schema = nlohmann::json::parse(file_text("docs/schemas/matrix.json"));
+  const auto& properties = schema.at("$defs").at("settings").at("properties");
+  EXPECT_EQ(properties.size(), setting_defs().size());
+  for (const SettingDef& def : setting_defs()) {
+    const std::string name(def.name);
+    ASSERT_TRUE(properties.contains(name)) << name;
+    const auto& value = properties.at(name).at("anyOf").at(0);
+    const auto& axis = properties.at(name).at("anyOf").at(1);
+    EXPECT_EQ(axis.at("items"), value) << name;
+    EXPECT_EQ(axis.at("minItems"), 1) << name;
+    if (def.type == SettingType::kChoice)
+      EXPECT_EQ(value.at("enum"), nlohmann::json(std::vector<std::string>(def.choices.begin(), def.choices.end())))
+          << name;
+    if (def.type == SettingType::kInteger || def.type == SettingType::kNumber) {
+      EXPECT_EQ(value.at("minimum").get<double>(), def.least) << name;
+      EXPECT_EQ(value.at("maximum").get<double>(), def.most) << name;
+    }
+    for (const char* picked : {"model", "task"})
+      EXPECT_TRUE(schema.at("$defs").at(picked).at("anyOf").at(1).at("properties").contains(name)) << name;
+  }
+}
+
+TEST(Settings, StandInTheManualWithTheirKinds) {
+  const std::string whole = file_text("docs/matrix.md");
+  const std::string manual = whole.substr(std::min(whole.find("\n## Settings"), whole.size()));
+  for (const SettingDef& def : setting_defs()) {
+    const std::size_t at = manual.find("\n| `" + std::string(def.name) + "` |");
+    ASSERT_NE(at, std::string::npos) << def.name;
+    const std::string row = manual.substr(at + 1, manual.find('\n', at + 1) - at - 1);
+    for (const CellKind kind : def.kinds) EXPECT_THAT(row, HasSubstr(std::string(name_of(kind)))) << def.name;
+    EXPECT_THAT(row, HasSubstr(def.in_key ? "| yes |" : "| no |"));
+    EXPECT_THAT(row, HasSubstr(std::string(def.help)));
+  }
 }

@@ -85,12 +85,13 @@ struct Rig {
 };
 
 const char* const kEverything = "name: all\nmodels: all\ntasks: [{kind: eval}]\n";
-const char* const kFew = "name: few\nmodels: [qwen25_72b, llama31_8b]\ntasks: [mmlu, gsm8k, humaneval]\nsettings: {seed: [0, 1]}\n";
+const char* const kFew =
+    "name: few\nmodels: [qwen25_72b, llama31_8b]\ntasks: [mmlu, gsm8k, humaneval]\nsettings: {seed: [0, 1]}\n";
 const char* const kTuned = R"(
 name: tuned
 models: [llama31_8b]
 stages:
-  tune: {kind: train, tasks: [grpo]}
+  tune: {kind: train, tasks: [grpo_math]}
   tuned: {adapter: tune, tasks: [mmlu, gsm8k]}
 )";
 
@@ -98,13 +99,15 @@ stages:
 std::string written(const Plan& plan) {
   std::string text;
   for (const Job& job : plan.jobs) {
-    text += job.id + " " + std::to_string(job.sizing) + " " + to_string(job.layout) + " " + std::to_string(job.gpus) + " " +
-            std::to_string(job.seconds) + " " + std::to_string(job.time_limit) + " " + std::to_string(job.start) + "\n";
+    text += job.id + " " + std::to_string(job.sizing) + " " + to_string(job.layout) + " " + std::to_string(job.gpus) +
+            " " + std::to_string(job.seconds) + " " + std::to_string(job.time_limit) + " " + std::to_string(job.start) +
+            "\n";
     for (std::uint32_t cell : job.cells) text += std::to_string(cell) + ",";
     for (std::uint32_t before : job.after) text += "<" + std::to_string(before);
     for (const std::string& reason : job.reasons) text += reason + "\n";
   }
-  for (const auto& row : plan.rejected) text += row.model + row.task + row.rule + row.reason + std::to_string(row.count) + "\n";
+  for (const auto& row : plan.rejected)
+    text += row.model + row.task + row.rule + row.reason + std::to_string(row.count) + "\n";
   for (const Waiting& waiting : plan.waiting) text += std::to_string(waiting.job) + waiting.reason + "\n";
   return text + std::to_string(plan.totals.gpu_hours) + " " + std::to_string(plan.totals.makespan) + " " +
          std::to_string(plan.naive.gpu_hours) + " " + std::to_string(plan.naive.makespan);
@@ -204,7 +207,8 @@ TEST(Plan, OfEqualNeedsIsOneJobForEachModel) {
   check(rig, plan);
   EXPECT_EQ(plan.cells, 12);
   std::map<std::uint32_t, std::set<std::uint32_t>> jobs_of_model;
-  for (std::size_t i = 0; i < rig.expansion.cells.size(); ++i) jobs_of_model[rig.expansion.cells[i].model].insert(plan.job_of[i]);
+  for (std::size_t i = 0; i < rig.expansion.cells.size(); ++i)
+    jobs_of_model[rig.expansion.cells[i].model].insert(plan.job_of[i]);
   EXPECT_EQ(plan.naive.model_loads, 12);
   EXPECT_LT(plan.totals.model_loads, 12);
 }
@@ -311,7 +315,7 @@ stages:
 }
 
 TEST(Plan, RejectsWhatFitsNowhereWithOneRowForEachReason) {
-  Rig rig("name: m\nmodels: [qwen25_72b, tinyllama]\ntasks: [mmlu, gsm8k]\n");
+  Rig rig("name: m\nmodels: [qwen25_72b, tinyllama_1b]\ntasks: [mmlu, gsm8k]\n");
   rig.cluster.partitions[0].gpus_per_node = 1;
   rig.cluster.partitions[0].nodes = 1;
   const Plan plan = rig.plan();

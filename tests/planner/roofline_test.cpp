@@ -33,8 +33,8 @@ TEST(Roofline, TwoTokensHitFewerExpertsThanTwiceWhatOneHits) {
 
 TEST(Roofline, ADecodeStepOfLlama70BIsBoundByReadingItsWeights) {
   const Costs costs = costs_of(model("llama2_70b"), DType::kFp16, DType::kFp16);
-  // (68.98e9 − 0.26e9 of the input embedding) · 2 B / 4 GPUs / (0.7 · 3.35e12 B/s) = 14.65 ms; the cache 1.342e9 B / 4 is
-  // 0.14 ms; 160 all-reduces of 10.08 µs are 1.61 ms; the step's overhead 0.5 ms.
+  // (68.98e9 − 0.26e9 of the input embedding) · 2 B / 4 GPUs / (0.7 · 3.35e12 B/s) = 14.65 ms; the cache 1.342e9 B / 4
+  // is 0.14 ms; 160 all-reduces of 10.08 µs are 1.61 ms; the step's overhead 0.5 ms.
   const double seconds = decode_step_seconds(costs, cut_of(costs, {4, 1, 1}), machine("h100_80gb"), 1, 4096);
   EXPECT_NEAR(seconds, 16.91e-3, 0.2e-3);
 }
@@ -65,8 +65,8 @@ TEST(Roofline, APipelineDoesNotSpeedUpDecodingThatIsBoundByWeights) {
 
 TEST(Roofline, ABatchOfMixtralReadsMoreExpertsThanOneSequence) {
   const Costs costs = costs_of(model("mixtral_8x7b"), DType::kBf16, DType::kBf16);
-  // Published: 46.7B parameters, 12.9B of them used for a token. One token reads about the latter; with 64 tokens nearly
-  // every expert is read: 3.5 times as much.
+  // Published: 46.7B parameters, 12.9B of them used for a token. One token reads about the latter; with 64 tokens
+  // nearly every expert is read: 3.5 times as much.
   const Machine h100 = machine("h100_80gb");
   const Cut cut = cut_of(costs, {1, 1, 1});
   const double one = decode_step_seconds(costs, cut, h100, 1, 1) - kStepOverhead;

@@ -22,8 +22,8 @@ std::vector<double> starts(const std::vector<Request>& requests, const Pool& poo
 }
 
 /// GPUs that the running requests keep from others at a moment, counted apart from the scheduler.
-int busy(const std::vector<Request>& requests, const Timetable& table, const std::vector<Pool>& pools, std::uint32_t pool,
-         double at) {
+int busy(const std::vector<Request>& requests, const Timetable& table, const std::vector<Pool>& pools,
+         std::uint32_t pool, double at) {
   int gpus = 0;
   for (std::size_t i = 0; i < requests.size(); ++i) {
     const Request& r = requests[i];

@@ -1,6 +1,5 @@
 #include "planner/script.h"
 
-
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <sys/wait.h>
@@ -52,7 +51,8 @@ class TempFolder {
   fs::path path_;
 };
 
-/// Runs a program with exactly this environment; its output goes to `out` in the folder. The exit status, or 128 + signal.
+/// Runs a program with exactly this environment; its output goes to `out` in the folder. The exit status, or 128 +
+/// signal.
 int run(const std::vector<std::string>& argv, const std::vector<std::string>& environment, const fs::path& folder) {
   const pid_t child = fork();
   if (child == 0) {
@@ -124,10 +124,11 @@ struct Rig {
   const Profile& profile() const { return catalog.profiles[plan.jobs[0].profile]; }
 
   Result<std::string, tmpl::TemplateError> render_text(const std::string& text, const std::string& name) const {
-    return render_script(text, name, plan.jobs[0], plan, expansion, site(), [](const std::string& file) -> std::optional<std::string> {
-      if (!fs::exists(kSource / "templates" / file)) return std::nullopt;
-      return read_text(kSource / "templates" / file);
-    });
+    return render_script(text, name, plan.jobs[0], plan, expansion, site(),
+                         [](const std::string& file) -> std::optional<std::string> {
+                           if (!fs::exists(kSource / "templates" / file)) return std::nullopt;
+                           return read_text(kSource / "templates" / file);
+                         });
   }
   Result<std::string, tmpl::TemplateError> result() const {
     return render_text(read_text(kSource / "templates" / profile().template_name), profile().template_name);
@@ -141,8 +142,8 @@ struct Rig {
   }
 };
 
-/// The arguments of the script's #SBATCH lines, read as sbatch reads them (opt.c): outside the lines nothing counts, quotes
-/// and backslashes keep blanks, an unquoted # begins a comment.
+/// The arguments of the script's #SBATCH lines, read as sbatch reads them (opt.c): outside the lines nothing counts,
+/// quotes and backslashes keep blanks, an unquoted # begins a comment.
 std::vector<std::string> directives(const std::string& script) {
   std::vector<std::string> found;
   std::istringstream lines(script);
@@ -198,9 +199,9 @@ class Stage {
 
   int run_script(const std::string& script, const std::string& job_id = "42", std::vector<std::string> more = {}) {
     write_text(folder_.path() / "script", script);
-    std::vector<std::string> environment = {"PATH=" + bin().string() + ":/usr/bin:/bin", "RECORD=" + folder_.path().string(),
-                                            "ORCH_JOB_DIR=" + (folder_.path() / "job").string(), "SLURM_JOB_ID=" + job_id,
-                                            "SLURM_JOB_NODELIST=node[7-8]"};
+    std::vector<std::string> environment = {
+        "PATH=" + bin().string() + ":/usr/bin:/bin", "RECORD=" + folder_.path().string(),
+        "ORCH_JOB_DIR=" + (folder_.path() / "job").string(), "SLURM_JOB_ID=" + job_id, "SLURM_JOB_NODELIST=node[7-8]"};
     environment.insert(environment.end(), more.begin(), more.end());
     return run({"/bin/bash", (folder_.path() / "script").string()}, environment, folder_.path());
   }
@@ -265,12 +266,14 @@ TEST(Script, OfEveryProfileIsBashAndAsksForItsGpusEitherWay) {
 
       const std::vector<std::string> found = directives(script);
       const std::string gpus = std::to_string(profile.gpus_per_node);
-      EXPECT_THAT(found, Contains((request == GpuRequest::kGres ? "--gres=gpu:h100:" : "--gpus-per-node=h100:") + gpus));
-      EXPECT_THAT(found, IsSupersetOf({"--nodes=" + std::to_string(profile.nodes), std::string("--partition=h100quadflex"),
-                                       std::string("--time=02:30:00"), std::string("--signal=B:USR1@120"),
-                                       std::string("--open-mode=append"), std::string("--requeue"),
-                                       "--ntasks=" + std::to_string(profile.gpus()), std::string("--job-name=orch-nightly-j1"),
-                                       std::string("--output=orch-nightly-j1-%j.out")}));
+      EXPECT_THAT(found,
+                  Contains((request == GpuRequest::kGres ? "--gres=gpu:h100:" : "--gpus-per-node=h100:") + gpus));
+      EXPECT_THAT(found,
+                  IsSupersetOf({"--nodes=" + std::to_string(profile.nodes), std::string("--partition=h100quadflex"),
+                                std::string("--time=02:30:00"), std::string("--signal=B:USR1@120"),
+                                std::string("--open-mode=append"), std::string("--requeue"),
+                                "--ntasks=" + std::to_string(profile.gpus()), std::string("--job-name=orch-nightly-j1"),
+                                std::string("--output=orch-nightly-j1-%j.out")}));
       for (const std::string& directive : found)
         EXPECT_TRUE(std::regex_match(directive, std::regex("--[a-z-]+(=[^=]*[^=\\s]+.*)?"))) << directive;
       EXPECT_THAT(script, Not(HasSubstr("--no-requeue")));
@@ -314,9 +317,10 @@ TEST(Script, TakesWhatTheInnerLevelSaysFirst) {
   rig.submit.reservation = "maintenance";
   rig.cluster.partitions[0].exclusive = true;
   rig.cluster.submit.sbatch = {"--mail-type=END --comment=\"two words\""};
-  EXPECT_THAT(directives(rig.script()),
-              IsSupersetOf({"--account=of_matrix", "--qos=of_partition", "--constraint=of_cluster", "--licenses=matlab:2",
-                            "--reservation=maintenance", "--exclusive", "--mail-type=END", "--comment=two words"}));
+  EXPECT_THAT(
+      directives(rig.script()),
+      IsSupersetOf({"--account=of_matrix", "--qos=of_partition", "--constraint=of_cluster", "--licenses=matlab:2",
+                    "--reservation=maintenance", "--exclusive", "--mail-type=END", "--comment=two words"}));
 }
 
 TEST(Script, NamesTheGpuTypeOnlyWhereTheClusterDoes) {
@@ -334,7 +338,8 @@ TEST(Script, GivesHostMemoryAndCpusInProportionToTheGpus) {
   EXPECT_THAT(directives(rig.script()), IsSupersetOf({"--mem=524288M", "--cpus-per-task=8"}));
   rig.plan.jobs[0].gpus = 6;
   rig.plan.jobs[0].lanes = 12;  // two to a GPU: 48 CPUs for 12 ranks
-  EXPECT_THAT(directives(rig.script()), IsSupersetOf({"--mem=393216M", "--cpus-per-task=4", "--ntasks=12", "--gres=gpu:h100:6"}));
+  EXPECT_THAT(directives(rig.script()),
+              IsSupersetOf({"--mem=393216M", "--cpus-per-task=4", "--ntasks=12", "--gres=gpu:h100:6"}));
   rig.cluster.partitions[0].memory_per_node = 100 * kGiB;
   EXPECT_THAT(directives(rig.script()), Contains("--mem=102400M"));
 }
@@ -344,8 +349,8 @@ TEST(Script, StartsTheWorkerThroughSrunAndPassesTheCpusOn) {
   Stage stage;
   ASSERT_EQ(stage.run_script(rig.script()), 0) << stage.output();
   EXPECT_THAT(stage.calls("srun"),
-              ElementsAre(ElementsAre("--mpi=pmix", "--kill-on-bad-exit=1", "--wait=0", "--cpus-per-task=4", "orch-worker", "--job",
-                                      stage.job_dir() + "/job.json")));
+              ElementsAre(ElementsAre("--mpi=pmix", "--kill-on-bad-exit=1", "--wait=0", "--cpus-per-task=4",
+                                      "orch-worker", "--job", stage.job_dir() + "/job.json")));
   EXPECT_EQ(stage.environment()["OMP_NUM_THREADS"], "4");
   EXPECT_EQ(stage.environment()["SLURM_EXPORT_ENV"], "ALL");
 }
@@ -381,14 +386,16 @@ TEST(Script, RunsNothingOfWhatHostileValuesSay) {
 
     EXPECT_FALSE(stage.exists_anywhere("pwned")) << script;
     EXPECT_THAT(stage.calls("module"), ElementsAre(ElementsAre("load", many_lines), ElementsAre("load", "-x")));
-    EXPECT_THAT(stage.calls("conda"), ElementsAre(ElementsAre("shell.bash", "hook"), ElementsAre("activate", many_lines)));
+    EXPECT_THAT(stage.calls("conda"),
+                ElementsAre(ElementsAre("shell.bash", "hook"), ElementsAre("activate", many_lines)));
     ASSERT_EQ(stage.calls("srun").size(), 1u);
     const std::vector<std::string> srun = stage.calls("srun")[0];
     if (std::string(runtime) == "pyxis")
       EXPECT_THAT(srun, Contains("--container-image=" + many_lines));
     else
-      EXPECT_THAT(srun, ElementsAre("--mpi=pmix", "--kill-on-bad-exit=1", "--wait=0", "--cpus-per-task=4", "apptainer", "exec", "--nv",
-                                    "--bind", stage.job_dir(), many_lines, "orch-worker", "--job", stage.job_dir() + "/job.json"));
+      EXPECT_THAT(srun, ElementsAre("--mpi=pmix", "--kill-on-bad-exit=1", "--wait=0", "--cpus-per-task=4", "apptainer",
+                                    "exec", "--nv", "--bind", stage.job_dir(), many_lines, "orch-worker", "--job",
+                                    stage.job_dir() + "/job.json"));
     EXPECT_EQ(stage.environment()["EVIL"], many_lines);
     EXPECT_EQ(stage.environment()["ORCH_SCRATCH"],
               stage.path().string() + "/$(touch pwned)/'\"`touch pwned`$(touch pwned)\n$/orch-42");
@@ -407,9 +414,10 @@ TEST(Script, PrintsAModelsNameAsTextWhereverATemplateHasIt) {
   model.name = kHostile + "\n$(touch pwned)";
   rig.catalog.models.put(model);
   rig.plan.jobs[0].models = {static_cast<std::uint32_t>(rig.catalog.models.size() - 1)};
-  auto script = rig.render_text("#!/bin/bash\nprintf '%s\\0' {{ job.models[0] }} \"{{ job.models[0] }}\" '{{ job.models[0] }}' >words\n"
-                                "cat >lines <<END\n{{ job.models[0] }}\nEND\n",
-                                "own.sbatch");
+  auto script = rig.render_text(
+      "#!/bin/bash\nprintf '%s\\0' {{ job.models[0] }} \"{{ job.models[0] }}\" '{{ job.models[0] }}' >words\n"
+      "cat >lines <<END\n{{ job.models[0] }}\nEND\n",
+      "own.sbatch");
   ASSERT_TRUE(script.ok()) << script.error().what;
   Stage stage;
   ASSERT_EQ(stage.run_script(*script), 0) << stage.output();

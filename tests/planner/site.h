@@ -57,8 +57,8 @@ struct OneCell {
   const matrix::Settings& settings() const { return expansion.settings[cell().settings]; }
 };
 
-inline OneCell one_cell(const Catalog& catalog, matrix::CellKind kind, const std::string& model, const std::string& task,
-                        matrix::Settings settings = {}) {
+inline OneCell one_cell(const Catalog& catalog, matrix::CellKind kind, const std::string& model,
+                        const std::string& task, matrix::Settings settings = {}) {
   OneCell one;
   matrix::Cell cell;
   cell.kind = kind;

@@ -85,8 +85,8 @@ TEST(Sizing, TheSixGpusThatWereNotTakenAreShownWithTheirEstimateAndReason) {
   const World world;
   const Sizing it = world.eval("llama2_70b");
   EXPECT_THAT(it.refused, Contains(HasSubstr("tp 6: 64 heads do not divide by 6")));
-  const auto six = std::find_if(it.others.begin(), it.others.end(),
-                                [](const RunnerUp& other) { return other.placement.gpus == 6; });
+  const auto six =
+      std::find_if(it.others.begin(), it.others.end(), [](const RunnerUp& other) { return other.placement.gpus == 6; });
   ASSERT_NE(six, it.others.end());
   EXPECT_EQ(six->placement.layout, (Layout{2, 3, 1}));
   EXPECT_THAT(six->why, HasSubstr("× the time of tp 4 on 4 GPUs"));
@@ -145,7 +145,8 @@ TEST(Sizing, EveryPlacementOfEveryModelIsLegalAndWithinMemory) {
         EXPECT_LE(p.layout.pp, model.decoder->layers) << model.name;
         if (model.decoder->ffn > 0) EXPECT_EQ(model.decoder->ffn % p.layout.tp, 0) << model.name;
       }
-      if (prefer == policy::Planning::Prefer::kSmallest && model.decoder) EXPECT_EQ(it.chosen.layout.dp, 1) << model.name;
+      if (prefer == policy::Planning::Prefer::kSmallest && model.decoder)
+        EXPECT_EQ(it.chosen.layout.dp, 1) << model.name;
     }
   }
 }
@@ -266,7 +267,8 @@ TEST(Sizing, CellsOfDifferentTaskShotsSeedAndLimitShareANeed) {
   for (const char* task : {"gsm8k", "arc_challenge", "humaneval", "hellaswag", "piqa"})
     EXPECT_EQ(test::need_for(world.catalog, "llama2_70b", task), base) << task;
   for (const char* setting : {"seed", "limit", "shots"})
-    EXPECT_EQ(test::need_for(world.catalog, "llama2_70b", "mmlu", test::with(setting, std::int64_t{3})), base) << setting;
+    EXPECT_EQ(test::need_for(world.catalog, "llama2_70b", "mmlu", test::with(setting, std::int64_t{3})), base)
+        << setting;
   EXPECT_NE(test::need_for(world.catalog, "llama2_70b", "mmlu", test::with("dtype", std::string("fp8"))), base);
   EXPECT_NE(test::need_for(world.catalog, "llama2_70b", "mmlu", test::with("kv_dtype", std::string("fp8"))), base);
 }
@@ -323,6 +325,8 @@ TEST(Sizing, ActivationsAreComputedAgainOnlyWhereTheyDoNotFit) {
   ASSERT_TRUE(sized.ok()) << sized.error().what;
   EXPECT_TRUE(sized->chosen.checkpointing);
   EXPECT_THAT(sized->reasons, Contains(HasSubstr("checkpointing")));
+  EXPECT_THAT(sized->reasons, Contains(HasSubstr("bf16: h100_80gb computes it")));
+  EXPECT_THAT(sized->reasons, Contains(HasSubstr("8 loader workers")));
 }
 
 TEST(Sizing, TrainingEveryParameterOf7BDoesNotFitOneGpu) {
@@ -367,10 +371,10 @@ TEST(Sizing, ACommandGetsTheGpusAndTheShareItDeclares) {
 
 TEST(Sizing, MoreGpusThanAnyProfileHasAreRefusedByName) {
   const World world;
-  const auto sized = world.size_of(
-      test::need_for(world.catalog, "", "", test::with("gpus", std::int64_t{65536}), CellKind::kCommand));
+  const auto sized =
+      world.size_of(test::need_for(world.catalog, "", "", test::with("gpus", std::int64_t{65536}), CellKind::kCommand));
   ASSERT_FALSE(sized.ok());
-  EXPECT_THAT(sized.error().what, HasSubstr("65536 GPUs"));
+  EXPECT_THAT(sized.error().what, HasSubstr("65,536 GPUs"));
 }
 
 TEST(Sizing, ABenchmarkTakesWholeGpusInTheNumberItMeasures) {

@@ -97,8 +97,7 @@ TEST(Training, WhatTheMatrixSaysStays) {
 TEST(Training, ARankThatFitsNoProfileIsCappedByMemory) {
   // One RTX 4090 of 24 GiB, Llama-7B: 90 % is 23.2e9 bytes, weights 13.5e9, activations and overhead about 2.9e9; each
   // rank adds 32 · (4 · 8192 + 3 · 15104) = 2.5M parameters of 18 bytes: about 150 ranks.
-  const Completed it =
-      complete("llama1_7b", "sft_instruct", test::cluster({test::partition("desk", "rtx4090", 1, 1)}));
+  const Completed it = complete("llama1_7b", "sft_instruct", test::cluster({test::partition("desk", "rtx4090", 1, 1)}));
   const auto rank = it.settings.integer("rank").value_or(0);
   EXPECT_GE(rank, 120);
   EXPECT_LE(rank, 176);

@@ -43,9 +43,11 @@ struct World {
   Duration duration(matrix::Settings settings = {}, CellKind kind = CellKind::kEval,
                     const std::string& model = "llama2_7b", const std::string& task = "round") const {
     const test::OneCell one = test::one_cell(catalog, kind, model, task, std::move(settings));
-    return duration_of(one.cell(), one.settings(), need_of(one.cell(), one.expansion, catalog), placement, site(), history);
+    return duration_of(one.cell(), one.settings(), need_of(one.cell(), one.expansion, catalog), placement, site(),
+                       history);
   }
-  double units(matrix::Settings settings = {}, CellKind kind = CellKind::kEval, const std::string& task = "round") const {
+  double units(matrix::Settings settings = {}, CellKind kind = CellKind::kEval,
+               const std::string& task = "round") const {
     const test::OneCell one = test::one_cell(catalog, kind, "llama2_7b", task, std::move(settings));
     return units_of_work(one.cell(), one.settings(), site());
   }
@@ -76,8 +78,8 @@ TEST(Work, UnitsOfTrainingAreOptimiserSteps) {
 TEST(Work, GenerationIsPrefillAndDecoding) {
   const World world;
   // Prefill: 1e6 tokens · (2 · 6.476e9 + 4 · 4096 · 500 · 32) = 1.321e16 operations / (0.45 · 989e12) = 29.7 s.
-  // Decoding: 1,000 steps (1e5 tokens, 100 at once); each reads 13.21e9 B of weights and 100 · 1,050 · 0.5 MiB of cache at
-  // 0.7 · 3.35e12 B/s: 5.63 + 23.48 ms, and 0.5 ms: 29.6 s.
+  // Decoding: 1,000 steps (1e5 tokens, 100 at once); each reads 13.21e9 B of weights and 100 · 1,050 · 0.5 MiB of cache
+  // at 0.7 · 3.35e12 B/s: 5.63 + 23.48 ms, and 0.5 ms: 29.6 s.
   const Duration it = world.duration();
   EXPECT_NEAR(it.expected, 59.3, 1.0);
   EXPECT_EQ(it.basis, "roofline");
@@ -157,7 +159,8 @@ TEST(Work, TrainingTakesFourOperationsAParameterForAFrozenModel) {
   settings.set("rank", std::int64_t{8});
   settings.set("sequence", std::int64_t{4096});
   world.placement.batch = 16;
-  // 1.6M tokens · (4 · 6.607e9 + 6 · 20e6 + 3 · 4 · 4096 · 500 · 32) = 1.6e6 · 2.734e10 = 4.37e16; / (0.35 · 989e12) = 126 s
+  // 1.6M tokens · (4 · 6.607e9 + 6 · 20e6 + 3 · 4 · 4096 · 500 · 32) = 1.6e6 · 2.734e10 = 4.37e16; / (0.35 · 989e12) =
+  // 126 s
   EXPECT_NEAR(world.duration(settings, CellKind::kTrain).expected, 126, 3);
   const double plain = world.duration(settings, CellKind::kTrain).expected;
   world.placement.checkpointing = true;  // two more of four operations
