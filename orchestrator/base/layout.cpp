@@ -72,7 +72,7 @@ std::string to_string(const Layout& layout) {
 std::optional<std::string> why_illegal(const Model& model, const Layout& layout, int gpus_per_node) {
   const auto [tp, pp, dp] = layout;
   if (tp < 1 || pp < 1 || dp < 1) return "tp, pp and dp are each at least 1";
-  const std::int64_t gpus = static_cast<std::int64_t>(tp) * pp * dp;
+  const double gpus = static_cast<double>(tp) * pp * dp;  // three large ints overflow any integer
   const std::string at_tp = "tp " + number(tp);
   if (!model.decoder) {
     if (tp == 1 && pp == 1) return std::nullopt;

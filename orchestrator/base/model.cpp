@@ -272,9 +272,11 @@ std::string_view name_of(SizeClass size) {
 }
 
 SizeClass size_class(double params) {
-  if (params < 7e9) return SizeClass::kSmall;
-  if (params < 13e9) return SizeClass::kMedium;
-  if (params < 70e9) return SizeClass::kLarge;
+  // What is sold as 70B counts as 70B: Llama-2-70B has 68.98B. A bound is reached at 98 % of it.
+  constexpr double kReached = 0.98;
+  if (params < 7e9 * kReached) return SizeClass::kSmall;
+  if (params < 13e9 * kReached) return SizeClass::kMedium;
+  if (params < 70e9 * kReached) return SizeClass::kLarge;
   return SizeClass::kXLarge;
 }
 

@@ -128,7 +128,8 @@ struct LayerParams {
 };
 LayerParams layer_params(const Decoder& decoder, int index);
 
-/// Seed 003's size classes, half-open: 7B is medium, 13B large, 70B xlarge. Below 1B is small too.
+/// Seed 003's size classes, half-open: 7B is medium, 13B large, 70B xlarge, each from 2 % below, because models are sold under
+/// round numbers (Llama-2-70B has 68.98B). Below 1B is small too.
 enum class SizeClass { kSmall, kMedium, kLarge, kXLarge };
 SizeClass size_class(double params);
 std::string_view name_of(SizeClass size);

@@ -21,22 +21,31 @@ constexpr std::array<std::int64_t, 9> kTokenBuckets = {4096,   8192,   16384,   
                                                        131072, 262144, 1048576, 10485760};
 constexpr double kBytesPerToken = 4;  // of a text that goes before every prompt
 
-constexpr std::int64_t kUsefulBatch = 256;  // sequences; more adds little once arithmetic bounds decoding
-constexpr std::int64_t kLeastBatch = 8;     // with fewer a placement is cramped
-constexpr std::int64_t kSharedBatch = 32;   // sequences that a model on part of a GPU is given room for
+/// Sequences at once; more adds little, because arithmetic then bounds decoding.
+constexpr std::int64_t kUsefulBatch = 256;
+/// With fewer sequences at once a placement is cramped.
+constexpr std::int64_t kLeastBatch = 8;
+/// Sequences that a model on part of a GPU is given room for.
+constexpr std::int64_t kSharedBatch = 32;
 constexpr std::int64_t kMostMicroBatch = 64;
-constexpr double kLeastRate = 10;  // tokens/s of a sequence, seed 001; below that a placement is cramped
-constexpr double kEfficiencyWorth =
-    1.5;  // by which a larger placement must use its GPUs better to replace a cramped one
-constexpr double kOwnUseWorth =
-    2;                            // a profile of the model's own kind is taken with less than this many times the GPUs
-constexpr int kSearchBeyond = 4;  // shapes of more than this many times the GPUs that do are not looked at
-constexpr int kShareParts = 8;    // a share of a GPU is so many eighths, four at most
-constexpr double kUndescribedSlack = 1.2;  // on the weights of a model whose architecture is not described
-constexpr double kBenchBytes =
-    16 * 1.2;  // of a parameter: bf16 weight and gradient, fp32 master, two states; a fifth for the rest
-constexpr double kStartSeconds = 30;     // of a worker, before it reads weights
-constexpr double kSmallGpu = 16 * kGiB;  // GPUs below this take shorter forward steps
+/// Tokens/s of a sequence, seed 001; below that a placement is cramped.
+constexpr double kLeastRate = 10;
+/// How much more work each GPU of a larger placement must do for it to replace a cramped one.
+constexpr double kEfficiencyWorth = 1.5;
+/// A profile of the model's own kind is taken with less than this many times the GPUs.
+constexpr double kOwnUseWorth = 2;
+/// Shapes of more than this many times the GPUs that do are not looked at.
+constexpr int kSearchBeyond = 4;
+/// A share of a GPU is a number of these parts, at most half.
+constexpr int kShareParts = 8;
+/// On the weights of a model whose architecture is not described.
+constexpr double kUndescribedSlack = 1.2;
+/// A parameter of a benchmark: bf16 weight and gradient, fp32 master, two states; a fifth for the rest.
+constexpr double kBenchBytes = 16 * 1.2;
+/// Of a worker, before it reads weights.
+constexpr double kStartSeconds = 30;
+/// GPUs below this take shorter forward steps.
+constexpr double kSmallGpu = 16 * kGiB;
 constexpr std::size_t kOthersKept = 6;
 constexpr std::size_t kRefusedKept = 10;
 

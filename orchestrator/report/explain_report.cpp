@@ -193,6 +193,14 @@ ordered_json job_json(std::uint32_t index, const planner::Plan& plan, const matr
   json["time_limit_s"] = job.time_limit;
   json["start_s"] = job.start;
   json["score"] = job.score;
+  json["gpu_hours"] = job.gpu_hours;
+  json["loads"] = ordered_json::array();
+  for (const planner::JobLoad& load : job.loads)
+    json["loads"].push_back({{"model", model_name(site.catalog, load.model)},
+                             {"lane", load.lane},
+                             {"gpus", plan.sizings[load.sizing].chosen.gpus},
+                             {"cells", load.cells},
+                             {"expected_s", load.seconds}});
   json["after"] = ordered_json::array();
   for (std::uint32_t other : job.after) json["after"].push_back(plan.jobs[other].id);
   for (const planner::Waiting& waiting : plan.waiting)
@@ -215,8 +223,11 @@ ordered_json job_json(std::uint32_t index, const planner::Plan& plan, const matr
 void print_job(std::ostream& out, const Style& style, const ordered_json& json) {
   std::vector<std::string> models;
   for (const auto& model : json["models"]) models.push_back(model.get<std::string>());
-  out << bold(style, "Job " + text(json, "job")) << ": " << (models.empty() ? "no model" : join(models, ", ")) << " in "
-      << text(json["need"], "dtype") << ", " << counted(json["cells"].get<long long>(), "cell") << ", expected "
+  const std::string loaded = models.empty()      ? "no model"
+                             : models.size() < 4 ? join(models, ", ")
+                                                 : counted(static_cast<long long>(models.size()), "model");
+  out << bold(style, "Job " + text(json, "job")) << ": " << loaded << " in " << text(json["need"], "dtype") << ", "
+      << counted(json["cells"].get<long long>(), "cell") << ", expected "
       << format_duration(json["expected_s"].get<double>()) << ", limit "
       << format_duration(json["time_limit_s"].get<double>()) << ", score " << format_fixed(json["score"].get<double>(), 3)
       << "\n";
@@ -224,9 +235,19 @@ void print_job(std::ostream& out, const Style& style, const ordered_json& json) 
   if (!json["after"].empty()) {
     out << bold(style, "After") << ":";
     for (const auto& other : json["after"]) out << " " << other.get<std::string>();
-    out << " (they make its adapters)\n";
+    out << " (they make its adapters, or its stage waits for theirs)\n";
   }
   for (const auto& reason : json["reasons"]) out << "  " << shown(reason.get<std::string>(), 400) << "\n";
+  if (json["loads"].size() > 1) {
+    out << bold(style, "Loads") << ", by lane; lanes run side by side\n";
+    Table loads({{"lane", Align::kRight}, {"model"}, {"GPUs", Align::kRight}, {"cells", Align::kRight},
+                 {"expected", Align::kRight}});
+    for (const auto& load : json["loads"])
+      loads.add({std::to_string(load["lane"].get<int>() + 1), text(load, "model"), std::to_string(load["gpus"].get<int>()),
+                 grouped(load["cells"].get<long long>()), format_duration(load["expected_s"].get<double>())});
+    loads.print(out, style);
+    out << "Of the first load:\n";
+  }
   print_sizing(out, style, json["sizing"]);
   out << bold(style, "Cells") << ", best first" << (json["cells"].get<std::size_t>() > 20 ? " (the first 20)" : "") << "\n";
   Table table({{"key"}, {"score", Align::kRight}, {"model"}, {"task"}, {"settings", Align::kLeft, 80}, {"expected", Align::kRight}});

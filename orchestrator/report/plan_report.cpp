@@ -50,6 +50,7 @@ ordered_json job_json(const planner::Job& job, const planner::Plan& plan, const 
   json["score"] = job.score;
   json["expected_s"] = job.seconds;
   json["time_limit_s"] = job.time_limit;
+  json["gpu_hours"] = job.gpu_hours;
   json["start_s"] = job.start;
   json["template"] = site.catalog.profiles[job.profile].template_name;
   ordered_json after = ordered_json::array();

@@ -55,10 +55,7 @@ ordered_json rows_only_in(const std::map<RowKey, std::int64_t>& a, const std::ma
 
 ordered_json side_json(const Side& side) {
   double waiting_hours = 0;
-  for (const planner::Waiting& waiting : side.plan.waiting) {
-    const planner::Job& job = side.plan.jobs[waiting.job];
-    waiting_hours += job.seconds / 3600 * job.gpus;
-  }
+  for (const planner::Waiting& waiting : side.plan.waiting) waiting_hours += side.plan.jobs[waiting.job].gpu_hours;
   std::int64_t rejected = 0;
   for (const matrix::Rejection& row : side.plan.rejected) rejected += row.count;
   return {{"policy", side.site.policy.name},

@@ -125,11 +125,14 @@ TEST(Model, ExpertsStandInEveryNthLayerAfterTheDenseOnes) {
 
 TEST(Model, SizeClassesAreHalfOpen) {
   EXPECT_EQ(size_class(0.36e9), SizeClass::kSmall);
-  EXPECT_EQ(size_class(6.99e9), SizeClass::kSmall);
+  EXPECT_EQ(size_class(6.85e9), SizeClass::kSmall);
   EXPECT_EQ(size_class(7e9), SizeClass::kMedium);
   EXPECT_EQ(size_class(13e9), SizeClass::kLarge);
-  EXPECT_EQ(size_class(69.9e9), SizeClass::kLarge);
+  EXPECT_EQ(size_class(68.5e9), SizeClass::kLarge);
   EXPECT_EQ(size_class(70e9), SizeClass::kXLarge);
+  // 2 % below a bound: the exact counts of Llama-2-70B, and of Llama-2-7B, which is 3.7 % below.
+  EXPECT_EQ(size_class(68'976'648'192.0), SizeClass::kXLarge);
+  EXPECT_EQ(size_class(6'738'415'616.0), SizeClass::kSmall);
 }
 
 TEST(Model, IsReadWithItsDefaultsAndItsPlace) {

@@ -82,6 +82,17 @@ TEST(Key, OfADefaultThatIsSaidIsTheOneOfTheDefault) {
     EXPECT_EQ(key(base + "settings: {" + said + "}\n"), plain) << said;
 }
 
+TEST(Key, OfATrainingThatSaysWhatIsOffAnywayIsTheSame) {
+  const std::string base = "name: m\nkind: train\nmodels: [llama31_8b]\ntasks: [sft]\n";
+  const std::string plain = key(base);
+  for (const char* said : {"full: false", "warmup: 0", "weight_decay: 0.0", "clip: 0", "ema_decay: 0", "stages: 1",
+                           "epochs: 1", "schedule: cosine", "dtype: bf16"})
+    EXPECT_EQ(key(base + "settings: {" + said + "}\n"), plain) << said;
+  for (const char* said : {"full: true", "warmup: 0.1", "stages: 2", "epochs: 2", "steps: 1", "schedule: linear",
+                           "batch_size: 4", "accumulation: 2", "data: my/set"})
+    EXPECT_NE(key(base + "settings: {" + said + "}\n"), plain) << said;
+}
+
 TEST(Key, ChangesWithWhateverChangesTheMeasurement) {
   const std::string base = "name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\n";
   std::set<std::string> all = {key(base)};

@@ -39,6 +39,13 @@ TEST(Roofline, ADecodeStepOfLlama70BIsBoundByReadingItsWeights) {
   EXPECT_NEAR(seconds, 16.91e-3, 0.2e-3);
 }
 
+TEST(Roofline, DecodingReadsTheHeadButNotTheInputEmbedding) {
+  const Costs costs = costs_of(model("llama3_8b"), DType::kBf16, DType::kBf16);
+  // (8.030e9 − 128,256 · 4,096) · 2 B / (0.7 · 3.35e12 B/s) = 6.40 ms, and the step's overhead of 0.5 ms
+  const double seconds = decode_step_seconds(costs, cut_of(costs, {1, 1, 1}), machine("h100_80gb"), 1, 1);
+  EXPECT_NEAR(seconds, 6.90e-3, 0.05e-3);
+}
+
 TEST(Roofline, PrefillOfLlama7BIsBoundByArithmetic) {
   const Costs costs = costs_of(model("llama2_7b"), DType::kFp16, DType::kFp16);
   // 2 · (6.738e9 − 0.262e9 of embedding and head) · 8,192 / (0.45 · 989e12) = 238 ms
