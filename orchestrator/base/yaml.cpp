@@ -363,7 +363,7 @@ std::optional<Yaml> parse_yaml(std::string_view text, const std::string& file, D
   } catch (const YAML::Exception& error) {
     const bool placed = !error.mark.is_null();
     diagnostics.error({file, placed ? error.mark.line + 1 : 0, placed ? error.mark.column + 1 : 0},
-                      "not YAML: " + error.msg);
+                      "not YAML: " + shown(error.msg, 300));
   }
   return std::nullopt;
 }

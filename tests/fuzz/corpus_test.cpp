@@ -28,11 +28,11 @@ struct Target {
 };
 
 constexpr std::array kTargets = {
-    Target{"yaml", orch::fuzz::yaml_target, 2000},       Target{"catalog", orch::fuzz::catalog_target, 300},
-    Target{"matrix", orch::fuzz::matrix_target, 200},    Target{"policy", orch::fuzz::policy_target, 1000},
-    Target{"cluster", orch::fuzz::cluster_target, 1500}, Target{"template", orch::fuzz::template_target, 2000},
+    Target{"yaml", orch::fuzz::yaml_target, 2000},       Target{"catalog", orch::fuzz::catalog_target, 400},
+    Target{"matrix", orch::fuzz::matrix_target, 2000},   Target{"policy", orch::fuzz::policy_target, 1000},
+    Target{"cluster", orch::fuzz::cluster_target, 1500}, Target{"template", orch::fuzz::template_target, 600},
     Target{"history", orch::fuzz::history_target, 1500}, Target{"detect", orch::fuzz::detect_target, 2000},
-    Target{"plan", orch::fuzz::plan_target, 30},
+    Target{"plan", orch::fuzz::plan_target, 700},
 };
 
 /// PCG's generator with its usual constants: the same numbers on every machine.

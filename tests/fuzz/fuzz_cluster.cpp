@@ -18,7 +18,8 @@ void cluster_target(std::string_view bytes) {
         const Submit joined = partition.submit.over(cluster.submit);
         for (const std::string& line : joined.sbatch)
           promise(line.find('\n') == std::string::npos, "an sbatch option is one line");
-        promise(!(joined.conda && joined.container), "an environment and an image exclude each other");
+        if (diagnostics.ok())
+          promise(!(joined.conda && joined.container), "an environment and an image exclude each other");
       }
     if (diagnostics.ok()) promise(!clusters.empty(), "there is a cluster, or an error");
   }
