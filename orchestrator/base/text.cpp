@@ -155,14 +155,18 @@ bool glob_match(std::string_view pattern, std::string_view text) {
 
 std::optional<std::string> nearest(std::string_view name, std::span<const std::string> known) {
   if (name.size() > 100) return std::nullopt;
-  std::size_t best = std::max<std::size_t>(1, name.size() / 3) + 1;
+  std::size_t best = std::max<std::size_t>(1, name.size() / 3);
+  // Of equals the one that begins alike longest: a forgotten end is likelier than a wrong letter inside.
+  std::size_t alike = 0;
   std::optional<std::string> found;
   for (const std::string& candidate : known) {
     const std::size_t distance = edits(name, candidate, best);
-    if (distance < best) {
-      best = distance;
-      found = candidate;
-    }
+    if (distance > best) continue;
+    const auto begins = static_cast<std::size_t>(std::ranges::mismatch(name, candidate).in1 - name.begin());
+    if (found && distance == best && begins <= alike) continue;
+    best = distance;
+    alike = begins;
+    found = candidate;
   }
   return found;
 }

@@ -48,11 +48,12 @@ struct Combination {
 struct Key {
   std::uint64_t what = 0;
   std::uint64_t how = 0;
+  std::uint32_t adapter = kNone;  ///< what the train cell makes: see adapter_class()
   bool operator==(const Key&) const = default;
 };
 struct KeyHash {
   std::size_t operator()(const Key& key) const {
-    std::uint64_t x = key.what * 0x9E3779B97F4A7C15u ^ key.how;
+    std::uint64_t x = key.what * 0x9E3779B97F4A7C15u ^ key.how ^ std::uint64_t{key.adapter} << 20;
     x = (x ^ (x >> 31)) * 0xBF58476D1CE4E5B9u;
     return static_cast<std::size_t>(x ^ (x >> 29));
   }
@@ -164,6 +165,16 @@ class Planner {
     return classes;
   }
 
+  /// Adapters of one combination are alike to the planner: their ranks are equal. Fully trained models are not: each is a
+  /// set of weights of its own, and goes by its cell.
+  std::uint32_t adapter_class(const Cell& cell) const {
+    if (cell.depends == kNone) return kNone;
+    const matrix::Settings& training = expansion_.settings[expansion_.cells[cell.depends].settings];
+    constexpr std::uint32_t kOwnWeights = 1u << 31;
+    if (training.truth("full").value_or(false)) return kOwnWeights | cell.depends;
+    return combination_of_[cell.depends];
+  }
+
   void combine() {
     const std::vector<std::uint32_t> classes = classes_of_settings();
     std::unordered_map<Key, std::uint32_t, KeyHash> known;
@@ -174,7 +185,8 @@ class Planner {
       const Cell& cell = expansion_.cells[i];
       const Key key{std::uint64_t{cell.model} << 32 | cell.task, std::uint64_t{classes[cell.settings]} << 32 |
                                                                      cell.stage << 2 |
-                                                                     static_cast<std::uint32_t>(cell.kind)};
+                                                                     static_cast<std::uint32_t>(cell.kind),
+                    adapter_class(cell)};
       if (at == kNone || !(key == last)) {
         const auto [found, added] = known.try_emplace(key, static_cast<std::uint32_t>(combinations_.size()));
         if (added) combinations_.emplace_back().first = i;

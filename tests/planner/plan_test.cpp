@@ -185,6 +185,34 @@ std::vector<std::string> rules(const Plan& plan) {
 
 }  // namespace
 
+TEST(Plan, GivesAdaptersOfDifferentRanksAndFullyTrainedModelsNeedsOfTheirOwn) {
+  const auto ranks_of = [](const Rig& rig, const Plan& plan) {
+    std::map<std::uint32_t, std::set<std::uint32_t>> needs;  // train cell → needs of its evaluations
+    for (std::uint32_t i = 0; i < rig.expansion.cells.size(); ++i)
+      if (const std::uint32_t trained = rig.expansion.cells[i].depends; trained != matrix::kNone)
+        for (const JobLoad& load : plan.jobs[plan.job_of[i]].loads) needs[trained].insert(load.sizing);
+    return needs;
+  };
+  const std::string stages =
+      "name: t\nmodels: [tinyllama_1b]\nstages:\n  tuned: {adapter: tune, tasks: [mmlu]}\n  tune: {kind: train, tasks: "
+      "[lm_text], settings: {";
+  const Rig lora(stages + "rank: [8, 64]}}\n");
+  const Plan of_lora = lora.plan();
+  std::set<std::int64_t> ranks;
+  for (const auto& [trained, needs] : ranks_of(lora, of_lora))
+    for (std::uint32_t need : needs)
+      if (of_lora.needs[need].kind == matrix::CellKind::kEval) ranks.insert(of_lora.needs[need].rank);
+  EXPECT_THAT(ranks, ElementsAre(8, 64));
+
+  const Rig full(stages + "full: true, seed: [0, 1]}}\n");
+  const Plan of_full = full.plan();
+  std::set<std::uint32_t> weights;
+  for (const auto& [trained, needs] : ranks_of(full, of_full))
+    for (std::uint32_t need : needs)
+      if (of_full.needs[need].kind == matrix::CellKind::kEval) weights.insert(of_full.needs[need].weights_of);
+  EXPECT_THAT(weights, SizeIs(2)) << "two models were trained; neither is the other";
+}
+
 TEST(Plan, OfEveryModelAndTaskKeepsItsPromisesAndBeatsOneJobACell) {
   const Rig rig(kEverything);
   const Plan plan = rig.plan();
