@@ -61,7 +61,7 @@ struct Category {
   std::string description;
   std::vector<std::string> models;  ///< names, or patterns of them until load_catalog() has written them out
   std::vector<std::string> tasks;
-  std::map<std::string, Yaml> settings;  ///< read by matrix/
+  std::map<std::string, Yaml> settings;          ///< read by matrix/
   std::vector<Place> model_places, task_places;  ///< where each of `models` and `tasks` stands
   Place source;
 };
@@ -87,8 +87,8 @@ void read_catalog_file(Catalog& catalog, const Yaml& root, const std::string& fi
 /// Checks what goes between entries: that what categories and profiles refer to exists.
 void check_catalog(const Catalog& catalog, Diagnostics& diagnostics);
 
-/// Reads every *.yaml of each folder (in the order of names) or each file, checks the whole, and writes out the patterns of
-/// categories.
+/// Reads every *.yaml of each folder (in the order of names) or each file, checks the whole, and writes out the
+/// patterns of categories.
 Catalog load_catalog(std::span<const std::filesystem::path> sources, Diagnostics& diagnostics);
 
 }  // namespace orch

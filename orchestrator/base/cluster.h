@@ -14,17 +14,17 @@ namespace orch {
 
 struct Catalog;
 
-/// What a job's script says to Slurm and does before the worker starts. A field that is unset takes the value of the next outer
-/// level: matrix, then profile, then partition, then cluster.
+/// What a job's script says to Slurm and does before the worker starts. A field that is unset takes the value of the
+/// next outer level: matrix, then profile, then partition, then cluster.
 struct Submit {
   std::optional<std::string> partition, account, qos, reservation, constraint, licenses;
   std::optional<std::vector<std::string>> modules;
-  std::optional<std::string> conda;        ///< environment to activate
-  std::optional<std::string> container;    ///< image
+  std::optional<std::string> conda;              ///< environment to activate
+  std::optional<std::string> container;          ///< image
   std::optional<std::string> container_runtime;  ///< apptainer | pyxis
   std::map<std::string, std::string> environment;
-  std::optional<std::string> scratch;      ///< node-local folder, may hold $VARIABLES of the shell
-  std::vector<std::string> sbatch;         ///< extra directives, without #SBATCH
+  std::optional<std::string> scratch;  ///< node-local folder, may hold $VARIABLES of the shell
+  std::vector<std::string> sbatch;     ///< extra directives, without #SBATCH
 
   /// What is unset here is taken from `outer`; environment and sbatch lines are joined, this level's winning.
   Submit over(const Submit& outer) const;
@@ -35,17 +35,17 @@ enum class GpuRequest { kGres, kGpusPerNode };
 
 struct Partition {
   std::string name;
-  std::string gpu;               ///< name of a catalog GPU
+  std::string gpu;  ///< name of a catalog GPU
   int nodes = 0;
   int gpus_per_node = 0;
   int cpus_per_node = 0;
-  double memory_per_node = 0;    ///< bytes
-  double max_time = 0;           ///< seconds; 0: no limit
-  int max_nodes = 0;             ///< of a job; 0: all
-  bool exclusive = false;        ///< a job takes whole nodes, used or not
-  bool shares_gpus = false;      ///< parts of a GPU can be had (MPS or shards)
-  double network = 0;            ///< bytes/s of a node to another; 0: taken as 25 GB/s
-  double load_bandwidth = 0;     ///< bytes/s a node reads weights with; 0: taken as 2 GB/s
+  double memory_per_node = 0;  ///< bytes
+  double max_time = 0;         ///< seconds; 0: no limit
+  int max_nodes = 0;           ///< of a job; 0: all
+  bool exclusive = false;      ///< a job takes whole nodes, used or not
+  bool shares_gpus = false;    ///< parts of a GPU can be had (MPS or shards)
+  double network = 0;          ///< bytes/s of a node to another; 0: taken as 25 GB/s
+  double load_bandwidth = 0;   ///< bytes/s a node reads weights with; 0: taken as 2 GB/s
   Submit submit;
   Place source;
 };

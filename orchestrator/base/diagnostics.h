@@ -1,7 +1,8 @@
 // What is wrong with the files a user wrote: every problem, each with its place.
 //
 // Holds:
-//  - Checking goes on after a problem, so that one run shows all of them; whoever reads a file asks ok() before using it.
+//  - Checking goes on after a problem, so that one run shows all of them; whoever reads a file asks ok() before using
+//  it.
 #pragma once
 
 #include <iosfwd>

@@ -18,8 +18,8 @@ struct Digest {
 Digest sha256(std::string_view bytes);
 std::string to_hex(const Digest& digest);
 
-/// JSON with keys in byte order, no blanks, whole numbers without a point (1.0 is 1), other numbers in the shortest form that
-/// reads back the same. Equal content gives equal bytes.
+/// JSON with keys in byte order, no blanks, whole numbers without a point (1.0 is 1), other numbers in the shortest
+/// form that reads back the same. Equal content gives equal bytes.
 std::string canonical_json(const nlohmann::json& value);
 
 }  // namespace orch

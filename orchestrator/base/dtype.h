@@ -15,12 +15,16 @@ inline constexpr std::array kDTypes = {DType::kFp32, DType::kBf16, DType::kFp16,
 /// Bytes of one element; half a byte for int4. Scales of quantised weights come on top (see memory.h).
 constexpr double bytes_of(DType dtype) {
   switch (dtype) {
-    case DType::kFp32: return 4;
+    case DType::kFp32:
+      return 4;
     case DType::kBf16:
-    case DType::kFp16: return 2;
+    case DType::kFp16:
+      return 2;
     case DType::kFp8:
-    case DType::kInt8: return 1;
-    case DType::kInt4: return 0.5;
+    case DType::kInt8:
+      return 1;
+    case DType::kInt4:
+      return 0.5;
   }
   return 0;
 }

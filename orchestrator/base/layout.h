@@ -1,7 +1,8 @@
 // How a model can be cut over GPUs: tensor × pipeline × data parallel.
 //
 // Holds:
-//  - A layout that why_illegal() accepts divides heads, feed-forward and experts evenly; KV heads are divided, or replicated
+//  - A layout that why_illegal() accepts divides heads, feed-forward and experts evenly; KV heads are divided, or
+//  replicated
 //    when there are fewer than ranks; tensor parallelism never leaves a node.
 #pragma once
 
@@ -28,8 +29,8 @@ std::string to_string(const Layout& layout);  ///< `tp 2 × pp 3`, `1 GPU`, `tp 
 std::optional<std::string> why_illegal(const Model& model, const Layout& layout, int gpus_per_node);
 
 struct Layouts {
-  std::vector<Layout> legal;                               ///< by tp descending, then pp
-  std::vector<std::pair<Layout, std::string>> refused;     ///< with their reasons
+  std::vector<Layout> legal;                            ///< by tp descending, then pp
+  std::vector<std::pair<Layout, std::string>> refused;  ///< with their reasons
 };
 
 /// Every tp × pp × dp = gpus.
@@ -41,8 +42,8 @@ int kv_heads_per_rank(const Decoder& decoder, int tp);
 /// Whether the vision tower is split over the tp ranks; if not, each rank has all of it.
 bool vision_splits(const Vision& vision, int tp);
 
-/// Layers of each pipeline stage, first to last, so that the costliest stage (its layers, the embedding in the first, the
-/// head in the last) is as cheap as possible. Each stage has a layer at least.
+/// Layers of each pipeline stage, first to last, so that the costliest stage (its layers, the embedding in the first,
+/// the head in the last) is as cheap as possible. Each stage has a layer at least.
 std::vector<int> split_layers(const Decoder& decoder, int pp);
 
 }  // namespace orch

@@ -14,10 +14,10 @@ namespace orch {
 
 struct Gpu {
   std::string name;
-  double memory = 0;     ///< bytes that programs can have
-  double bandwidth = 0;  ///< bytes/s
+  double memory = 0;              ///< bytes that programs can have
+  double bandwidth = 0;           ///< bytes/s
   std::map<DType, double> flops;  ///< dense, per second; a dtype that is missing is not computed natively
-  double link = 0;       ///< bytes/s to each other GPU of the node, one direction
+  double link = 0;                ///< bytes/s to each other GPU of the node, one direction
   double watts = 0;
   std::vector<std::string> slurm_names;  ///< what Slurm's gres calls it: h100, nvidia_h100_80gb_hbm3
   Place source;
@@ -37,12 +37,12 @@ struct Profile {
   int gpus_per_node = 1;
   ProfileUse use = ProfileUse::kAny;
   int cpus_per_gpu = 0;
-  double memory = 0;      ///< bytes of host memory of a node
-  double time_limit = 0;  ///< seconds, at most
+  double memory = 0;          ///< bytes of host memory of a node
+  double time_limit = 0;      ///< seconds, at most
   std::string template_name;  ///< of templates/
   std::string description;
-  std::string partition;                 ///< overrides the cluster's choice; empty: none
-  std::vector<std::string> sbatch;       ///< extra lines, without #SBATCH
+  std::string partition;            ///< overrides the cluster's choice; empty: none
+  std::vector<std::string> sbatch;  ///< extra lines, without #SBATCH
   Place source;
 
   int gpus() const { return nodes * gpus_per_node; }

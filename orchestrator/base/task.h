@@ -11,9 +11,9 @@
 namespace orch {
 
 enum class TaskKind {
-  kMultipleChoice,   ///< log-likelihood of each choice
-  kExactMatch,       ///< generation, then comparison
-  kCode,             ///< generation, then the tests are run
+  kMultipleChoice,  ///< log-likelihood of each choice
+  kExactMatch,      ///< generation, then comparison
+  kCode,            ///< generation, then the tests are run
   kFunctionCalling,
   kVisionLanguage,
   kTrain,
@@ -26,29 +26,29 @@ struct Bench {
   double params = 0;
   double flops_per_sample = 0;  ///< forward and backward
   int batch_per_gpu = 0;
-  double samples = 0;           ///< of the measured part
+  double samples = 0;  ///< of the measured part
 };
 
 struct Task {
   std::string name;
   TaskKind kind = TaskKind::kMultipleChoice;
-  std::string group;       ///< general_knowledge, mathematical_reasoning, …; train; bench
-  std::string type;        ///< what the policy weighs: eval, code, …, instruct_text, grpo, dpo, image, bench
+  std::string group;  ///< general_knowledge, mathematical_reasoning, …; train; bench
+  std::string type;   ///< what the policy weighs: eval, code, …, instruct_text, grpo, dpo, image, bench
   std::string hf_id;
   std::string subset;
   std::string revision = "main";
   bool gated = false;
   std::string metric;
-  int shots = 0;           ///< by default
-  double samples = 0;      ///< of the split that is scored; of training: of the example data set
+  int shots = 0;             ///< by default
+  double samples = 0;        ///< of the split that is scored; of training: of the example data set
   double prompt_tokens = 0;  ///< mean of one question, without shots
   double shot_tokens = 0;    ///< mean of one worked example
   double choices = 1;        ///< continuations scored for a question
   double choice_tokens = 1;  ///< mean of one continuation
   double output_tokens = 0;  ///< mean generated for a question
   int max_output_tokens = 0;
-  int repeats = 1;           ///< generations for a question (pass@k, GRPO groups)
-  double images = 0;         ///< mean images of a question
+  int repeats = 1;    ///< generations for a question (pass@k, GRPO groups)
+  double images = 0;  ///< mean images of a question
   std::optional<Bench> bench;
   std::string notes;
   Place source;

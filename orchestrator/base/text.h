@@ -19,17 +19,20 @@ bool is_utf8(std::string_view bytes);
 /// Bytes of the longest beginning that is UTF-8.
 std::size_t utf8_prefix(std::string_view bytes);
 
-/// The text with control characters written as escapes and overlong text cut, so that it can stand in a message whatever it holds.
+/// The text with control characters written as escapes and overlong text cut, so that it can stand in a message
+/// whatever it holds.
 std::string shown(std::string_view text, std::size_t most = 80);
 
 /// `'text'`, made safe by shown().
 std::string quote(std::string_view text);
 
-/// Whether `text` matches `pattern`, in which * stands for any run of characters and ? for one. Linear in time times pattern.
+/// Whether `text` matches `pattern`, in which * stands for any run of characters and ? for one. Linear in time times
+/// pattern.
 bool glob_match(std::string_view pattern, std::string_view text);
 bool is_glob(std::string_view pattern);
 
-/// The known name nearest to `name` (fewest single-character edits, at most a third of its length, case ignored), or none.
+/// The known name nearest to `name` (fewest single-character edits, at most a third of its length, case ignored), or
+/// none.
 std::optional<std::string> nearest(std::string_view name, std::span<const std::string> known);
 
 /// `; did you mean 'x'?` or nothing: the tail of a message about a name that is not known.

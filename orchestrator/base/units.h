@@ -21,15 +21,15 @@ std::optional<double> parse_bytes(std::string_view text);
 /// Bytes a second, `/s` or not: as bytes, with `Gbit` too. `Gb` is refused: bits to some, bytes to others.
 std::optional<double> parse_rate(std::string_view text);
 
-/// Seconds: `90s`, `30min`, `20h`, `2d`, `1h30m`, `12:34:56`, `12:34` (min:s), `1-02`, `1-02:03`, `1-02:03:04` as Slurm writes them.
-/// A bare number is refused: Slurm reads it as minutes, people as seconds.
+/// Seconds: `90s`, `30min`, `20h`, `2d`, `1h30m`, `12:34:56`, `12:34` (min:s), `1-02`, `1-02:03`, `1-02:03:04` as Slurm
+/// writes them. A bare number is refused: Slurm reads it as minutes, people as seconds.
 std::optional<double> parse_duration(std::string_view text);
 
-std::string format_count(double count);     ///< `70.6B`, `656k`, `12`
-std::string format_bytes(double bytes);     ///< `1.25 GiB`
-std::string format_duration(double seconds);  ///< `2 h 14 min`, `3.2 s`, `1 d 4 h`
-std::string format_slurm_time(std::int64_t seconds);  ///< `1-02:03:04`, `02:03:04`: what `--time` takes
+std::string format_count(double count);                ///< `70.6B`, `656k`, `12`
+std::string format_bytes(double bytes);                ///< `1.25 GiB`
+std::string format_duration(double seconds);           ///< `2 h 14 min`, `3.2 s`, `1 d 4 h`
+std::string format_slurm_time(std::int64_t seconds);   ///< `1-02:03:04`, `02:03:04`: what `--time` takes
 std::string format_fixed(double value, int decimals);  ///< `0.450`, and never `-0.000`
-std::string grouped(long long value);       ///< `1,000,450`
+std::string grouped(long long value);                  ///< `1,000,450`
 
 }  // namespace orch

@@ -1,7 +1,8 @@
 // YAML with the place of every value, read with limits.
 //
 // Holds:
-//  - Any bytes give a tree or errors, in time and memory linear in the file: aliases are expanded only up to kMostNodes,
+//  - Any bytes give a tree or errors, in time and memory linear in the file: aliases are expanded only up to
+//  kMostNodes,
 //    depth is bounded, and a file over kMostBytes is refused unread.
 //  - A key given twice in a map is an error; so are bytes that are not UTF-8.
 // The tree is our own, because yaml-cpp's loses the places of keys and expands aliases without a bound.
@@ -24,10 +25,10 @@ struct Yaml {
   struct Entry;
 
   Kind kind = Kind::kNull;
-  std::string text;      ///< of a scalar
-  bool plain = false;    ///< a scalar written without quotes: may stand for a number, a truth value or nothing
-  int line = 0;          ///< from 1
-  int column = 0;        ///< from 1
+  std::string text;            ///< of a scalar
+  bool plain = false;          ///< a scalar written without quotes: may stand for a number, a truth value or nothing
+  int line = 0;                ///< from 1
+  int column = 0;              ///< from 1
   std::vector<Yaml> items;     ///< of a list
   std::vector<Entry> entries;  ///< of a map, in the order of the file
 
@@ -67,9 +68,11 @@ std::optional<Yaml> parse_yaml(std::string_view text, const std::string& file, D
                                const YamlLimits& limits = {});
 
 /// As parse_yaml, of a file on disk. Folders, devices, missing and oversized files are errors that say so.
-std::optional<Yaml> load_yaml(const std::filesystem::path& path, Diagnostics& diagnostics, const YamlLimits& limits = {});
+std::optional<Yaml> load_yaml(const std::filesystem::path& path, Diagnostics& diagnostics,
+                              const YamlLimits& limits = {});
 
 /// The whole content of a regular file of at most `most_bytes`, or an error that says why not.
-std::optional<std::string> read_file(const std::filesystem::path& path, std::size_t most_bytes, Diagnostics& diagnostics);
+std::optional<std::string> read_file(const std::filesystem::path& path, std::size_t most_bytes,
+                                     Diagnostics& diagnostics);
 
 }  // namespace orch

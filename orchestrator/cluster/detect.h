@@ -16,8 +16,8 @@ namespace orch::cluster {
 
 /// What the commands printed.
 struct Answers {
-  std::string sinfo;    ///< of `sinfo` with the fields of sinfo_arguments()
-  std::string config;   ///< of `scontrol show config`
+  std::string sinfo;   ///< of `sinfo` with the fields of sinfo_arguments()
+  std::string config;  ///< of `scontrol show config`
 };
 
 /// The argument vector of the sinfo call, the program first.

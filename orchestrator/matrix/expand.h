@@ -1,7 +1,8 @@
 // From a matrix to its cells: one for each measurable result, each with the key of its content.
 //
 // Holds:
-//  - The same content gives the same key, whatever the order of keys, models or stages in the file; settings that say how a
+//  - The same content gives the same key, whatever the order of keys, models or stages in the file; settings that say
+//  how a
 //    cell is run (SettingDef::in_key false) are not content.
 //  - Every combination is a cell, or is counted in a rejection with its reason, or was left out by `exclude`.
 //  - A cell stands after the cell it depends on.
@@ -25,19 +26,19 @@ inline constexpr std::uint32_t kNone = std::numeric_limits<std::uint32_t>::max()
 
 struct Cell {
   Digest key;
-  std::uint32_t model = kNone;     ///< index in the catalog; kNone: a command or benchmark without a model
-  std::uint32_t task = kNone;      ///< index in the catalog; kNone: a command without a task
-  std::uint32_t settings = 0;      ///< index in Expansion::settings
-  std::uint32_t stage = 0;         ///< index in Matrix::stages
-  std::uint32_t depends = kNone;   ///< the train cell (index) whose adapter it evaluates
+  std::uint32_t model = kNone;    ///< index in the catalog; kNone: a command or benchmark without a model
+  std::uint32_t task = kNone;     ///< index in the catalog; kNone: a command without a task
+  std::uint32_t settings = 0;     ///< index in Expansion::settings
+  std::uint32_t stage = 0;        ///< index in Matrix::stages
+  std::uint32_t depends = kNone;  ///< the train cell (index) whose adapter it evaluates
   CellKind kind = CellKind::kEval;
 };
 
 /// Combinations that cannot or may not run, by one rule for one reason.
 struct Rejection {
-  std::string model;   ///< name, or `*` when the reason is the task's alone
-  std::string task;    ///< name, or `*`
-  std::string rule;    ///< engine | vision | dtype | kind | context | … ; acceptance.… ; size
+  std::string model;  ///< name, or `*` when the reason is the task's alone
+  std::string task;   ///< name, or `*`
+  std::string rule;   ///< engine | vision | dtype | kind | context | … ; acceptance.… ; size
   std::string reason;
   std::int64_t count = 0;
 };
@@ -45,23 +46,23 @@ struct Rejection {
 struct Expansion {
   std::string name;
   std::vector<Cell> cells;
-  std::vector<Settings> settings;      ///< interned: each distinct set once
+  std::vector<Settings> settings;  ///< interned: each distinct set once
   std::vector<Rejection> rejected;
-  std::vector<std::string> notes;      ///< choices made for the user, with their reasons (a capped rank)
-  std::int64_t duplicates = 0;         ///< combinations that two stages both asked for; each is one cell
-  std::vector<Stage> stages;           ///< as in the matrix: their commands and orders are needed later
-  std::map<std::uint32_t, std::string> content;  ///< filled on request (Options::keep_content): cell index → canonical JSON
+  std::vector<std::string> notes;  ///< choices made for the user, with their reasons (a capped rank)
+  std::int64_t duplicates = 0;     ///< combinations that two stages both asked for; each is one cell
+  std::vector<Stage> stages;       ///< as in the matrix: their commands and orders are needed later
+  std::map<std::uint32_t, std::string>
+      content;  ///< filled on request (Options::keep_content): cell index → canonical JSON
 };
 
 /// What a train cell gets where its matrix says nothing: rank, rate, batch and the rest, with the reasons. Given by the
 /// caller, because the tables belong to the planner. `settings` holds what the matrix says and is completed.
-using TrainDefaults =
-    std::function<std::vector<std::string>(const Model& model, const Task& task, Settings& settings)>;
+using TrainDefaults = std::function<std::vector<std::string>(const Model& model, const Task& task, Settings& settings)>;
 
 struct ExpandOptions {
   std::int64_t most_cells = 20'000'000;
   bool keep_content = false;
-  TrainDefaults train_defaults;        ///< may be empty
+  TrainDefaults train_defaults;  ///< may be empty
 };
 
 /// An error (too many cells, a cell asked for twice within one stage) is reported at its place in the matrix.

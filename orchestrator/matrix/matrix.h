@@ -6,8 +6,8 @@
 //   exclude: [{model: dbrx_instruct, task: bfcl}]
 //   settings: {dtype: [bf16, fp8], seed: [0, 1]}
 //
-// With `stages:` there are several such blocks, each of one kind, which inherit what stands beside `stages:`; a stage may
-// evaluate the adapters that a train stage makes (`adapter: STAGE`) or wait for others (`after: [STAGE]`).
+// With `stages:` there are several such blocks, each of one kind, which inherit what stands beside `stages:`; a stage
+// may evaluate the adapters that a train stage makes (`adapter: STAGE`) or wait for others (`after: [STAGE]`).
 #pragma once
 
 #include <cstdint>
@@ -26,9 +26,9 @@ namespace orch::matrix {
 
 /// Picks models or tasks: all conditions that are given must hold.
 struct Selector {
-  std::optional<std::string> name;      ///< exact or with * and ?
+  std::optional<std::string> name;  ///< exact or with * and ?
   std::optional<std::string> category, family, group, kind;
-  std::optional<double> min_params, max_params;  ///< both inclusive
+  std::optional<double> min_params, max_params;               ///< both inclusive
   std::map<std::string, std::vector<SettingValue>> settings;  ///< that go with what is picked here: axes
   Place place;
 
@@ -44,18 +44,19 @@ struct Exclusion {
 };
 
 struct Stage {
-  std::string name;                       ///< `main` when the matrix has no stages
+  std::string name;  ///< `main` when the matrix has no stages
   CellKind kind = CellKind::kEval;
   std::vector<Selector> models;
   std::vector<Selector> tasks;
-  std::vector<std::string> categories;    ///< if any: a cell's model and task must be in one of them, both in the same
+  std::vector<std::string> categories;  ///< if any: a cell's model and task must be in one of them, both in the same
   std::vector<Exclusion> exclude;
   std::map<std::string, std::vector<SettingValue>> settings;  ///< each an axis, of one value or more
-  std::vector<std::string> command;       ///< of kind command: argument vector; {model} and the like stand for the cell's facts
-  std::string adapter_of;                 ///< a train stage whose adapters are evaluated; empty: none
-  std::vector<std::string> after;         ///< stages that must be done first
+  std::vector<std::string>
+      command;             ///< of kind command: argument vector; {model} and the like stand for the cell's facts
+  std::string adapter_of;  ///< a train stage whose adapters are evaluated; empty: none
+  std::vector<std::string> after;  ///< stages that must be done first
   Place place;
-  std::map<std::string, Place> places;    ///< of its keys, and of its settings as `settings.NAME`
+  std::map<std::string, Place> places;  ///< of its keys, and of its settings as `settings.NAME`
 
   /// Where the key stands, or the stage itself.
   const Place& place_of(const std::string& key) const;
@@ -71,7 +72,8 @@ struct Matrix {
 
 /// Reads and checks the form. Names are checked against the catalog here too, so that all errors come at once.
 /// Nothing is returned when there was an error.
-std::optional<Matrix> read_matrix(const Yaml& root, const std::string& file, const Catalog& catalog, Diagnostics& diagnostics);
+std::optional<Matrix> read_matrix(const Yaml& root, const std::string& file, const Catalog& catalog,
+                                  Diagnostics& diagnostics);
 
 /// The entries that any of the selectors picks, in catalog order.
 std::vector<std::uint32_t> pick_models(std::span<const Selector> selectors, const Catalog& catalog);

@@ -1,7 +1,8 @@
 // The settings that a cell may have: one table says their names, types, ranges, and which kinds of cell take them.
 //
 // Holds:
-//  - Whatever passes check() is safe to compute with: numbers are finite and in range, texts have no control characters.
+//  - Whatever passes check() is safe to compute with: numbers are finite and in range, texts have no control
+//  characters.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +28,8 @@ std::optional<CellKind> cell_kind_named(std::string_view name);
 
 using SettingValue = std::variant<bool, std::int64_t, double, std::string>;
 
-/// kCount, kBytes and kDuration are written with units (base/units.h) and kept as whole numbers: things, bytes, seconds.
+/// kCount, kBytes and kDuration are written with units (base/units.h) and kept as whole numbers: things, bytes,
+/// seconds.
 enum class SettingType { kTruth, kInteger, kNumber, kText, kChoice, kCount, kBytes, kDuration };
 
 /// Settings that are axes: each has one value or more, by name.
@@ -84,16 +86,16 @@ std::string to_string(const Settings& settings);
 std::optional<SettingValue> read_setting(const SettingDef& def, const Yaml& node, const std::string& file,
                                          Diagnostics& diagnostics);
 
-/// The values of `def`: of a list each, of a scalar one. An empty list and a value that stands twice are errors; what is
-/// returned is then empty or without the second.
+/// The values of `def`: of a list each, of a scalar one. An empty list and a value that stands twice are errors; what
+/// is returned is then empty or without the second.
 std::vector<SettingValue> read_axis(const SettingDef& def, const Yaml& node, const std::string& file,
                                     Diagnostics& diagnostics);
 
 /// A map of settings, each an axis. A setting that none of `kinds` takes is an error that says which kinds do.
 Axes read_axes(const Yaml& node, std::span<const CellKind> kinds, const std::string& file, Diagnostics& diagnostics);
 
-/// What is wrong with setting `name` for cells of `kinds`: not known (with the nearest of the settings and `others`), or
-/// taken by other kinds only. Nothing when one of `kinds` takes it.
+/// What is wrong with setting `name` for cells of `kinds`: not known (with the nearest of the settings and `others`),
+/// or taken by other kinds only. Nothing when one of `kinds` takes it.
 std::optional<std::string> why_not_taken(std::string_view name, std::span<const CellKind> kinds,
                                          std::span<const std::string> others = {});
 

@@ -11,7 +11,7 @@ namespace orch::orchctl {
 namespace {
 
 struct Filter {
-  std::string name;        ///< exact or a pattern
+  std::string name;  ///< exact or a pattern
   std::string family, category, group, kind;
 };
 
@@ -28,7 +28,8 @@ std::optional<std::string> unknown_name(const char* what, const std::string& nam
   const std::vector<std::string> names = known.names();
   if (name.empty() || known.find(name)) return std::nullopt;
   if (is_glob(name)) {
-    if (std::ranges::any_of(names, [&](const std::string& other) { return glob_match(name, other); })) return std::nullopt;
+    if (std::ranges::any_of(names, [&](const std::string& other) { return glob_match(name, other); }))
+      return std::nullopt;
     return std::string("no ") + what + " matches " + quote(name);
   }
   return std::string("no ") + what + " " + quote(name) + hint(name, names) + " (orchctl " + what + "s lists all " +
@@ -37,7 +38,8 @@ std::optional<std::string> unknown_name(const char* what, const std::string& nam
 
 /// One entry named exactly is shown whole; anything else is a table.
 template <class T, class ToJson, class Print>
-int show(Session& session, const std::string& name, const std::vector<const T*>& picked, const ToJson& to_json, const Print& print) {
+int show(Session& session, const std::string& name, const std::vector<const T*>& picked, const ToJson& to_json,
+         const Print& print) {
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
   for (const T* entry : picked) list.push_back(to_json(*entry));
   if (session.json)
@@ -53,22 +55,24 @@ int models(Session& session, const Filter& filter) {
   Diagnostics diagnostics;
   const Catalog catalog = load_catalog(session, diagnostics);
   if (!diagnostics.ok()) return bad_input(session, diagnostics);
-  for (const auto& problem : {unknown_name("model", filter.name, catalog.models),
-                              unknown_value("family", filter.family, catalog.families()),
-                              unknown_value("category", filter.category, catalog.categories.names())})
+  for (const auto& problem :
+       {unknown_name("model", filter.name, catalog.models), unknown_value("family", filter.family, catalog.families()),
+        unknown_value("category", filter.category, catalog.categories.names())})
     if (problem) return bad_input(session, *problem);
   std::vector<const Model*> picked;
   for (const Model& model : catalog.models.all()) {
     const auto categories = catalog.categories_of_model(model.name);
-    if ((filter.name.empty() || glob_match(filter.name, model.name)) && (filter.family.empty() || model.family == filter.family) &&
+    if ((filter.name.empty() || glob_match(filter.name, model.name)) &&
+        (filter.family.empty() || model.family == filter.family) &&
         (filter.category.empty() || std::ranges::find(categories, filter.category) != categories.end()))
       picked.push_back(&model);
   }
-  return show<Model>(session, filter.name, picked, [&](const Model& model) { return report::to_json(model, catalog); },
-                     [&](const auto& list) {
-                       report::print_models(session.out, session.style, list);
-                       session.out << counted(static_cast<long long>(list.size()), "model") << "\n";
-                     });
+  return show<Model>(
+      session, filter.name, picked, [&](const Model& model) { return report::to_json(model, catalog); },
+      [&](const auto& list) {
+        report::print_models(session.out, session.style, list);
+        session.out << counted(static_cast<long long>(list.size()), "model") << "\n";
+      });
 }
 
 int tasks(Session& session, const Filter& filter) {
@@ -80,23 +84,25 @@ int tasks(Session& session, const Filter& filter) {
     groups.push_back(task.group);
     kinds.emplace_back(name_of(task.kind));
   }
-  for (const auto& problem :
-       {unknown_name("task", filter.name, catalog.tasks), unknown_value("group", filter.group, groups),
-        unknown_value("kind", filter.kind, kinds), unknown_value("category", filter.category, catalog.categories.names())})
+  for (const auto& problem : {unknown_name("task", filter.name, catalog.tasks),
+                              unknown_value("group", filter.group, groups), unknown_value("kind", filter.kind, kinds),
+                              unknown_value("category", filter.category, catalog.categories.names())})
     if (problem) return bad_input(session, *problem);
   std::vector<const Task*> picked;
   for (const Task& task : catalog.tasks.all()) {
     const auto categories = catalog.categories_of_task(task.name);
-    if ((filter.name.empty() || glob_match(filter.name, task.name)) && (filter.group.empty() || task.group == filter.group) &&
+    if ((filter.name.empty() || glob_match(filter.name, task.name)) &&
+        (filter.group.empty() || task.group == filter.group) &&
         (filter.kind.empty() || name_of(task.kind) == filter.kind) &&
         (filter.category.empty() || std::ranges::find(categories, filter.category) != categories.end()))
       picked.push_back(&task);
   }
-  return show<Task>(session, filter.name, picked, [&](const Task& task) { return report::to_json(task, catalog); },
-                    [&](const auto& list) {
-                      report::print_tasks(session.out, session.style, list);
-                      session.out << counted(static_cast<long long>(list.size()), "task") << "\n";
-                    });
+  return show<Task>(
+      session, filter.name, picked, [&](const Task& task) { return report::to_json(task, catalog); },
+      [&](const auto& list) {
+        report::print_tasks(session.out, session.style, list);
+        session.out << counted(static_cast<long long>(list.size()), "task") << "\n";
+      });
 }
 
 int profiles(Session& session, const std::string& what) {
@@ -131,7 +137,8 @@ void add_catalog(CLI::App& app, Session& session, Chosen& chosen) {
   models_command->add_option("name", filter->name, "one model, or a pattern such as 'qwen*'")->type_name("NAME");
   models_command->add_option("--family", filter->family, "only this family")->type_name("F");
   models_command->add_option("--category", filter->category, "only this category")->type_name("C");
-  models_command->callback([&session, &chosen, filter] { chosen = [&session, filter] { return models(session, *filter); }; });
+  models_command->callback(
+      [&session, &chosen, filter] { chosen = [&session, filter] { return models(session, *filter); }; });
 
   CLI::App* tasks_command = add_command(app, session, "tasks", "list the tasks of the catalog, or show one",
                                         "orchctl tasks --group mathematical_reasoning\n  orchctl tasks gsm8k");
@@ -139,7 +146,8 @@ void add_catalog(CLI::App& app, Session& session, Chosen& chosen) {
   tasks_command->add_option("--group", filter->group, "only this group")->type_name("G");
   tasks_command->add_option("--kind", filter->kind, "only this kind")->type_name("K");
   tasks_command->add_option("--category", filter->category, "only this category")->type_name("C");
-  tasks_command->callback([&session, &chosen, filter] { chosen = [&session, filter] { return tasks(session, *filter); }; });
+  tasks_command->callback(
+      [&session, &chosen, filter] { chosen = [&session, filter] { return tasks(session, *filter); }; });
 
   const auto add_list = [&](const std::string& name, const std::string& help) {
     CLI::App* command = add_command(app, session, name, help, "orchctl " + name + " --json");

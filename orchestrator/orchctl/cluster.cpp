@@ -35,11 +35,13 @@ int detect(Session& session, const std::string& output) {
     }
   }
   if (session.json)
-    print_json(session, {{"file", output.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(output)}, {"draft", *text}});
+    print_json(session, {{"file", output.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(output)},
+                         {"draft", *text}});
   else if (output.empty())
     session.out << *text;
   else
-    session.out << "wrote " << shown(output, 400) << "; read it through, then: orchctl validate " << shown(output, 400) << "\n";
+    session.out << "wrote " << shown(output, 400) << "; read it through, then: orchctl validate " << shown(output, 400)
+                << "\n";
   return kWell;
 }
 
@@ -48,11 +50,14 @@ int detect(Session& session, const std::string& output) {
 void add_cluster(CLI::App& app, Session& session, Chosen& chosen) {
   CLI::App* command = app.add_subcommand("cluster", "describe the cluster that jobs run on");
   command->require_subcommand(1);
-  CLI::App* detect_command = add_command(*command, session, "detect", "draft a cluster file from what sinfo and scontrol say",
-                                         "orchctl cluster detect --output site.yaml");
+  CLI::App* detect_command =
+      add_command(*command, session, "detect", "draft a cluster file from what sinfo and scontrol say",
+                  "orchctl cluster detect --output site.yaml");
   auto output = std::make_shared<std::string>();
-  detect_command->add_option("-o,--output", *output, "write the draft here, to a file that does not exist yet")->type_name("FILE");
-  detect_command->callback([&session, &chosen, output] { chosen = [&session, output] { return detect(session, *output); }; });
+  detect_command->add_option("-o,--output", *output, "write the draft here, to a file that does not exist yet")
+      ->type_name("FILE");
+  detect_command->callback(
+      [&session, &chosen, output] { chosen = [&session, output] { return detect(session, *output); }; });
 }
 
 }  // namespace orch::orchctl

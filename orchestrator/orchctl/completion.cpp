@@ -1,4 +1,5 @@
-// orchctl completion: scripts that complete commands and options, made from the commands themselves so that they cannot lag behind.
+// orchctl completion: scripts that complete commands and options, made from the commands themselves so that they cannot
+// lag behind.
 #include <algorithm>
 #include <map>
 
@@ -9,8 +10,8 @@ namespace orch::orchctl {
 namespace {
 
 struct Words {
-  std::vector<std::string> commands;   ///< below this one
-  std::vector<std::string> options;    ///< `--json`
+  std::vector<std::string> commands;  ///< below this one
+  std::vector<std::string> options;   ///< `--json`
 };
 
 /// Every command by its words (`policy diff`), the program itself by none.
@@ -30,7 +31,8 @@ void collect(const CLI::App& app, const std::string& path, std::map<std::string,
 std::string cases(const std::map<std::string, Words>& found) {
   std::string text;
   for (const auto& [path, words] : found) {
-    text += "    '" + path + "') commands='" + join(words.commands, " ") + "' options='" + join(words.options, " ") + "' ;;\n";
+    text += "    '" + path + "') commands='" + join(words.commands, " ") + "' options='" + join(words.options, " ") +
+            "' ;;\n";
   }
   return text;
 }

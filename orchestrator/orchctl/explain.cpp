@@ -12,8 +12,8 @@ namespace {
 
 struct Arguments {
   PlanFiles files;
-  std::string what;        ///< a model, or a matrix
-  std::string part;        ///< of a matrix: a job, a cell's key or its beginning, MODEL/TASK
+  std::string what;  ///< a model, or a matrix
+  std::string part;  ///< of a matrix: a job, a cell's key or its beginning, MODEL/TASK
   std::string dtype;
   std::string kv_dtype;
   std::int64_t tokens = 0;
@@ -26,7 +26,8 @@ int explain_model(Session& session, const Arguments& arguments, const Catalog& c
   const auto cluster = load_cluster(session, arguments.files.cluster, arguments.files.on, catalog, diagnostics);
   if (!policy || !cluster) return bad_input(session, diagnostics);
   if (!arguments.part.empty())
-    return bad_input(session, quote(arguments.what) + " is a model; " + quote(arguments.part) + " after it means nothing");
+    return bad_input(session,
+                     quote(arguments.what) + " is a model; " + quote(arguments.part) + " after it means nothing");
   const Model& model = catalog.models[index];
   const planner::Site site{catalog, *cluster, *policy, {}};
   planner::Need need;
@@ -73,21 +74,27 @@ int explain_part(Session& session, const Arguments& arguments, const Planned& pl
   if (found.empty()) {
     if (slash != std::string::npos)
       for (const matrix::Rejection& row : plan.rejected)
-        if ((row.model == part.substr(0, slash) || row.model == "*") && (row.task == part.substr(slash + 1) || row.task == "*")) {
+        if ((row.model == part.substr(0, slash) || row.model == "*") &&
+            (row.task == part.substr(slash + 1) || row.task == "*")) {
           if (session.json)
-            print_json(session, {{"rejected", {{{"model", row.model}, {"task", row.task}, {"rule", row.rule}, {"reason", row.reason}}}}});
+            print_json(session,
+                       {{"rejected",
+                         {{{"model", row.model}, {"task", row.task}, {"rule", row.rule}, {"reason", row.reason}}}}});
           else
             session.out << part << " was rejected by " << row.rule << ": " << row.reason << "\n";
           return kWell;
         }
-    return bad_input(session, "the plan has no job or cell " + quote(part) +
-                                  "; name a job (j1), the beginning of a cell's key (4 characters or more), or MODEL/TASK");
+    return bad_input(session,
+                     "the plan has no job or cell " + quote(part) +
+                         "; name a job (j1), the beginning of a cell's key (4 characters or more), or MODEL/TASK");
   }
   // One cell in full; several, best first, are many screens, so at most ten.
-  std::ranges::stable_sort(found, [&](std::uint32_t a, std::uint32_t b) { return plan.scores[a].total > plan.scores[b].total; });
+  std::ranges::stable_sort(
+      found, [&](std::uint32_t a, std::uint32_t b) { return plan.scores[a].total > plan.scores[b].total; });
   const std::size_t count = std::min<std::size_t>(found.size(), 10);
   nlohmann::ordered_json list = nlohmann::ordered_json::array();
-  for (std::size_t i = 0; i < count; ++i) list.push_back(report::cell_json(found[i], plan, planned.expansion, *planned.site));
+  for (std::size_t i = 0; i < count; ++i)
+    list.push_back(report::cell_json(found[i], plan, planned.expansion, *planned.site));
   if (session.json) {
     print_json(session, count == 1 ? list[0] : list);
     return kWell;
@@ -105,10 +112,12 @@ int explain(Session& session, const Arguments& arguments, const CLI::App& comman
   Diagnostics diagnostics;
   const Catalog catalog = load_catalog(session, diagnostics);
   if (!diagnostics.ok()) return bad_input(session, diagnostics);
-  if (const auto index = catalog.models.index_of(arguments.what)) return explain_model(session, arguments, catalog, *index);
+  if (const auto index = catalog.models.index_of(arguments.what))
+    return explain_model(session, arguments, catalog, *index);
   if (!std::filesystem::exists(arguments.what) && arguments.what.find_first_of("/.") == std::string::npos) {
     const auto names = catalog.models.names();
-    return bad_input(session, "no model " + quote(arguments.what) + hint(arguments.what, names) + " And no file of that name.");
+    return bad_input(session,
+                     "no model " + quote(arguments.what) + hint(arguments.what, names) + " And no file of that name.");
   }
   for (const char* option : {"--dtype", "--kv-dtype", "--tokens", "--gpus"})
     if (command.count(option) > 0)
@@ -130,14 +139,20 @@ void add_explain(CLI::App& app, Session& session, Chosen& chosen) {
                                   "  orchctl explain examples/nightly-core.yaml j1\n"
                                   "  orchctl explain examples/nightly-core.yaml falcon_40b/mmlu");
   auto arguments = std::make_shared<Arguments>();
-  command->add_option("what", arguments->what, "a model of the catalog, or a matrix file")->required()->type_name("MODEL|MATRIX");
+  command->add_option("what", arguments->what, "a model of the catalog, or a matrix file")
+      ->required()
+      ->type_name("MODEL|MATRIX");
   command->add_option("part", arguments->part, "of a matrix: a job, the beginning of a cell's key, or MODEL/TASK")
       ->type_name("JOB|KEY|MODEL/TASK");
   add_plan_options(command, arguments->files, false);
   const auto dtypes = CLI::IsMember({"fp32", "bf16", "fp16", "fp8", "int8", "int4"});
   command->add_option("--dtype", arguments->dtype, "of the weights")->check(dtypes)->type_name("DTYPE");
-  command->add_option("--kv-dtype", arguments->kv_dtype, "of the KV cache")->check(CLI::IsMember({"bf16", "fp16", "fp8"}))->type_name("DTYPE");
-  command->add_option("--tokens", arguments->tokens, "of the longest sequence (4,096)")->check(CLI::Range(1, 10'000'000))->type_name("N");
+  command->add_option("--kv-dtype", arguments->kv_dtype, "of the KV cache")
+      ->check(CLI::IsMember({"bf16", "fp16", "fp8"}))
+      ->type_name("DTYPE");
+  command->add_option("--tokens", arguments->tokens, "of the longest sequence (4,096)")
+      ->check(CLI::Range(1, 10'000'000))
+      ->type_name("N");
   command->add_option("--gpus", arguments->gpus, "on exactly so many GPUs")->check(CLI::Range(1, 4096))->type_name("N");
   command->callback([&session, &chosen, arguments, command] {
     chosen = [&session, arguments, command] { return explain(session, *arguments, *command); };

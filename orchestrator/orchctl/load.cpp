@@ -30,7 +30,8 @@ std::optional<DataFolders> source_tree(const fs::path& root) {
 }
 
 /// The path that `named` means: itself if there is such a file, else the file of that name that ships in `folder`.
-std::optional<fs::path> resolve(const std::string& named, const fs::path& folder, const char* what, Diagnostics& diagnostics) {
+std::optional<fs::path> resolve(const std::string& named, const fs::path& folder, const char* what,
+                                Diagnostics& diagnostics) {
   std::error_code ignored;
   if (fs::exists(named, ignored) || named.find('/') != std::string::npos || named.ends_with(".yaml") ||
       named.ends_with(".yml"))
@@ -80,7 +81,8 @@ std::optional<policy::Policy> load_policy(const Session& session, const std::str
 std::optional<Cluster> load_cluster(const Session& session, const std::string& named, const std::string& on,
                                     const Catalog& catalog, Diagnostics& diagnostics) {
   const std::string given = named.empty() ? environment("ORCH_CLUSTER") : named;
-  const auto path = resolve(given.empty() ? "h100x8" : given, session.data.policies / "clusters", "cluster", diagnostics);
+  const auto path =
+      resolve(given.empty() ? "h100x8" : given, session.data.policies / "clusters", "cluster", diagnostics);
   if (!path) return std::nullopt;
   const auto root = load_yaml(*path, diagnostics);
   if (!root) return std::nullopt;
@@ -95,17 +97,22 @@ std::optional<Cluster> load_cluster(const Session& session, const std::string& n
   if (on.empty())
     diagnostics.error({path->string()}, "describes the clusters " + join(names, ", ") + "; say which with --on NAME");
   else
-    diagnostics.error({path->string()}, "describes no cluster " + quote(on) + ", but " + join(names, ", ") + hint(on, names));
+    diagnostics.error({path->string()},
+                      "describes no cluster " + quote(on) + ", but " + join(names, ", ") + hint(on, names));
   return std::nullopt;
 }
 
 void add_plan_options(CLI::App* command, PlanFiles& files, bool with_matrix) {
   if (with_matrix) command->add_option("matrix", files.matrix, "the matrix file")->required()->type_name("MATRIX");
-  command->add_option("-p,--policy", files.policy, "a policy file, or the name of one that ships (default, tournament, fastest)")
+  command
+      ->add_option("-p,--policy", files.policy,
+                   "a policy file, or the name of one that ships (default, tournament, fastest)")
       ->type_name("P");
-  command->add_option("-c,--cluster", files.cluster, "a cluster file, or the name of one that ships (h100x8, …)")->type_name("C");
+  command->add_option("-c,--cluster", files.cluster, "a cluster file, or the name of one that ships (h100x8, …)")
+      ->type_name("C");
   command->add_option("--on", files.on, "which cluster, when the file describes several")->type_name("NAME");
-  command->add_option("--history", files.history, "a file of measured durations and outcomes (docs/formats.md)")->type_name("H");
+  command->add_option("--history", files.history, "a file of measured durations and outcomes (docs/formats.md)")
+      ->type_name("H");
 }
 
 std::unique_ptr<Planned> load_and_plan(const Session& session, const PlanFiles& files, Diagnostics& diagnostics) {
@@ -128,8 +135,9 @@ std::unique_ptr<Planned> load_and_plan(const Session& session, const PlanFiles& 
   if (matrix->submit.partition && !planned->cluster.find(*matrix->submit.partition)) {
     std::vector<std::string> names;
     for (const Partition& partition : planned->cluster.partitions) names.push_back(partition.name);
-    diagnostics.error(matrix->source, "asks for the partition " + quote(*matrix->submit.partition) + ", which the cluster " +
-                                          quote(planned->cluster.name) + " does not have (" + join(names, ", ") + ")");
+    diagnostics.error(matrix->source, "asks for the partition " + quote(*matrix->submit.partition) +
+                                          ", which the cluster " + quote(planned->cluster.name) + " does not have (" +
+                                          join(names, ", ") + ")");
     return nullptr;
   }
   planned->site.reset(new planner::Site{planned->catalog, planned->cluster, planned->policy, matrix->submit});

@@ -1,4 +1,5 @@
-// orchctl: the command line. One file per command; this one finds the data, parses, and runs the command that was named.
+// orchctl: the command line. One file per command; this one finds the data, parses, and runs the command that was
+// named.
 #include <unistd.h>
 
 #include <cstdlib>
@@ -54,7 +55,8 @@ bool use_color(const std::string& when) {
 std::optional<std::string> unknown_command(const CLI::App& app, int argc, char** argv) {
   if (argc < 2 || argv[1][0] == '-') return std::nullopt;
   std::vector<std::string> known;
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) known.push_back(command->get_name());
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
+    known.push_back(command->get_name());
   if (std::ranges::find(known, argv[1]) != known.end()) return std::nullopt;
   return "no command " + quote(argv[1]) + hint(argv[1], known) + " The commands are " + join(known, ", ") + ".";
 }
@@ -88,9 +90,10 @@ int run(int argc, char** argv) {
   std::error_code ignored;
   const auto data = find_data(std::filesystem::read_symlink("/proc/self/exe", ignored));
   if (!data)
-    return bad_input(session,
-                     "the catalog that ships with the program was not found; set ORCH_DATA_DIR to the folder that holds catalog/, "
-                     "policies/ and templates/");
+    return bad_input(
+        session,
+        "the catalog that ships with the program was not found; set ORCH_DATA_DIR to the folder that holds catalog/, "
+        "policies/ and templates/");
   session.data = *data;
   const int code = chosen();
   session.out.flush();

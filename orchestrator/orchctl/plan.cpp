@@ -1,7 +1,7 @@
 // orchctl plan: which jobs would run, on how many GPUs, for how long, in what order and why.
 #include <algorithm>
-#include <nlohmann/json.hpp>
 #include <fstream>
+#include <nlohmann/json.hpp>
 
 #include "base/text.h"
 #include "orchctl/load.h"
@@ -23,8 +23,8 @@ int print_script(Session& session, const Planned& planned, const Arguments& argu
   for (const planner::Job& job : planned.plan.jobs) ids.push_back(job.id);
   const auto at = std::ranges::find(ids, arguments.script);
   if (at == ids.end())
-    return bad_input(session, "the plan has no job " + quote(arguments.script) + hint(arguments.script, ids) + " It has " +
-                                  counted(static_cast<long long>(ids.size()), "job") +
+    return bad_input(session, "the plan has no job " + quote(arguments.script) + hint(arguments.script, ids) +
+                                  " It has " + counted(static_cast<long long>(ids.size()), "job") +
                                   (ids.empty() ? "." : ", " + ids.front() + " to " + ids.back() + "."));
   const planner::Job& job = planned.plan.jobs[static_cast<std::size_t>(at - ids.begin())];
   const Profile& profile = planned.catalog.profiles[job.profile];
@@ -41,9 +41,9 @@ int print_script(Session& session, const Planned& planned, const Arguments& argu
   };
   const auto found = read(profile.template_name);
   if (!found)
-    return bad_input(session, to_string(profile.source) + ": the profile " + quote(profile.name) + " names the template " +
-                                  quote(profile.template_name) + ", which is not in " + session.data.templates.string() +
-                                  (own.empty() ? "" : " or " + own.string()));
+    return bad_input(session, to_string(profile.source) + ": the profile " + quote(profile.name) +
+                                  " names the template " + quote(profile.template_name) + ", which is not in " +
+                                  session.data.templates.string() + (own.empty() ? "" : " or " + own.string()));
   const auto script = planner::render_script(found->second, found->first.string(), job, planned.plan, planned.expansion,
                                              *planned.site, [&](const std::string& name) -> std::optional<std::string> {
                                                auto inner = read(name);
@@ -92,7 +92,8 @@ void add_plan(CLI::App& app, Session& session, Chosen& chosen) {
   command->add_option("--script", arguments->script, "print the sbatch script of this job")->type_name("JOB");
   command->add_option("--templates", arguments->templates, "a folder of templates that win over those that ship")
       ->type_name("FOLDER");
-  command->callback([&session, &chosen, arguments] { chosen = [&session, arguments] { return plan(session, *arguments); }; });
+  command->callback(
+      [&session, &chosen, arguments] { chosen = [&session, arguments] { return plan(session, *arguments); }; });
 }
 
 }  // namespace orch::orchctl

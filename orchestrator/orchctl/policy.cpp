@@ -34,7 +34,8 @@ int check(Session& session, const std::string& named) {
   }
   if (!policy) return bad_input(session, diagnostics);
   diagnostics.print(session.err);
-  if (!session.json) session.out << to_string(policy->source) << ": the policy " << quote(policy->name) << " is well formed\n";
+  if (!session.json)
+    session.out << to_string(policy->source) << ": the policy " << quote(policy->name) << " is well formed\n";
   return kWell;
 }
 
@@ -97,23 +98,34 @@ void add_policy(CLI::App& app, Session& session, Chosen& chosen) {
   command->require_subcommand(1);
   auto arguments = std::make_shared<Arguments>();
 
-  CLI::App* check_command = add_command(*command, session, "check", "check a policy file", "orchctl policy check my-policy.yaml");
-  check_command->add_option("policy", arguments->a, "a file, or the name of one that ships")->required()->type_name("P");
-  check_command->callback([&session, &chosen, arguments] { chosen = [&session, arguments] { return check(session, arguments->a); }; });
+  CLI::App* check_command =
+      add_command(*command, session, "check", "check a policy file", "orchctl policy check my-policy.yaml");
+  check_command->add_option("policy", arguments->a, "a file, or the name of one that ships")
+      ->required()
+      ->type_name("P");
+  check_command->callback(
+      [&session, &chosen, arguments] { chosen = [&session, arguments] { return check(session, arguments->a); }; });
 
-  CLI::App* show_command = add_command(*command, session, "show", "print all numbers of a policy", "orchctl policy show tournament");
-  show_command->add_option("policy", arguments->a, "a file, or the name of one that ships; default if absent")->type_name("P");
-  show_command->callback([&session, &chosen, arguments] { chosen = [&session, arguments] { return show(session, arguments->a); }; });
+  CLI::App* show_command =
+      add_command(*command, session, "show", "print all numbers of a policy", "orchctl policy show tournament");
+  show_command->add_option("policy", arguments->a, "a file, or the name of one that ships; default if absent")
+      ->type_name("P");
+  show_command->callback(
+      [&session, &chosen, arguments] { chosen = [&session, arguments] { return show(session, arguments->a); }; });
 
   CLI::App* diff_command = add_command(*command, session, "diff", "show what a change of policy would do",
                                        "orchctl policy diff default tournament --matrix examples/nightly-core.yaml");
   diff_command->add_option("a", arguments->a, "the policy as it is")->required()->type_name("A");
   diff_command->add_option("b", arguments->b, "the policy as it would be")->required()->type_name("B");
   diff_command->add_option("-m,--matrix", arguments->files.matrix, "plan this matrix with both")->type_name("M");
-  diff_command->add_option("-c,--cluster", arguments->files.cluster, "a cluster file, or the name of one that ships")->type_name("C");
-  diff_command->add_option("--on", arguments->files.on, "which cluster, when the file describes several")->type_name("NAME");
-  diff_command->add_option("--history", arguments->files.history, "a file of measured durations and outcomes")->type_name("H");
-  diff_command->callback([&session, &chosen, arguments] { chosen = [&session, arguments] { return diff(session, *arguments); }; });
+  diff_command->add_option("-c,--cluster", arguments->files.cluster, "a cluster file, or the name of one that ships")
+      ->type_name("C");
+  diff_command->add_option("--on", arguments->files.on, "which cluster, when the file describes several")
+      ->type_name("NAME");
+  diff_command->add_option("--history", arguments->files.history, "a file of measured durations and outcomes")
+      ->type_name("H");
+  diff_command->callback(
+      [&session, &chosen, arguments] { chosen = [&session, arguments] { return diff(session, *arguments); }; });
 }
 
 }  // namespace orch::orchctl

@@ -37,7 +37,8 @@ void add_schema(CLI::App& app, Session& session, Chosen& chosen) {
   CLI::App* command = add_command(app, session, "schema", "print the JSON Schema of a kind of file, or list them",
                                   "orchctl schema matrix > matrix.schema.json");
   auto kind = std::make_shared<std::string>();
-  command->add_option("kind", *kind, "matrix, policy, catalog, cluster, history or output; nothing lists them")->type_name("KIND");
+  command->add_option("kind", *kind, "matrix, policy, catalog, cluster, history or output; nothing lists them")
+      ->type_name("KIND");
   command->callback([&session, &chosen, kind] { chosen = [&session, kind] { return schema(session, *kind); }; });
 }
 

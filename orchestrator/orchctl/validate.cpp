@@ -105,7 +105,8 @@ int validate(Session& session, const Arguments& arguments) {
       if (verdict.kind == "matrix") session.out << ", " << counted(verdict.cells, "cell");
       session.out << "\n";
     } else {
-      session.err << shown(file, 400) << ": " << counted(static_cast<long long>(diagnostics.error_count()), "error") << "\n";
+      session.err << shown(file, 400) << ": " << counted(static_cast<long long>(diagnostics.error_count()), "error")
+                  << "\n";
     }
   }
   if (session.json) print_json(session, list);

@@ -19,7 +19,8 @@ const std::vector<Yaml>& items_of(Fields& fields, std::string_view key) {
 }
 
 template <class T>
-void check_known(Fields& fields, std::string_view key, const std::string& name, const Named<T>& known, const char* what) {
+void check_known(Fields& fields, std::string_view key, const std::string& name, const Named<T>& known,
+                 const char* what) {
   if (known.find(name)) return;
   const std::vector<std::string> names = known.names();
   fields.error(key, std::string("no ") + what + " " + quote(name) + hint(name, names));

@@ -165,8 +165,8 @@ class Planner {
     return classes;
   }
 
-  /// Adapters of one combination are alike to the planner: their ranks are equal. Fully trained models are not: each is a
-  /// set of weights of its own, and goes by its cell.
+  /// Adapters of one combination are alike to the planner: their ranks are equal. Fully trained models are not: each is
+  /// a set of weights of its own, and goes by its cell.
   std::uint32_t adapter_class(const Cell& cell) const {
     if (cell.depends == kNone) return kNone;
     const matrix::Settings& training = expansion_.settings[expansion_.cells[cell.depends].settings];
@@ -183,10 +183,10 @@ class Planner {
     std::uint32_t at = kNone;
     for (std::uint32_t i = 0; i < expansion_.cells.size(); ++i) {
       const Cell& cell = expansion_.cells[i];
-      const Key key{std::uint64_t{cell.model} << 32 | cell.task, std::uint64_t{classes[cell.settings]} << 32 |
-                                                                     cell.stage << 2 |
-                                                                     static_cast<std::uint32_t>(cell.kind),
-                    adapter_class(cell)};
+      const Key key{
+          std::uint64_t{cell.model} << 32 | cell.task,
+          std::uint64_t{classes[cell.settings]} << 32 | cell.stage << 2 | static_cast<std::uint32_t>(cell.kind),
+          adapter_class(cell)};
       if (at == kNone || !(key == last)) {
         const auto [found, added] = known.try_emplace(key, static_cast<std::uint32_t>(combinations_.size()));
         if (added) combinations_.emplace_back().first = i;

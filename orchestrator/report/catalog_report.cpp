@@ -12,9 +12,10 @@ namespace {
 using nlohmann::ordered_json;
 
 ordered_json decoder_json(const Decoder& d) {
-  ordered_json json{{"layers", d.layers},   {"hidden", d.hidden}, {"heads", d.heads}, {"kv_heads", d.kv_heads},
-                    {"head_dim", d.head_dim}, {"ffn", d.ffn},       {"vocab", d.vocab}, {"gated_ffn", d.gated_ffn},
-                    {"tied", d.tied},       {"layer_norm", d.layer_norm}};
+  ordered_json json{{"layers", d.layers},        {"hidden", d.hidden},       {"heads", d.heads},
+                    {"kv_heads", d.kv_heads},    {"head_dim", d.head_dim},   {"ffn", d.ffn},
+                    {"vocab", d.vocab},          {"gated_ffn", d.gated_ffn}, {"tied", d.tied},
+                    {"layer_norm", d.layer_norm}};
   if (d.positions) json["positions"] = d.positions;
   if (d.window) json["window"] = d.window;
   if (d.experts)
@@ -157,18 +158,34 @@ ordered_json to_json(const Gpu& gpu) {
 }
 
 void print_models(std::ostream& out, const Style& style, std::span<const Model* const> models) {
-  Table table({{"model"}, {"family"}, {"kind"}, {"parameters", Align::kRight}, {"active", Align::kRight},
-               {"context", Align::kRight}, {"stored in"}, {"gated"}, {"engines"}, {"Hugging Face id"}});
+  Table table({{"model"},
+               {"family"},
+               {"kind"},
+               {"parameters", Align::kRight},
+               {"active", Align::kRight},
+               {"context", Align::kRight},
+               {"stored in"},
+               {"gated"},
+               {"engines"},
+               {"Hugging Face id"}});
   for (const Model* model : models)
     table.add({model->name, model->family, std::string(name_of(model->kind)), format_count(model->params),
-               model->is_moe() ? format_count(model->active_params) : "", model->context ? grouped(model->context) : "-",
-               std::string(name_of(model->dtype)), model->gated ? "yes" : "", engines_of(*model), model->hf_id});
+               model->is_moe() ? format_count(model->active_params) : "",
+               model->context ? grouped(model->context) : "-", std::string(name_of(model->dtype)),
+               model->gated ? "yes" : "", engines_of(*model), model->hf_id});
   table.print(out, style);
 }
 
 void print_tasks(std::ostream& out, const Style& style, std::span<const Task* const> tasks) {
-  Table table({{"task"}, {"group"}, {"kind"}, {"weighed as"}, {"shots", Align::kRight}, {"metric"},
-               {"samples", Align::kRight}, {"gated"}, {"Hugging Face id"}});
+  Table table({{"task"},
+               {"group"},
+               {"kind"},
+               {"weighed as"},
+               {"shots", Align::kRight},
+               {"metric"},
+               {"samples", Align::kRight},
+               {"gated"},
+               {"Hugging Face id"}});
   for (const Task* task : tasks)
     table.add({task->name, task->group, std::string(name_of(task->kind)), task->type, std::to_string(task->shots),
                task->metric, task->samples > 0 ? grouped(static_cast<long long>(task->samples)) : "-",
@@ -177,12 +194,19 @@ void print_tasks(std::ostream& out, const Style& style, std::span<const Task* co
 }
 
 void print_profiles(std::ostream& out, const Style& style, const Catalog& catalog) {
-  Table table({{"profile"}, {"nodes", Align::kRight}, {"GPUs", Align::kRight}, {"for"}, {"CPUs/GPU", Align::kRight},
-               {"memory/node", Align::kRight}, {"time", Align::kRight}, {"template"}, {"description", Align::kLeft, 70}});
+  Table table({{"profile"},
+               {"nodes", Align::kRight},
+               {"GPUs", Align::kRight},
+               {"for"},
+               {"CPUs/GPU", Align::kRight},
+               {"memory/node", Align::kRight},
+               {"time", Align::kRight},
+               {"template"},
+               {"description", Align::kLeft, 70}});
   for (const Profile& profile : catalog.profiles.all())
-    table.add({profile.name, std::to_string(profile.nodes), std::to_string(profile.gpus()), std::string(name_of(profile.use)),
-               std::to_string(profile.cpus_per_gpu), format_bytes(profile.memory), format_duration(profile.time_limit),
-               profile.template_name, profile.description});
+    table.add({profile.name, std::to_string(profile.nodes), std::to_string(profile.gpus()),
+               std::string(name_of(profile.use)), std::to_string(profile.cpus_per_gpu), format_bytes(profile.memory),
+               format_duration(profile.time_limit), profile.template_name, profile.description});
   table.print(out, style);
 }
 
@@ -195,8 +219,12 @@ void print_categories(std::ostream& out, const Style& style, const Catalog& cata
 }
 
 void print_gpus(std::ostream& out, const Style& style, const Catalog& catalog) {
-  Table table({{"GPU"}, {"memory", Align::kRight}, {"bandwidth", Align::kRight}, {"bf16", Align::kRight},
-               {"fp8", Align::kRight}, {"Slurm calls it", Align::kLeft, 60}});
+  Table table({{"GPU"},
+               {"memory", Align::kRight},
+               {"bandwidth", Align::kRight},
+               {"bf16", Align::kRight},
+               {"fp8", Align::kRight},
+               {"Slurm calls it", Align::kLeft, 60}});
   const auto peak = [](const Gpu& gpu, DType dtype) {
     return gpu.computes(dtype) ? format_count(gpu.flops.at(dtype)) + "FLOP/s" : std::string("-");
   };
@@ -206,6 +234,8 @@ void print_gpus(std::ostream& out, const Style& style, const Catalog& catalog) {
   table.print(out, style);
 }
 
-void print_entry(std::ostream& out, const Style& style, const ordered_json& entry) { print_lines(out, style, entry, ""); }
+void print_entry(std::ostream& out, const Style& style, const ordered_json& entry) {
+  print_lines(out, style, entry, "");
+}
 
 }  // namespace orch::report

@@ -69,11 +69,13 @@ std::string text(const ordered_json& json, const char* key) {
 
 void print_sizing(std::ostream& out, const Style& style, const ordered_json& sizing) {
   const ordered_json& chosen = sizing["chosen"];
-  out << bold(style, "Place") << ": " << text(chosen, "profile") << " on partition " << text(chosen, "partition") << ", "
-      << counted(chosen["nodes"].get<int>(), "node") << ", " << counted(chosen["gpus"].get<int>(), "GPU") << " ("
-      << text(chosen, "gpu") << "), " << text(chosen, "layout_text") << ", batch "
-      << grouped(chosen["batch"].get<long long>()) << ", loads in " << format_duration(chosen["load_s"].get<double>()) << "\n";
-  out << bold(style, "Memory") << " of the fullest GPU, " << format_fixed(chosen["utilisation"].get<double>() * 100, 0) << " %:";
+  out << bold(style, "Place") << ": " << text(chosen, "profile") << " on partition " << text(chosen, "partition")
+      << ", " << counted(chosen["nodes"].get<int>(), "node") << ", " << counted(chosen["gpus"].get<int>(), "GPU")
+      << " (" << text(chosen, "gpu") << "), " << text(chosen, "layout_text") << ", batch "
+      << grouped(chosen["batch"].get<long long>()) << ", loads in " << format_duration(chosen["load_s"].get<double>())
+      << "\n";
+  out << bold(style, "Memory") << " of the fullest GPU, " << format_fixed(chosen["utilisation"].get<double>() * 100, 0)
+      << " %:";
   for (const auto& [name, value] : chosen["memory"].items()) {
     const std::string part = name.substr(0, name.size() - 4);
     out << (part == "total" ? "; total " : " " + part + " ") << gib(value.get<double>());
@@ -82,11 +84,17 @@ void print_sizing(std::ostream& out, const Style& style, const ordered_json& siz
   for (const auto& reason : sizing["reasons"]) out << "  " << shown(reason.get<std::string>(), 400) << "\n";
   if (!sizing["runners_up"].empty()) {
     out << bold(style, "Runners-up") << "\n";
-    Table table({{"profile"}, {"GPUs", Align::kRight}, {"layout"}, {"batch", Align::kRight}, {"GPU memory", Align::kRight},
-                 {"time", Align::kRight}, {"why not", Align::kLeft, 90}});
+    Table table({{"profile"},
+                 {"GPUs", Align::kRight},
+                 {"layout"},
+                 {"batch", Align::kRight},
+                 {"GPU memory", Align::kRight},
+                 {"time", Align::kRight},
+                 {"why not", Align::kLeft, 90}});
     for (const auto& other : sizing["runners_up"])
       table.add({text(other, "profile"), std::to_string(other["gpus"].get<int>()), text(other, "layout_text"),
-                 grouped(other["batch"].get<long long>()), format_fixed(other["utilisation"].get<double>() * 100, 0) + " %",
+                 grouped(other["batch"].get<long long>()),
+                 format_fixed(other["utilisation"].get<double>() * 100, 0) + " %",
                  "× " + format_fixed(other["relative_time"].get<double>(), 2), text(other, "why_not")});
     table.print(out, style);
   }
@@ -149,16 +157,17 @@ ordered_json model_json(const Model& model, const planner::Need& need, const pla
 }
 
 void print_model(std::ostream& out, const Style& style, const ordered_json& explanation) {
-  out << bold(style, text(explanation, "model")) << " (" << text(explanation, "source") << "): "
-      << format_count(explanation["params"].get<double>()) << " parameters published";
+  out << bold(style, text(explanation, "model")) << " (" << text(explanation, "source")
+      << "): " << format_count(explanation["params"].get<double>()) << " parameters published";
   if (explanation.contains("computed_params"))
     out << ", " << format_count(explanation["computed_params"].get<double>()) << " computed from its architecture";
-  out << "\n" << bold(style, "Weights") << " in " << text(explanation["need"], "dtype") << ": "
+  out << "\n"
+      << bold(style, "Weights") << " in " << text(explanation["need"], "dtype") << ": "
       << gib(explanation["weights_gib"].get<double>());
   if (explanation.contains("kv_bytes_per_token")) {
     const double per_token = explanation["kv_bytes_per_token"].get<double>();
-    out << "; " << bold(style, "KV cache") << " in " << text(explanation["need"], "kv_dtype") << ": " << format_bytes(per_token)
-        << " a token, " << format_bytes(per_token * 4096) << " for 4,096";
+    out << "; " << bold(style, "KV cache") << " in " << text(explanation["need"], "kv_dtype") << ": "
+        << format_bytes(per_token) << " a token, " << format_bytes(per_token * 4096) << " for 4,096";
   }
   out << "\n";
   if (explanation.contains("sizing"))
@@ -166,13 +175,15 @@ void print_model(std::ostream& out, const Style& style, const ordered_json& expl
   else
     out << bold(style, "Does not fit") << ": " << text(explanation, "does_not_fit") << "\n";
   if (explanation["layouts"].empty()) return;
-  out << bold(style, "Layouts") << " of one copy, with one sequence of " << grouped(explanation["need"]["tokens"].get<long long>())
-      << " tokens\n";
+  out << bold(style, "Layouts") << " of one copy, with one sequence of "
+      << grouped(explanation["need"]["tokens"].get<long long>()) << " tokens\n";
   Table table({{"GPUs", Align::kRight}, {"layout"}, {"a GPU holds", Align::kRight}, {""}});
   for (const auto& item : explanation["layouts"])
     table.add({std::to_string(item["gpus"].get<int>()), text(item, "layout_text"),
                item.contains("per_gpu_gib") ? gib(item["per_gpu_gib"].get<double>()) : "-",
-               item.contains("refused") ? text(item, "refused") : item["fits"].get<bool>() ? "fits" : "too large"});
+               item.contains("refused")   ? text(item, "refused")
+               : item["fits"].get<bool>() ? "fits"
+                                          : "too large"});
   table.print(out, style);
 }
 
@@ -229,8 +240,8 @@ void print_job(std::ostream& out, const Style& style, const ordered_json& json) 
   out << bold(style, "Job " + text(json, "job")) << ": " << loaded << " in " << text(json["need"], "dtype") << ", "
       << counted(json["cells"].get<long long>(), "cell") << ", expected "
       << format_duration(json["expected_s"].get<double>()) << ", limit "
-      << format_duration(json["time_limit_s"].get<double>()) << ", score " << format_fixed(json["score"].get<double>(), 3)
-      << "\n";
+      << format_duration(json["time_limit_s"].get<double>()) << ", score "
+      << format_fixed(json["score"].get<double>(), 3) << "\n";
   if (json.contains("waits")) out << bold(style, "Waits") << ": " << text(json, "waits") << "\n";
   if (!json["after"].empty()) {
     out << bold(style, "After") << ":";
@@ -240,17 +251,27 @@ void print_job(std::ostream& out, const Style& style, const ordered_json& json) 
   for (const auto& reason : json["reasons"]) out << "  " << shown(reason.get<std::string>(), 400) << "\n";
   if (json["loads"].size() > 1) {
     out << bold(style, "Loads") << ", by lane; lanes run side by side\n";
-    Table loads({{"lane", Align::kRight}, {"model"}, {"GPUs", Align::kRight}, {"cells", Align::kRight},
+    Table loads({{"lane", Align::kRight},
+                 {"model"},
+                 {"GPUs", Align::kRight},
+                 {"cells", Align::kRight},
                  {"expected", Align::kRight}});
     for (const auto& load : json["loads"])
-      loads.add({std::to_string(load["lane"].get<int>() + 1), text(load, "model"), std::to_string(load["gpus"].get<int>()),
-                 grouped(load["cells"].get<long long>()), format_duration(load["expected_s"].get<double>())});
+      loads.add({std::to_string(load["lane"].get<int>() + 1), text(load, "model"),
+                 std::to_string(load["gpus"].get<int>()), grouped(load["cells"].get<long long>()),
+                 format_duration(load["expected_s"].get<double>())});
     loads.print(out, style);
     out << "Of the first load:\n";
   }
   print_sizing(out, style, json["sizing"]);
-  out << bold(style, "Cells") << ", best first" << (json["cells"].get<std::size_t>() > 20 ? " (the first 20)" : "") << "\n";
-  Table table({{"key"}, {"score", Align::kRight}, {"model"}, {"task"}, {"settings", Align::kLeft, 80}, {"expected", Align::kRight}});
+  out << bold(style, "Cells") << ", best first" << (json["cells"].get<std::size_t>() > 20 ? " (the first 20)" : "")
+      << "\n";
+  Table table({{"key"},
+               {"score", Align::kRight},
+               {"model"},
+               {"task"},
+               {"settings", Align::kLeft, 80},
+               {"expected", Align::kRight}});
   for (const auto& cell : json["first_cells"])
     table.add({text(cell, "key").substr(0, 12), format_fixed(cell["score"].get<double>(), 4), text(cell, "model"),
                text(cell, "task"), text(cell, "settings"), format_duration(cell["expected_s"].get<double>())});
@@ -291,17 +312,18 @@ ordered_json cell_json(std::uint32_t index, const planner::Plan& plan, const mat
 }
 
 void print_cell(std::ostream& out, const Style& style, const ordered_json& json) {
-  out << bold(style, "Cell " + text(json, "key")) << "\n  " << text(json, "kind") << " of " << text(json, "model") << " on "
-      << text(json, "task") << ", stage " << text(json, "stage") << "\n";
+  out << bold(style, "Cell " + text(json, "key")) << "\n  " << text(json, "kind") << " of " << text(json, "model")
+      << " on " << text(json, "task") << ", stage " << text(json, "stage") << "\n";
   out << bold(style, "Settings") << ": " << json["settings"].dump() << "\n";
-  if (json.contains("adapter_of")) out << bold(style, "Adapter") << " made by cell " << text(json, "adapter_of") << "\n";
+  if (json.contains("adapter_of"))
+    out << bold(style, "Adapter") << " made by cell " << text(json, "adapter_of") << "\n";
   if (json.contains("rejected")) {
     out << bold(style, "Rejected") << "\n";
     for (const auto& row : json["rejected"]) out << "  " << text(row, "rule") << ": " << text(row, "reason") << "\n";
     return;
   }
-  out << bold(style, "Job") << " " << text(json, "job") << ", expected " << format_duration(json["expected_s"].get<double>())
-      << "\n";
+  out << bold(style, "Job") << " " << text(json, "job") << ", expected "
+      << format_duration(json["expected_s"].get<double>()) << "\n";
   Table table({{"term"}, {"input", Align::kRight}, {"weight", Align::kRight}, {"weighted", Align::kRight}});
   for (const auto& term : json["terms"])
     table.add({text(term, "term"), term["input"].is_null() ? "-" : format_fixed(term["input"].get<double>(), 4),

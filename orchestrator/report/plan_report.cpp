@@ -33,7 +33,8 @@ ordered_json job_json(const planner::Job& job, const planner::Plan& plan, const 
   json["id"] = job.id;
   json["profile"] = site.catalog.profiles[job.profile].name;
   json["partition"] = site.cluster.partitions[placed.partition].name;
-  json["model"] = job.models.empty() ? model_name(site.catalog, need.model) : model_name(site.catalog, job.models.front());
+  json["model"] =
+      job.models.empty() ? model_name(site.catalog, need.model) : model_name(site.catalog, job.models.front());
   ordered_json models = ordered_json::array();
   for (std::uint32_t model : job.models) models.push_back(model_name(site.catalog, model));
   json["models"] = std::move(models);
@@ -69,7 +70,8 @@ ordered_json cell_json(std::uint32_t index, const planner::Plan& plan, const mat
   ordered_json json;
   json["key"] = to_hex(cell.key);
   json["kind"] = matrix::name_of(cell.kind);
-  json["model"] = cell.model == matrix::kNone ? ordered_json(nullptr) : ordered_json(model_name(site.catalog, cell.model));
+  json["model"] =
+      cell.model == matrix::kNone ? ordered_json(nullptr) : ordered_json(model_name(site.catalog, cell.model));
   json["task"] = cell.task == matrix::kNone ? ordered_json(nullptr) : ordered_json(task_name(site.catalog, cell.task));
   json["settings"] = matrix::to_json(expansion.settings[cell.settings]);
   if (cell.depends != matrix::kNone) json["adapter"] = to_hex(expansion.cells[cell.depends].key);
@@ -113,7 +115,10 @@ void print_rejections(std::ostream& out, const Style& style, const std::vector<m
 }
 
 void compare(std::ostream& out, const Style& style, const planner::Plan& plan) {
-  Table table({{""}, {"jobs", Align::kRight}, {"model loads", Align::kRight}, {"GPU-hours", Align::kRight},
+  Table table({{""},
+               {"jobs", Align::kRight},
+               {"model loads", Align::kRight},
+               {"GPU-hours", Align::kRight},
                {"makespan", Align::kRight}});
   const auto row = [&](const char* what, const planner::Totals& totals) {
     table.add({what, grouped(totals.jobs), grouped(totals.model_loads), hours(totals.gpu_hours),
@@ -140,7 +145,9 @@ std::string models_of(const planner::Job& job, const Catalog& catalog) {
   return job.models.size() == 1 ? first : first + " + " + std::to_string(job.models.size() - 1) + " more";
 }
 
-nlohmann::ordered_json to_json(const Layout& layout) { return {{"tp", layout.tp}, {"pp", layout.pp}, {"dp", layout.dp}}; }
+nlohmann::ordered_json to_json(const Layout& layout) {
+  return {{"tp", layout.tp}, {"pp", layout.pp}, {"dp", layout.dp}};
+}
 
 nlohmann::ordered_json to_json(const MemoryUse& memory) {
   ordered_json json = ordered_json::object();
@@ -171,9 +178,20 @@ void print_plan(std::ostream& out, const Style& style, const planner::Plan& plan
 
   if (!plan.jobs.empty()) {
     out << "\n" << bold(style, "Jobs") << ", best score first\n";
-    Table table({{"job"}, {"score", Align::kRight}, {"profile"}, {"model"}, {"kind"}, {"dtype"}, {"GPUs", Align::kRight},
-                 {"layout"}, {"batch", Align::kRight}, {"GPU memory", Align::kRight}, {"cells", Align::kRight},
-                 {"expected", Align::kRight}, {"limit", Align::kRight}, {"starts", Align::kRight}});
+    Table table({{"job"},
+                 {"score", Align::kRight},
+                 {"profile"},
+                 {"model"},
+                 {"kind"},
+                 {"dtype"},
+                 {"GPUs", Align::kRight},
+                 {"layout"},
+                 {"batch", Align::kRight},
+                 {"GPU memory", Align::kRight},
+                 {"cells", Align::kRight},
+                 {"expected", Align::kRight},
+                 {"limit", Align::kRight},
+                 {"starts", Align::kRight}});
     std::vector<bool> waits(plan.jobs.size());
     for (const planner::Waiting& waiting : plan.waiting) waits[waiting.job] = true;
     for (std::size_t i = 0; i < plan.jobs.size(); ++i) {
@@ -185,11 +203,13 @@ void print_plan(std::ostream& out, const Style& style, const planner::Plan& plan
       std::string gpus = std::to_string(job.gpus);
       if (job.nodes > 1) gpus = std::to_string(job.nodes) + " × " + std::to_string(job.gpus / job.nodes);
       table.add({job.id, format_fixed(job.score, 3), site.catalog.profiles[job.profile].name,
-                 models_of(job, site.catalog), std::string(matrix::name_of(need.kind)), std::string(name_of(need.dtype)), gpus,
-                 layout, grouped(placed.batch), format_fixed(placed.utilisation * 100, 0) + " %",
-                 grouped(static_cast<long long>(job.cells.size())), format_duration(job.seconds),
-                 format_duration(static_cast<double>(job.time_limit)),
-                 waits[i] ? "waits" : job.start == 0 ? "at once" : "+" + format_duration(job.start)});
+                 models_of(job, site.catalog), std::string(matrix::name_of(need.kind)),
+                 std::string(name_of(need.dtype)), gpus, layout, grouped(placed.batch),
+                 format_fixed(placed.utilisation * 100, 0) + " %", grouped(static_cast<long long>(job.cells.size())),
+                 format_duration(job.seconds), format_duration(static_cast<double>(job.time_limit)),
+                 waits[i]         ? "waits"
+                 : job.start == 0 ? "at once"
+                                  : "+" + format_duration(job.start)});
     }
     table.print(out, style);
   }
@@ -214,12 +234,20 @@ void print_plan(std::ostream& out, const Style& style, const planner::Plan& plan
 void print_cells(std::ostream& out, const Style& style, const planner::Plan& plan, const matrix::Expansion& expansion,
                  const planner::Site& site) {
   out << bold(style, "Cells") << ", best score first\n";
-  Table table({{"key"}, {"score", Align::kRight}, {"kind"}, {"model"}, {"task"}, {"adapter"}, {"settings", Align::kLeft, 80},
-               {"job"}, {"expected", Align::kRight}});
+  Table table({{"key"},
+               {"score", Align::kRight},
+               {"kind"},
+               {"model"},
+               {"task"},
+               {"adapter"},
+               {"settings", Align::kLeft, 80},
+               {"job"},
+               {"expected", Align::kRight}});
   for (std::uint32_t index : ranked_cells(plan, expansion)) {
     const matrix::Cell& cell = expansion.cells[index];
-    table.add({to_hex(cell.key).substr(0, 12), format_fixed(plan.scores[index].total, 4), std::string(matrix::name_of(cell.kind)),
-               model_name(site.catalog, cell.model), task_name(site.catalog, cell.task),
+    table.add({to_hex(cell.key).substr(0, 12), format_fixed(plan.scores[index].total, 4),
+               std::string(matrix::name_of(cell.kind)), model_name(site.catalog, cell.model),
+               task_name(site.catalog, cell.task),
                cell.depends == matrix::kNone ? "-" : to_hex(expansion.cells[cell.depends].key).substr(0, 12),
                matrix::to_string(expansion.settings[cell.settings]), plan.jobs[plan.job_of[index]].id,
                format_duration(plan.seconds[index])});
@@ -227,8 +255,8 @@ void print_cells(std::ostream& out, const Style& style, const planner::Plan& pla
   table.print(out, style);
 }
 
-void write_plan_json(std::ostream& out, const planner::Plan& plan, const matrix::Expansion& expansion, const planner::Site& site,
-                     bool with_cells) {
+void write_plan_json(std::ostream& out, const planner::Plan& plan, const matrix::Expansion& expansion,
+                     const planner::Site& site, bool with_cells) {
   const auto list = [&](std::string_view name, std::size_t count, const auto& item) {
     out << "," << ordered_json(std::string(name)).dump() << ":[";
     for (std::size_t i = 0; i < count; ++i) {

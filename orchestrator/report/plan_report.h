@@ -19,8 +19,8 @@ void print_cells(std::ostream& out, const Style& style, const planner::Plan& pla
                  const planner::Site& site);
 
 /// The `plan` of docs/schemas/output.json, written piece by piece: a million cells must not become one tree in memory.
-void write_plan_json(std::ostream& out, const planner::Plan& plan, const matrix::Expansion& expansion, const planner::Site& site,
-                     bool with_cells);
+void write_plan_json(std::ostream& out, const planner::Plan& plan, const matrix::Expansion& expansion,
+                     const planner::Site& site, bool with_cells);
 
 /// Indices of the accepted cells: best score first, then key, so that the order is the same everywhere.
 std::vector<std::uint32_t> ranked_cells(const planner::Plan& plan, const matrix::Expansion& expansion);

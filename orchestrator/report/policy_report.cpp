@@ -123,12 +123,18 @@ void print_comparison(std::ostream& out, const Style& style, const ordered_json&
     out << "\n" << bold(style, title) << "\n";
     Table table({{"model"}, {"task"}, {"rule"}, {"combinations", Align::kRight}, {"reason", Align::kLeft, 110}});
     for (const auto& row : comparison[key])
-      table.add({text(row, "model"), text(row, "task"), text(row, "rule"), grouped(row["count"].get<long long>()), text(row, "reason")});
+      table.add({text(row, "model"), text(row, "task"), text(row, "rule"), grouped(row["count"].get<long long>()),
+                 text(row, "reason")});
     table.print(out, style);
   };
-  out << "\n" << bold(style, "Ranking") << ": " << counted(comparison["moved"].get<long long>(), "pair") << " of model and task moved"
-      << (comparison["ranking"].empty() ? "" : ", the farthest first") << "\n";
-  Table ranking({{"model"}, {"task"}, {"place", Align::kRight}, {"becomes", Align::kRight}, {"score", Align::kRight},
+  out << "\n"
+      << bold(style, "Ranking") << ": " << counted(comparison["moved"].get<long long>(), "pair")
+      << " of model and task moved" << (comparison["ranking"].empty() ? "" : ", the farthest first") << "\n";
+  Table ranking({{"model"},
+                 {"task"},
+                 {"place", Align::kRight},
+                 {"becomes", Align::kRight},
+                 {"score", Align::kRight},
                  {"becomes", Align::kRight}});
   for (const auto& mover : comparison["ranking"])
     ranking.add({text(mover, "model"), text(mover, "task"), grouped(mover["from"].get<long long>()),
@@ -138,15 +144,20 @@ void print_comparison(std::ostream& out, const Style& style, const ordered_json&
   rows("no_longer_rejected", "No longer rejected");
   rows("newly_rejected", "Newly rejected");
   out << "\n";
-  Table totals({{"policy"}, {"cells", Align::kRight}, {"rejected", Align::kRight}, {"jobs", Align::kRight},
-                {"of them wait", Align::kRight}, {"model loads", Align::kRight}, {"GPU-hours", Align::kRight},
+  Table totals({{"policy"},
+                {"cells", Align::kRight},
+                {"rejected", Align::kRight},
+                {"jobs", Align::kRight},
+                {"of them wait", Align::kRight},
+                {"model loads", Align::kRight},
+                {"GPU-hours", Align::kRight},
                 {"makespan", Align::kRight}});
   for (const char* side : {"a", "b"}) {
     const auto& json = comparison[side];
-    totals.add({text(json, "policy"), grouped(json["cells"].get<long long>()), grouped(json["rejected"].get<long long>()),
-                grouped(json["jobs"].get<long long>()), grouped(json["waiting_jobs"].get<long long>()),
-                grouped(json["model_loads"].get<long long>()), format_fixed(json["gpu_hours"].get<double>(), 1),
-                format_duration(json["makespan_s"].get<double>())});
+    totals.add({text(json, "policy"), grouped(json["cells"].get<long long>()),
+                grouped(json["rejected"].get<long long>()), grouped(json["jobs"].get<long long>()),
+                grouped(json["waiting_jobs"].get<long long>()), grouped(json["model_loads"].get<long long>()),
+                format_fixed(json["gpu_hours"].get<double>(), 1), format_duration(json["makespan_s"].get<double>())});
   }
   totals.print(out, style);
 }

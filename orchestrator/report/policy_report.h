@@ -1,4 +1,5 @@
-// What a change of policy would change: its numbers, and with a matrix the ranking, the rejections, the jobs and the hours.
+// What a change of policy would change: its numbers, and with a matrix the ranking, the rejections, the jobs and the
+// hours.
 #pragma once
 
 #include <iosfwd>

@@ -27,7 +27,7 @@ class Table {
   struct Column {
     std::string title;
     Align align = Align::kLeft;
-    std::size_t most = 60;   ///< wider content is cut with an ellipsis
+    std::size_t most = 60;  ///< wider content is cut with an ellipsis
   };
   explicit Table(std::vector<Column> columns) : columns_(std::move(columns)) {}
 

@@ -21,7 +21,8 @@ const std::string kRoot = ORCH_SOURCE_DIR;
 template <class T>
 T must(std::optional<T> value, const Diagnostics& diagnostics) {
   if (value && diagnostics.ok()) return std::move(*value);
-  for (const Problem& problem : diagnostics.errors()) fprintf(stderr, "%s: %s\n", to_string(problem.place).c_str(), problem.what.c_str());
+  for (const Problem& problem : diagnostics.errors())
+    fprintf(stderr, "%s: %s\n", to_string(problem.place).c_str(), problem.what.c_str());
   std::exit(1);
 }
 
@@ -32,11 +33,7 @@ struct Setup {
   Cluster cluster;
   planner::Site site;
 
-  Setup()
-      : catalog(load()),
-        policy(load_policy()),
-        cluster(load_cluster()),
-        site{catalog, cluster, policy, {}} {}
+  Setup() : catalog(load()), policy(load_policy()), cluster(load_cluster()), site{catalog, cluster, policy, {}} {}
 
   Catalog load() {
     const std::filesystem::path folder = kRoot + "/db/catalog";
@@ -57,11 +54,13 @@ const Setup& setup() {
   return kSetup;
 }
 
-/// 10 models × 10 tasks × as many seeds as make `cells`: every cell has settings of its own, the hard case for interning.
+/// 10 models × 10 tasks × as many seeds as make `cells`: every cell has settings of its own, the hard case for
+/// interning.
 matrix::Matrix matrix_of(std::int64_t cells) {
   std::string text =
       "name: bench\n"
-      "models: [llama31_70b_fp8, llama2_70b, falcon_40b, falcon_180b, mixtral_8x22b, dbrx_instruct, deepseek_v3, qwen25_72b, "
+      "models: [llama31_70b_fp8, llama2_70b, falcon_40b, falcon_180b, mixtral_8x22b, dbrx_instruct, deepseek_v3, "
+      "qwen25_72b, "
       "xverse_65b, tinyllama_1b]\n"
       "tasks: [mmlu, arc_challenge, hellaswag, winogrande, piqa, boolq, gsm8k, math, humaneval, mbpp]\n"
       "settings: {seed: [";
