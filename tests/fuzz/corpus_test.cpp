@@ -13,6 +13,7 @@
 #include <iterator>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "targets.h"
@@ -28,11 +29,11 @@ struct Target {
 };
 
 constexpr std::array kTargets = {
-    Target{"yaml", orch::fuzz::yaml_target, 2000},       Target{"catalog", orch::fuzz::catalog_target, 400},
-    Target{"matrix", orch::fuzz::matrix_target, 2000},   Target{"policy", orch::fuzz::policy_target, 1000},
-    Target{"cluster", orch::fuzz::cluster_target, 1500}, Target{"template", orch::fuzz::template_target, 600},
-    Target{"history", orch::fuzz::history_target, 1500}, Target{"detect", orch::fuzz::detect_target, 2000},
-    Target{"plan", orch::fuzz::plan_target, 700},
+    Target{"yaml", orch::fuzz::yaml_target, 800},       Target{"catalog", orch::fuzz::catalog_target, 300},
+    Target{"matrix", orch::fuzz::matrix_target, 800},   Target{"policy", orch::fuzz::policy_target, 600},
+    Target{"cluster", orch::fuzz::cluster_target, 800}, Target{"template", orch::fuzz::template_target, 500},
+    Target{"history", orch::fuzz::history_target, 800}, Target{"detect", orch::fuzz::detect_target, 1500},
+    Target{"plan", orch::fuzz::plan_target, 1500},
 };
 
 /// PCG's generator with its usual constants: the same numbers on every machine.
@@ -119,11 +120,18 @@ const std::vector<std::string>& pieces() {
   return kPieces;
 }
 
+/// The first word at or behind `at`: letters, digits, _ and dots. Empty, at the end, when there is none.
+std::pair<std::size_t, std::size_t> word_at(const std::string& text, std::size_t at) {
+  constexpr std::string_view kLetters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.";
+  const std::size_t begin = std::min(text.find_first_of(kLetters, at), text.size());
+  return {begin, std::min(text.find_first_not_of(kLetters, begin), text.size())};
+}
+
 std::string mutated(std::string text, const std::vector<std::string>& corpus, Random& random) {
-  for (std::size_t steps = 1 + random.below(4); steps > 0; --steps) {
+  for (std::size_t steps = 1 + random.below(2) * random.below(4); steps > 0; --steps) {
     const std::size_t at = random.below(text.size() + 1);
     const std::size_t length = std::min(text.size() - at, random.below(16));
-    switch (random.below(8)) {
+    switch (random.below(11)) {
       case 0:
         text.erase(at, length);
         break;
@@ -155,9 +163,24 @@ std::string mutated(std::string text, const std::vector<std::string>& corpus, Ra
           text.insert(begin, line);
         break;
       }
-      default: {  // the head of this file and the tail of another
+      case 7: {  // the head of this file and the tail of another
         const std::string& other = corpus[random.below(corpus.size())];
         text = text.substr(0, at) + other.substr(random.below(other.size() + 1));
+        break;
+      }
+      case 8: {  // a number becomes one that may well be meant
+        const std::size_t begin = text.find_first_of("0123456789", at);
+        if (begin == std::string::npos) break;
+        const std::size_t end = std::min(text.find_first_not_of("0123456789", begin), text.size());
+        constexpr std::array kNumbers = {1, 2, 3, 5, 6, 7, 8, 16, 64, 100, 1000, 4096};
+        text.replace(begin, end - begin, std::to_string(kNumbers[random.below(kNumbers.size())]));
+        break;
+      }
+      default: {  // a word becomes another word of the corpus: what comes out is often well formed
+        const std::string& other = corpus[random.below(corpus.size())];
+        const auto [begin, end] = word_at(text, at);
+        const auto [from, to] = word_at(other, random.below(other.size() + 1));
+        text.replace(begin, end - begin, other.substr(from, to - from));
         break;
       }
     }
