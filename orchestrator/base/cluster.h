@@ -8,28 +8,12 @@
 #include <vector>
 
 #include "base/diagnostics.h"
+#include "base/submit.h"
 #include "base/yaml.h"
 
 namespace orch {
 
 struct Catalog;
-
-/// What a job's script says to Slurm and does before the worker starts. A field that is unset takes the value of the
-/// next outer level: matrix, then profile, then partition, then cluster.
-struct Submit {
-  std::optional<std::string> partition, account, qos, reservation, constraint, licenses;
-  std::optional<std::vector<std::string>> modules;
-  std::optional<std::string> conda;              ///< environment to activate
-  std::optional<std::string> container;          ///< image
-  std::optional<std::string> container_runtime;  ///< apptainer | pyxis
-  std::map<std::string, std::string> environment;
-  std::optional<std::string> scratch;  ///< node-local folder, may hold $VARIABLES of the shell
-  std::vector<std::string> sbatch;     ///< extra directives, without #SBATCH
-
-  /// What is unset here is taken from `outer`; environment and sbatch lines are joined, this level's winning.
-  Submit over(const Submit& outer) const;
-};
-Submit read_submit(const Yaml& node, const std::string& file, Diagnostics& diagnostics);
 
 enum class GpuRequest { kGres, kGpusPerNode };
 

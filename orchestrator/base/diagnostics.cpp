@@ -7,26 +7,32 @@
 #include "base/text.h"
 
 namespace orch {
+namespace {
+
+constexpr std::size_t kLongestPath = 4096;
+constexpr std::size_t kLongestMessage = 2000;
+
+}  // namespace
 
 std::string to_string(const Place& place) {
-  std::string text = place.file;
+  std::string text = shown(place.file, kLongestPath);
   if (place.line > 0) text += ":" + std::to_string(place.line) + ":" + std::to_string(std::max(place.column, 1));
   return text;
 }
 
-void Diagnostics::error(const Place& place, std::string what) {
+void Diagnostics::error(const Place& place, std::string_view what) {
   if (errors_.size() == kMost) {
     ++dropped_;
     return;
   }
-  Problem problem{place, std::move(what)};
+  Problem problem{place, shown(what, kLongestMessage)};
   // Two checks may find one fault (a key of the wrong type that is also required); it is told once.
   if (std::ranges::find(errors_, problem) != errors_.end()) return;
   errors_.push_back(std::move(problem));
 }
 
-void Diagnostics::warn(const Place& place, std::string what) {
-  Problem problem{place, std::move(what)};
+void Diagnostics::warn(const Place& place, std::string_view what) {
+  Problem problem{place, shown(what, kLongestMessage)};
   if (warnings_.size() < kMost && std::ranges::find(warnings_, problem) == warnings_.end())
     warnings_.push_back(std::move(problem));
 }

@@ -7,6 +7,7 @@
 
 #include <iosfwd>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace orch {
@@ -33,9 +34,9 @@ class Diagnostics {
   /// Past this many, problems are counted and no longer kept: a hostile file must not fill memory or a terminal.
   static constexpr std::size_t kMost = 200;
 
-  void error(const Place& place, std::string what);
+  void error(const Place& place, std::string_view what);
   /// Something the user should know that stops nothing.
-  void warn(const Place& place, std::string what);
+  void warn(const Place& place, std::string_view what);
 
   bool ok() const { return errors_.empty(); }
   std::size_t error_count() const { return errors_.size() + dropped_; }

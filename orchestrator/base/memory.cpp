@@ -289,7 +289,7 @@ PerLayer layer_count(const Decoder& decoder, int tp) {
 std::vector<std::pair<std::string, double>> MemoryUse::parts() const {
   std::vector<std::pair<std::string, double>> all = {
       {"weights", weights},     {"KV cache", kv},         {"activations", activations}, {"adapter", adapter},
-      {"gradients", gradients}, {"optimizer", optimizer}, {"overhead", overhead}};
+      {"gradients", gradients}, {"optimizer", optimizer}, {"average", average},         {"overhead", overhead}};
   std::erase_if(all, [](const auto& part) { return part.second == 0; });
   return all;
 }
@@ -324,6 +324,7 @@ MemoryUse inference_memory(const Model& model, const Layout& layout, const Infer
   const double tokens = std::max(1.0, real(shape.tokens)), batch = std::max(1.0, real(shape.batch));
   const double step = std::clamp(real(shape.prefill), 1.0, tokens * batch);
   const PerLayer weights = layer_weights(model, shape.weights, tp);
+  const PerLayer adapters = layer_adapters(decoder, std::max<std::int64_t>(0, shape.rank), tp);
   const PerLayer width = per_layer(decoder, [&](bool experts_here) {
     return 3 * real(decoder.hidden) + std::max(attention_width(decoder, tp), ffn_width(decoder, experts_here, tp));
   });
@@ -332,6 +333,7 @@ MemoryUse inference_memory(const Model& model, const Layout& layout, const Infer
     MemoryUse use;
     use.weights = stage_weights(model, stage, shape.weights, tp, weights);
     use.kv = stage_kv(decoder, stage, shape.kv, tp, tokens, batch);
+    use.adapter = 2 * sum_over(stage, decoder, adapters);
     double widest = 0;
     for (int layer = stage.begin; layer < stage.end; ++layer) widest = std::max(widest, width.of(decoder, layer));
     use.activations = 2 * step * widest;
@@ -357,6 +359,7 @@ MemoryUse training_memory(const Model& model, const Layout& layout, const TrainS
       use.weights = 6 * model.params;
       use.gradients = 4 * model.params;
       use.optimizer = 8 * model.params;
+      if (shape.ema) use.average = 4 * model.params;
     } else {
       // Two matrices of rank r beside each weight matrix; the architecture unknown, 2 % of the weights at rank 64 is
       // assumed.
@@ -364,6 +367,7 @@ MemoryUse training_memory(const Model& model, const Layout& layout, const TrainS
       use.adapter = 6 * trained;
       use.gradients = 4 * trained;
       use.optimizer = 8 * trained;
+      if (shape.ema) use.average = 4 * trained;
     }
     use.overhead = overhead(use, layout.gpus() > 1);
     return use;
@@ -392,6 +396,7 @@ MemoryUse training_memory(const Model& model, const Layout& layout, const TrainS
     }
     use.gradients = 4 * count;
     use.optimizer = 8 * count;
+    if (shape.ema) use.average = 4 * count;
     const double in_flight = pp - stage.number;
     double widest = 0;
     for (int layer = stage.begin; layer < stage.end; ++layer) widest = std::max(widest, kept.of(decoder, layer));

@@ -16,11 +16,12 @@ struct MemoryUse {
   double weights = 0;  ///< with scales of quantised weights, and the vision tower
   double kv = 0;
   double activations = 0;
-  double adapter = 0;  ///< LoRA weights, in the compute dtype with an fp32 master
+  double adapter = 0;  ///< LoRA weights, in 16 bits; of training with an fp32 master
   double gradients = 0;
   double optimizer = 0;  ///< AdamW: two fp32 states for each trained parameter
+  double average = 0;    ///< of the trained parameters over the steps, in fp32
   double overhead = 0;   ///< CUDA context, communication buffers, workspace, fragmentation
-  double total() const { return weights + kv + activations + adapter + gradients + optimizer + overhead; }
+  double total() const { return weights + kv + activations + adapter + gradients + optimizer + average + overhead; }
   /// The parts that are not 0, by name, in the order above.
   std::vector<std::pair<std::string, double>> parts() const;
 };
@@ -39,6 +40,7 @@ struct InferenceShape {
   std::int64_t tokens = 4096;   ///< of a sequence: prompt and answer
   std::int64_t batch = 1;       ///< sequences at once in each data-parallel copy
   std::int64_t prefill = 8192;  ///< tokens that one forward step takes at most
+  std::int64_t rank = 0;        ///< of the adapter that is loaded beside the weights; 0: none
 };
 MemoryUse inference_memory(const Model& model, const Layout& layout, const InferenceShape& shape);
 
@@ -51,6 +53,7 @@ struct TrainShape {
   std::int64_t micro_batch = 1;  ///< sequences of one forward and backward on each data-parallel copy
   bool checkpointing = true;     ///< activations of a layer are computed again in the backward pass
   bool reference = false;        ///< DPO and GRPO: log-probabilities of the base; the same weights with the adapter off
+  bool ema = false;              ///< an exponential moving average of the trained parameters is kept
 };
 MemoryUse training_memory(const Model& model, const Layout& layout, const TrainShape& shape);
 

@@ -86,11 +86,8 @@ Profile read_profile(const std::string& name, const Yaml& node, const std::strin
   profile.template_name = fields.name("template").value_or("");
   profile.description = fields.text("description").value_or("");
   profile.partition = fields.name("partition").value_or("");
-  profile.sbatch = fields.texts("sbatch").value_or(std::vector<std::string>{});
-  for (const std::string& line : profile.sbatch)
-    if (!line.starts_with("--") || !printable(line) || line.size() > 500)
-      fields.error("sbatch",
-                   "an sbatch line is one option that begins with '--', without #SBATCH; found " + quote(line));
+  if (const Yaml* submit = fields.get("submit"))
+    profile.submit = read_submit_without_partition(*submit, file, diagnostics, "'partition' is a key of the profile itself");
   fields.finish();
   return profile;
 }

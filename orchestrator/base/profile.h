@@ -8,6 +8,7 @@
 
 #include "base/diagnostics.h"
 #include "base/dtype.h"
+#include "base/submit.h"
 #include "base/yaml.h"
 
 namespace orch {
@@ -42,7 +43,7 @@ struct Profile {
   std::string template_name;  ///< of templates/
   std::string description;
   std::string partition;            ///< overrides the cluster's choice; empty: none
-  std::vector<std::string> sbatch;  ///< extra lines, without #SBATCH
+  Submit submit;                ///< wins over what the cluster says; the partition is above
   Place source;
 
   int gpus() const { return nodes * gpus_per_node; }

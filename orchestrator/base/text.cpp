@@ -62,6 +62,27 @@ std::size_t edits(std::string_view a, std::string_view b, std::size_t most) {
   return last[b.size()];
 }
 
+std::string letters_and_digits(std::string_view text) {
+  std::string out;
+  for (char c : lower(text))
+    if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9')) out += c;
+  return out;
+}
+
+/// The shortest of `known` that begins with `name`, else that holds it, as letters and digits alone.
+std::optional<std::string> shortened(std::string_view name, std::span<const std::string> known) {
+  const std::string wanted = letters_and_digits(name);
+  if (wanted.size() < 3) return std::nullopt;
+  std::optional<std::string> begins, holds;
+  for (const std::string& candidate : known) {
+    const std::size_t at = letters_and_digits(candidate).find(wanted);
+    if (at == std::string::npos) continue;
+    std::optional<std::string>& best = at == 0 ? begins : holds;
+    if (!best || candidate.size() < best->size()) best = candidate;
+  }
+  return begins ? begins : holds;
+}
+
 }  // namespace
 
 std::string_view trim(std::string_view text) {
@@ -168,12 +189,17 @@ std::optional<std::string> nearest(std::string_view name, std::span<const std::s
     alike = begins;
     found = candidate;
   }
-  return found;
+  return found ? found : shortened(name, known);
 }
 
 std::string hint(std::string_view name, std::span<const std::string> known) {
   const auto near = nearest(name, known);
   return near ? "; did you mean " + quote(*near) + "?" : "";
+}
+
+std::string hint_sentence(std::string_view name, std::span<const std::string> known) {
+  const std::string text = hint(name, known);
+  return text.empty() ? "." : text;
 }
 
 std::string counted(long long n, std::string_view one, std::string_view many) {

@@ -31,12 +31,15 @@ std::string quote(std::string_view text);
 bool glob_match(std::string_view pattern, std::string_view text);
 bool is_glob(std::string_view pattern);
 
-/// The known name nearest to `name` (fewest single-character edits, at most a third of its length, case ignored), or
-/// none.
+/// The known name nearest to `name`: the one with the fewest single-character edits (at most a third of its length, case
+/// ignored); else the shortest that begins with it, or holds it, punctuation ignored (`mixtral`, `72b-fp8`); or none.
 std::optional<std::string> nearest(std::string_view name, std::span<const std::string> known);
 
 /// `; did you mean 'x'?` or nothing: the tail of a message about a name that is not known.
 std::string hint(std::string_view name, std::span<const std::string> known);
+
+/// As hint(), ended so that another sentence can follow: `; did you mean 'x'?` or `.`.
+std::string hint_sentence(std::string_view name, std::span<const std::string> known);
 
 /// `1 job`, `2 jobs`.
 std::string counted(long long n, std::string_view one, std::string_view many = {});

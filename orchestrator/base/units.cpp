@@ -119,7 +119,10 @@ std::string scaled(double value, const char* const* names, int count, double ste
 
 std::optional<double> parse_count(std::string_view text) {
   static constexpr Unit kUnits[] = {{"", 1}, {"k", 1e3}, {"m", 1e6}, {"b", 1e9}, {"g", 1e9}, {"t", 1e12}};
-  return number_with_unit(text, kUnits);
+  auto count = number_with_unit(text, kUnits);
+  // 8.03 × 10⁹ is not a whole number in binary, though 8.03B is meant to be one.
+  if (count && *count >= 1e6 && *count < 1e15) count = std::round(*count);
+  return count;
 }
 
 std::optional<double> parse_bytes(std::string_view text) {

@@ -631,8 +631,8 @@ class Reader {
     for (const Stage& stage : stages) names.push_back(stage.name);
     const auto check = [&](const std::string& name, const Place& place) {
       if (!holds(names, name))
-        diagnostics_.error(place,
-                           "no stage " + quote(name) + hint(name, names) + "; the stages are " + join(names, ", "));
+        diagnostics_.error(
+            place, "no stage " + quote(name) + hint(name, names) + "; the stages are " + shown(join(names, ", "), 400));
     };
     for (const Stage& stage : stages) {
       for (const std::string& name : stage.after) check(name, stage.place_of("after"));
@@ -671,7 +671,7 @@ class Reader {
         std::string cycle;
         for (auto from = std::ranges::find(walk.path, next); from != walk.path.end(); ++from)
           cycle += walk.stages[*from].name + " → ";
-        diagnostics_.error(stage.place_of(key), "a cycle, in which no stage could start: " + cycle + name);
+        diagnostics_.error(stage.place_of(key), "a cycle, in which no stage could start: " + shown(cycle + name, 400));
       } else if (walk.seen[next] == 0) {
         follow(walk, next);
       }

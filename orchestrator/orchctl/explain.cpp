@@ -117,7 +117,7 @@ int explain(Session& session, const Arguments& arguments, const CLI::App& comman
   if (!std::filesystem::exists(arguments.what) && arguments.what.find_first_of("/.") == std::string::npos) {
     const auto names = catalog.models.names();
     return bad_input(session,
-                     "no model " + quote(arguments.what) + hint(arguments.what, names) + " And no file of that name.");
+                     "no model " + quote(arguments.what) + hint_sentence(arguments.what, names) + " There is no file of that name either.");
   }
   for (const char* option : {"--dtype", "--kv-dtype", "--tokens", "--gpus"})
     if (command.count(option) > 0)

@@ -126,8 +126,12 @@ std::unique_ptr<Planned> load_and_plan(const Session& session, const PlanFiles& 
     if (const auto root = load_yaml(files.history, diagnostics))
       planned->history = planner::read_history(*root, files.history, planned->catalog, diagnostics);
   std::optional<matrix::Matrix> matrix;
-  if (const auto root = load_yaml(files.matrix, diagnostics))
+  Place of_partition{files.matrix};
+  if (const auto root = load_yaml(files.matrix, diagnostics)) {
     matrix = matrix::read_matrix(*root, files.matrix, planned->catalog, diagnostics);
+    if (const Yaml* submit = root->find("submit"))
+      if (const Yaml* partition = submit->find("partition")) of_partition = place_of(*partition, files.matrix);
+  }
   if (!policy || !cluster || !matrix || !diagnostics.ok()) return nullptr;
 
   planned->policy = std::move(*policy);
@@ -135,9 +139,9 @@ std::unique_ptr<Planned> load_and_plan(const Session& session, const PlanFiles& 
   if (matrix->submit.partition && !planned->cluster.find(*matrix->submit.partition)) {
     std::vector<std::string> names;
     for (const Partition& partition : planned->cluster.partitions) names.push_back(partition.name);
-    diagnostics.error(matrix->source, "asks for the partition " + quote(*matrix->submit.partition) +
-                                          ", which the cluster " + quote(planned->cluster.name) + " does not have (" +
-                                          join(names, ", ") + ")");
+    diagnostics.error(of_partition, "the cluster " + quote(planned->cluster.name) + " has no partition " +
+                                        quote(*matrix->submit.partition) + ", but " + join(names, ", ") +
+                                        hint(*matrix->submit.partition, names));
     return nullptr;
   }
   planned->site.reset(new planner::Site{planned->catalog, planned->cluster, planned->policy, matrix->submit});

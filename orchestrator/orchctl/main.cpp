@@ -58,7 +58,7 @@ std::optional<std::string> unknown_command(const CLI::App& app, int argc, char**
   for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
     known.push_back(command->get_name());
   if (std::ranges::find(known, argv[1]) != known.end()) return std::nullopt;
-  return "no command " + quote(argv[1]) + hint(argv[1], known) + " The commands are " + join(known, ", ") + ".";
+  return "no command " + quote(argv[1]) + hint_sentence(argv[1], known) + " The commands are " + join(known, ", ") + ".";
 }
 
 int run(int argc, char** argv) {

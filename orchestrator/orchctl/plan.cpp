@@ -14,16 +14,16 @@ namespace {
 struct Arguments {
   PlanFiles files;
   bool cells = false;
-  std::string script;
+  std::optional<std::string> script;   ///< of this job; otherwise the plan
   std::string templates;
 };
 
 int print_script(Session& session, const Planned& planned, const Arguments& arguments) {
   std::vector<std::string> ids;
   for (const planner::Job& job : planned.plan.jobs) ids.push_back(job.id);
-  const auto at = std::ranges::find(ids, arguments.script);
+  const auto at = std::ranges::find(ids, *arguments.script);
   if (at == ids.end())
-    return bad_input(session, "the plan has no job " + quote(arguments.script) + hint(arguments.script, ids) +
+    return bad_input(session, "the plan has no job " + quote(*arguments.script) + hint_sentence(*arguments.script, ids) +
                                   " It has " + counted(static_cast<long long>(ids.size()), "job") +
                                   (ids.empty() ? "." : ", " + ids.front() + " to " + ids.back() + "."));
   const planner::Job& job = planned.plan.jobs[static_cast<std::size_t>(at - ids.begin())];
@@ -64,10 +64,12 @@ int print_script(Session& session, const Planned& planned, const Arguments& argu
 
 int plan(Session& session, const Arguments& arguments) {
   Diagnostics diagnostics;
+  if (!arguments.templates.empty() && !std::filesystem::is_directory(arguments.templates))
+    return bad_input(session, "--templates takes a folder; " + quote(arguments.templates) + " is none");
   const auto planned = load_and_plan(session, arguments.files, diagnostics);
   if (!planned) return bad_input(session, diagnostics);
   diagnostics.print(session.err);
-  if (!arguments.script.empty()) return print_script(session, *planned, arguments);
+  if (arguments.script) return print_script(session, *planned, arguments);
   if (session.json) {
     report::write_plan_json(session.out, planned->plan, planned->expansion, *planned->site, arguments.cells);
     return kWell;

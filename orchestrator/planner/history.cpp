@@ -23,7 +23,6 @@ void History::add(const std::string& model, const std::string& task, const std::
   Entry& entry = entries_[{model, task, profile}];
   if (entry.seconds_per_unit.size() == kMost) entry.seconds_per_unit.erase(entry.seconds_per_unit.begin());
   entry.seconds_per_unit.push_back(seconds_per_unit);
-  ++entry.succeeded;
 }
 
 void History::add_outcomes(const std::string& family, const std::string& type, std::int64_t succeeded,

@@ -63,6 +63,7 @@ std::int64_t pieces_filled(const Group& group, const PackRules& rules) {
 /// GPU, as long as a load is worth its piece.
 std::int64_t pieces_of(const Group& group, double work, const PackRules& rules) {
   const auto cells = static_cast<double>(group.items.size());
+  if (group.spoils) return static_cast<std::int64_t>(group.items.size());
   const double worth = group.load > 0 ? std::floor(work * kLoadWorth / (group.load * (1 - kLoadWorth))) : cells;
   auto pieces = static_cast<double>(pieces_filled(group, rules));
   const int lanes = side_by_side(group);
@@ -89,12 +90,12 @@ void cut(const Group& group, std::uint32_t index, const PackRules& rules, std::v
         each > 0 ? static_cast<std::int64_t>(std::min(static_cast<double>(pieces - 1), (done + expected / 2) / each))
                  : 0;
     done += expected;
-    if (open && (falls > piece || !fits(open->bound + bound, group.most, rules))) {
+    if (open && (group.spoils || falls > piece || !fits(open->bound + bound, group.most, rules))) {
       loads.push_back(std::move(*open));
       open.reset();
     }
     piece = falls;
-    if (!open) open = Load{index, 0, group.load, load_bound(group.load, rules), {}, item.rank};
+    if (!open) open = Load{index, 0, 0, group.load, load_bound(group.load, rules), {}, item.rank};
     open->seconds += expected;
     open->bound += bound;
     open->cells.push_back(item.cell);
@@ -223,6 +224,7 @@ PackedJob job_of(std::vector<Unit> units, double most, const PackRules& rules) {
   job.rank = units.front().rank;
   double bound = 0;
   for (Unit& unit : units) {
+    const int first = job.gpus;
     job.gpus += unit.gpus;
     job.seconds = std::max(job.seconds, unit.seconds);
     job.rank = std::min(job.rank, unit.rank);
@@ -230,6 +232,7 @@ PackedJob job_of(std::vector<Unit> units, double most, const PackRules& rules) {
     for (Lane& lane : unit.lanes) {
       for (Load& load : lane.loads) {
         load.lane = job.lanes;
+        load.gpu = first;
         job.loads.push_back(std::move(load));
       }
       ++job.lanes;
@@ -278,17 +281,23 @@ void share_nodes(std::vector<Unit> units, const Mix& mix, const PackRules& rules
   close();
 }
 
-void explain(PackedJob& job, std::span<const Group> groups, std::span<const std::int64_t> pieces,
+/// `piece`: the length that jobs were cut to.
+void explain(PackedJob& job, std::span<const Group> groups, std::span<const std::int64_t> pieces, double piece,
              const PackRules& rules) {
   std::int64_t cells = 0;
   for (const Load& load : job.loads) cells += static_cast<std::int64_t>(load.cells.size());
   const auto loads = static_cast<std::int64_t>(job.loads.size());
   if (loads == 1) {
     if (cells > 1) job.reasons.push_back(grouped(cells) + " cells of equal need share one load");
+    const Group& group = groups[job.loads.front().group];
     const std::int64_t of = pieces[job.loads.front().group];
-    if (of > 1 && side_by_side(groups[job.loads.front().group]) == 1)
-      job.reasons.push_back("cut into " + grouped(of) + " jobs, so that each fills a gap of about " +
-                            format_duration(rules.backfill));
+    if (group.spoils && of > 1)
+      job.reasons.push_back("a load of its own: each of " + grouped(of) + " cells changes the weights that it loads");
+    else if (of > 1 && side_by_side(group) == 1)
+      job.reasons.push_back("cut into " + grouped(of) +
+                            (piece < rules.backfill
+                                 ? " loads, so that no GPU is idle while there is work: about " + format_duration(piece)
+                                 : " jobs, so that each fills a gap of about " + format_duration(piece)));
     return;
   }
   std::string text = counted(loads, "load");
@@ -319,7 +328,20 @@ bool fits_alone(double load, double bound, double most, const PackRules& rules) 
   return fits(load_bound(load, rules) + bound, most, rules);
 }
 
-std::vector<PackedJob> pack(std::span<const Group> groups, std::span<const Mix> mixes, const PackRules& rules) {
+double piece_length(std::span<const Group> groups, const PackRules& rules) {
+  if (!(rules.gpus >= 1)) return rules.backfill;
+  double work = 0;  // GPU-seconds
+  for (const Group& group : groups) {
+    double seconds = group.load * static_cast<double>(group.spoils ? group.items.size() : !group.items.empty());
+    for (const Item& item : group.items) seconds += static_cast<double>(item.expected);
+    work += seconds * group.gpus * std::clamp(group.share, 0.0, 1.0);
+  }
+  return std::clamp(work / rules.gpus, std::min(rules.least, rules.backfill), rules.backfill);
+}
+
+std::vector<PackedJob> pack(std::span<const Group> groups, std::span<const Mix> mixes, const PackRules& given) {
+  PackRules rules = given;
+  rules.backfill = piece_length(groups, given);
   std::vector<PackedJob> jobs;
   std::vector<std::int64_t> pieces(groups.size(), 0);
 
@@ -357,7 +379,7 @@ std::vector<PackedJob> pack(std::span<const Group> groups, std::span<const Mix> 
     share_nodes(share_gpus(std::move(of_mix)), mix < mixes.size() ? mixes[mix] : kNoRooms, rules, jobs);
 
   std::sort(jobs.begin(), jobs.end(), [](const PackedJob& a, const PackedJob& b) { return a.rank < b.rank; });
-  for (PackedJob& job : jobs) explain(job, groups, pieces, rules);
+  for (PackedJob& job : jobs) explain(job, groups, pieces, rules.backfill, given);
   return jobs;
 }
 

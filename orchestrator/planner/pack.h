@@ -2,6 +2,7 @@
 //
 // Holds:
 //  - Every cell is in exactly one load, and every load in exactly one job.
+//  - Cells of a group that spoils its weights are each in a load of their own.
 //  - The cells of a load are consecutive in the order of priority among those of equal need.
 //  - A job's time limit is whole minutes, and at most what its partition and profile allow.
 //  - What runs side by side on one GPU declares at most the whole of it; on one node, at most the GPUs of the job.
@@ -38,7 +39,8 @@ struct Group {
   double share = 1;         ///< of one GPU's memory; below 1 several run on one GPU
   double load = 0;          ///< seconds
   double most = 0;          ///< seconds: the longest time limit that can be asked for; 0: any
-  std::uint32_t mixes = 0;  ///< groups of equal number may share a job; their partition is the same
+  std::uint32_t mixes = 0;  ///< groups of equal number may share a job: of one partition, and cut alike
+  bool spoils = false;      ///< a cell changes the weights that were loaded: the next loads them again
 };
 
 /// A shape of one node that a shared job may take.
@@ -58,12 +60,14 @@ struct PackRules {
   double margin = 1.3;         ///< on the time of a load
   double least = 600;          ///< seconds: the shortest limit
   double drain = 120;          ///< seconds before the limit in which nothing is begun
+  double gpus = 0;             ///< that the jobs may have at once: with little work, shorter jobs fill them; 0: unknown
 };
 
 /// What is loaded once, and the cells that it serves.
 struct Load {
   std::uint32_t group = 0;
   int lane = 0;                      ///< loads of one lane follow each other
+  int gpu = 0;                       ///< the first of its GPUs, of those of the job; lanes that share one are equal
   double seconds = 0;                ///< expected, with loading
   double bound = 0;                  ///< hardly exceeded, with loading
   std::vector<std::uint32_t> cells;  ///< best first
@@ -79,6 +83,9 @@ struct PackedJob {
   std::uint32_t rank = 0;  ///< of the best cell
   std::vector<std::string> reasons;
 };
+
+/// The length that jobs are cut to: what keeps all GPUs busy, at least `least`, at most `backfill`.
+double piece_length(std::span<const Group> groups, const PackRules& rules);
 
 /// `mixes` is indexed by Group::mixes. A group without items gives nothing; every item alone fits its group's `most`
 /// (see fits_alone). Jobs come in the order of their best cell.

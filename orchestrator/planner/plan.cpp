@@ -40,6 +40,7 @@ struct Combination {
   std::uint32_t row = kNone;  ///< of the rejection; kNone: accepted
   float expected = 0;         ///< seconds
   float bound = 0;
+  std::uint32_t basis = 0;  ///< of the duration, in bases_
   policy::Score score;
   std::uint32_t cells = 0;                              ///< accepted
   std::array<std::uint32_t, 2> group = {kNone, kNone};  ///< of cells without and with a gate
@@ -232,7 +233,7 @@ class Planner {
         cell.task == kNone ? matrix::name_of(cell.kind) : std::string_view(site_.catalog.tasks[cell.task].type);
     if (cell.model != kNone) input.family = site_.catalog.models[cell.model].family;
     input.seconds = seconds;
-    input.utilisation = place.utilisation;
+    input.utilisation = std::min(1.0, place.utilisation / place.share);  // of its part of the GPU
     input.gpus = place.gpus;
     input.node_gpus = partition.gpus_per_node;
     input.native_dtype = gpu && gpu->computes(need.dtype);
@@ -254,6 +255,9 @@ class Planner {
     const Duration duration = duration_of(cell, expansion_.settings[cell.settings], need, place, site_, history_);
     combination.expected = static_cast<float>(duration.expected);
     combination.bound = static_cast<float>(std::max(duration.bound, duration.expected));
+    const auto basis = std::find(bases_.begin(), bases_.end(), duration.basis);
+    combination.basis = static_cast<std::uint32_t>(basis - bases_.begin());
+    if (basis == bases_.end()) bases_.push_back(duration.basis);
     const policy::ScoreInput input = score_input(cell, need, place, duration.expected);
     combination.score = policy::score(site_.policy, input);
     if (const auto refusal = policy::refuse(site_.policy, input, combination.score.total))
@@ -327,7 +331,8 @@ class Planner {
   std::uint32_t mix_index(const Need& need, const Placement& place, std::uint32_t gate) {
     const Profile& profile = site_.catalog.profiles[place.profile];
     const auto key =
-        std::tuple(place.partition, need.kind, need.engine, need.command_stage, gate, profile.use, profile.partition);
+        std::tuple(place.partition, need.kind, need.engine, need.command_stage, gate, profile.use, profile.partition,
+                   place.gpus, place.layout.tp);
     const auto [at, added] = mixes_.try_emplace(key, static_cast<std::uint32_t>(mix_.size()));
     if (added) {
       const Partition& partition = site_.cluster.partitions[place.partition];
@@ -368,6 +373,7 @@ class Planner {
       group.share = place.share;
       group.load = place.load_seconds;
       group.most = most_time(place);
+      group.spoils = plan_.needs[need_at].kind == matrix::CellKind::kTrain && plan_.needs[need_at].full;
       group.mixes = mix_index(plan_.needs[need_at], place, gate);
       groups_.push_back(std::move(group));
       need_of_group_.push_back(need_at);
@@ -385,11 +391,22 @@ class Planner {
       if (group == kNone) group = group_index(combination.need, gate ? cell.stage + 1 : 0);
       groups_[group].items.push_back({i, position, combination.expected, combination.bound});
     }
+    rules_.gpus = usable_gpus();
     packed_ = pack(groups_, mix_, rules_);
     for (Group& group : groups_) group.items = {};  // the loads hold the cells now
     for (std::uint32_t job = 0; job < packed_.size(); ++job)
       for (const Load& load : packed_[job].loads)
         for (std::uint32_t cell : load.cells) plan_.job_of[cell] = job;
+  }
+
+  /// GPUs of the partitions that jobs go to, as far as they may be had at once.
+  double usable_gpus() const {
+    std::set<std::uint32_t> used;
+    for (std::uint32_t need : need_of_group_) used.insert(plan_.sizings[need].chosen.partition);
+    double gpus = 0;
+    for (std::uint32_t partition : used)
+      gpus += static_cast<double>(pools_[partition].nodes) * pools_[partition].gpus_per_node;
+    return caps_.gpus ? std::min(gpus, static_cast<double>(*caps_.gpus)) : gpus;
   }
 
   /// Which packed jobs each packed job waits for.
@@ -492,13 +509,11 @@ class Planner {
     job.nodes = place.nodes;
     job.gpus = packed.gpus;
     job.lanes = packed.lanes;
-    job.layout = place.layout;
-    // Lanes of one GPU or two, side by side: as copies of what takes one GPU where they differ.
-    if (packed.lanes > 1)
-      job.layout = packed.gpus % place.layout.gpus() == 0
-                       ? Layout{place.layout.tp, place.layout.pp, packed.gpus / (place.layout.tp * place.layout.pp)}
-                       : Layout{1, 1, packed.gpus};
-    if (job.layout.gpus() != job.gpus) job.layout = Layout{1, 1, job.gpus};
+    // Lanes are cut alike, see mix_index(); those that share a GPU are one copy.
+    job.layout = {place.layout.tp, place.layout.pp, packed.gpus / (place.layout.tp * place.layout.pp)};
+    job.gpu_memory = fullest_gpu(packed);
+    if (const Gpu* gpu = site_.catalog.gpus.find(site_.cluster.partitions[place.partition].gpu))
+      job.utilisation = job.gpu_memory / gpu->memory;
     job.seconds = packed.seconds;
     job.time_limit = packed.time_limit;
     job.gpu_hours = occupied_gpus(pools_[place.partition], job.nodes, job.gpus) * job.seconds / kSecondsPerHour;
@@ -516,9 +531,37 @@ class Planner {
       });
     }
     job.score = plan_.scores[job.cells.front()].total;
+    job.reasons.push_back(bases_of(job));
     job.reasons.push_back("time limit " + format_slurm_time(job.time_limit) + ": " + format_duration(job.seconds) +
                           " expected, with a margin and " + format_duration(rules_.drain) + " to stop");
     return job;
+  }
+
+  /// Bytes on the fullest GPU: a lane needs what the largest of its loads does, and lanes that share a GPU add up.
+  double fullest_gpu(const PackedJob& packed) const {
+    std::map<std::pair<int, int>, double> of_lane;  // (GPU, lane)
+    for (const Load& load : packed.loads) {
+      double& bytes = of_lane[{load.gpu, load.lane}];
+      bytes = std::max(bytes, plan_.sizings[need_of_group_[load.group]].chosen.memory.total());
+    }
+    std::map<int, double> of_gpu;
+    double most = 0;
+    for (const auto& [at, bytes] : of_lane) most = std::max(most, of_gpu[at.first] += bytes);
+    return most;
+  }
+
+  /// What the durations of a job's cells rest on.
+  std::string bases_of(const Job& job) const {
+    constexpr std::size_t kShown = 3;
+    std::set<std::uint32_t> all;
+    for (std::uint32_t cell : job.cells) all.insert(combinations_[combination_of_[cell]].basis);
+    std::string text = "durations: ";
+    std::size_t shown = 0;
+    for (std::uint32_t basis : all) {
+      if (shown == kShown) return text + " and others";
+      text += (shown++ ? "; " : "") + bases_[basis];
+    }
+    return text;
   }
 
   void add_load(Job& job, const Load& load, std::int64_t cells) {
@@ -639,13 +682,15 @@ class Planner {
   std::vector<Pool> pools_;
   std::vector<double> flops_;  // of the partitions' GPUs
   double best_flops_ = 0;
+  std::vector<std::string> bases_;
   std::vector<Combination> combinations_;
   std::vector<std::uint32_t> combination_of_;  // of every cell
   std::map<Need, std::uint32_t> needs_;
   std::vector<std::string> why_not_;  // of every need; empty: it was sized
   Rows rows_;
   std::vector<std::uint32_t> ranked_;  // accepted cells, best first
-  std::map<std::tuple<std::uint32_t, matrix::CellKind, Engine, std::uint32_t, std::uint32_t, ProfileUse, std::string>,
+  std::map<std::tuple<std::uint32_t, matrix::CellKind, Engine, std::uint32_t, std::uint32_t, ProfileUse, std::string,
+                      int, int>,
            std::uint32_t>
       mixes_;
   std::vector<Mix> mix_;

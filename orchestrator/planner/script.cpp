@@ -18,9 +18,8 @@ using nlohmann::ordered_json;
 /// The levels of settings for the submission, innermost first.
 Submit submit_of(const Job& job, const Plan& plan, const Site& site) {
   const Placement& place = plan.sizings[job.sizing].chosen;
-  Submit of_profile;
-  of_profile.sbatch = site.catalog.profiles[job.profile].sbatch;
-  return site.submit.over(of_profile).over(site.cluster.partitions[place.partition].submit).over(site.cluster.submit);
+  const Profile& profile = site.catalog.profiles[job.profile];
+  return site.submit.over(profile.submit).over(site.cluster.partitions[place.partition].submit).over(site.cluster.submit);
 }
 
 /// Letters, digits and . _ -, so that it can be part of a file's name wherever it comes from.

@@ -79,8 +79,6 @@ std::int64_t longest_sequence(const Task& task, const Model& model, const matrix
   return std::max<std::int64_t>(1, whole);
 }
 
-DType plain_kv(DType weights) { return weights == DType::kFp16 ? DType::kFp16 : DType::kBf16; }
-
 /// A legal layout on a shape, with the batch that fits it.
 struct Candidate {
   Placement placement;
@@ -221,6 +219,7 @@ MemoryUse Sizer::memory(const Layout& layout, std::int64_t batch, bool checkpoin
     shape.micro_batch = batch;
     shape.checkpointing = checkpointing;
     shape.reference = need_.reference;
+    shape.ema = need_.ema;
     return training_memory(*model_, layout, shape);
   }
   InferenceShape shape;
@@ -228,10 +227,9 @@ MemoryUse Sizer::memory(const Layout& layout, std::int64_t batch, bool checkpoin
   shape.kv = need_.kv;
   shape.tokens = std::max<std::int64_t>(1, need_.tokens);
   shape.batch = batch;
+  shape.rank = need_.rank;
   if (gpu.memory < kSmallGpu) shape.prefill = 2048;
-  MemoryUse use = inference_memory(*model_, layout, shape);
-  if (need_.rank > 0) use.adapter = adapter_params(*model_->decoder, need_.rank) * 2 / layout.tp / layout.pp;
-  return use;
+  return inference_memory(*model_, layout, shape);
 }
 
 bool Sizer::fit_inference(Candidate& candidate, const Gpu& gpu, bool may_share, Lack& lack) const {
@@ -273,7 +271,6 @@ bool Sizer::fit_inference(Candidate& candidate, const Gpu& gpu, bool may_share, 
     // Rather above the target than without a batch, but no more than that takes.
     const MemoryUse use = memory(placement.layout, kLeastBatch, false, gpu);
     found = use.total() <= most ? std::pair{kLeastBatch, use} : largest(most);
-    if (found.first > kLeastBatch) found = {kLeastBatch, use};
   }
   return take(found.first, found.second);
 }
@@ -663,6 +660,7 @@ Result<Sizing> Sizer::run_declared() {
     training.weights = need_.dtype;
     training.full = need_.full;
     training.rank = need_.rank;
+    training.ema = need_.ema;
     if (need_.kind == matrix::CellKind::kTrain && !model_->decoder)
       total = training_memory(*model_, {}, training).total();
     else
@@ -687,7 +685,7 @@ Result<Sizing> Sizer::run_declared() {
       }
     }
     const double needs = need_.gpu_memory > 0 ? static_cast<double>(need_.gpu_memory) : total / gpus;
-    const double allowed = need_.gpu_memory > 0 && !bench ? card.memory : limits_.most * card.memory;
+    const double allowed = limits_.most * card.memory;
     if (needs > allowed) {
       if (gpus * card.memory > most_memory) {
         most_memory = gpus * card.memory;
@@ -710,9 +708,9 @@ Result<Sizing> Sizer::run_declared() {
     p.memory.weights = needs;
     p.utilisation = needs / card.memory;
     if (!bench && gpus == 1 && where.shares_gpus && needs > 0) {
-      // What a program declares is its share; an estimate gets the target's slack on top.
+      // What programs declare fills a GPU to what may be used of it; an estimate gets the target's slack on top.
       if (need_.gpu_memory > 0) {
-        const double parts = std::ceil(kShareParts * needs / card.memory - 1e-9);
+        const double parts = std::ceil(kShareParts * needs / allowed - 1e-9);
         if (parts <= kShareParts / 2) p.share = std::max(1.0, parts) / kShareParts;
       } else {
         set_share(p, card, needs);
@@ -782,7 +780,7 @@ Need need_of(const matrix::Cell& cell, const matrix::Expansion& expansion, const
   // What the stage's command runs is its own program.
   if (need.engine == Engine::kCommand) need.command_stage = cell.stage;
   need.dtype = settings.dtype("dtype").value_or(need.dtype);
-  need.kv = settings.dtype("kv_dtype").value_or(plain_kv(need.dtype));
+  need.kv = settings.dtype("kv_dtype").value_or(DType::kBf16);
 
   const auto gpus = static_cast<int>(std::clamp<std::int64_t>(settings.integer("gpus").value_or(0), 0, 1 << 20));
   const auto nodes = static_cast<int>(std::clamp<std::int64_t>(settings.integer("nodes").value_or(0), 0, 1 << 20));
@@ -810,6 +808,7 @@ Need need_of(const matrix::Cell& cell, const matrix::Expansion& expansion, const
       need.global_batch = std::clamp<std::int64_t>(settings.integer("batch_size").value_or(1), 1, 1 << 20) *
                           std::clamp<std::int64_t>(settings.integer("accumulation").value_or(1), 1, 1 << 20);
       need.reference = task && (task->type == "dpo" || task->type == "grpo");
+      need.ema = settings.number("ema_decay").value_or(0) > 0;
       break;
     case matrix::CellKind::kBench:
       need.gpus = std::max(1, gpus);

@@ -40,6 +40,7 @@ struct Need {
   std::int64_t micro_batch = 0;   ///< 0: chosen
   std::int64_t global_batch = 0;  ///< never changed by a remedy
   bool reference = false;         ///< DPO, GRPO
+  bool ema = false;               ///< an average of the trained parameters is kept
   // Pinned by settings; 0: chosen. Commands and benchmarks say them.
   int gpus = 0;
   int nodes = 0;

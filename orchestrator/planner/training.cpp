@@ -51,7 +51,7 @@ Largest largest_shape(const Model& model, const Site& site) {
 
 // The greatest rank, by steps, up to `wanted` with which training fits somewhere; nothing if not even the least does.
 std::optional<std::int64_t> rank_that_fits(const Model& model, DType weights, std::int64_t sequence,
-                                           std::int64_t wanted, const Largest& largest, double share) {
+                                           bool ema, std::int64_t wanted, const Largest& largest, double share) {
   const std::vector<Layout> legal = layouts_for(model, largest.profile->gpus(), largest.profile->gpus_per_node).legal;
   const auto fits = [&](std::int64_t rank) {
     TrainShape shape;
@@ -60,6 +60,7 @@ std::optional<std::int64_t> rank_that_fits(const Model& model, DType weights, st
     shape.sequence = sequence;
     shape.micro_batch = 1;
     shape.checkpointing = true;
+    shape.ema = ema;
     return std::any_of(legal.begin(), legal.end(), [&](const Layout& layout) {
       return layout.dp == 1 && training_memory(model, layout, shape).total() <= share * largest.gpu->memory;
     });
@@ -117,6 +118,7 @@ std::vector<std::string> complete_training(const Model& model, const Task& task,
   const std::string row_name(name_of(size));
   const bool full = settings.truth("full").value_or(false);
   const Largest largest = largest_shape(model, site);
+  put(settings, "ema_decay", kEmaDecay);
 
   if (model.decoder) {
     const std::int64_t sequence = model.context > 0 ? std::min(kSequence, model.context) : kSequence;
@@ -171,8 +173,11 @@ std::vector<std::string> complete_training(const Model& model, const Task& task,
       if (largest.profile) {
         const DType weights = settings.dtype("dtype").value_or(model.dtype);
         const std::int64_t sequence = settings.integer("sequence").value_or(kSequence);
-        const auto fitting = rank_that_fits(model, weights, sequence, rank, largest,
-                                            std::clamp(site.policy.planning.memory_most, 0.0, 1.0));
+        // The target of every placement, not its bound: a rank is not chosen so that its training is cramped.
+        const policy::Planning& planning = site.policy.planning;
+        const double share = std::clamp(std::min(planning.memory_high, planning.memory_most), 0.0, 1.0);
+        const bool ema = settings.number("ema_decay").value_or(0) > 0;
+        const auto fitting = rank_that_fits(model, weights, sequence, ema, rank, largest, share);
         if (fitting && *fitting < rank) {
           reasons.push_back("rank " + std::to_string(rank) + " is capped at " + std::to_string(*fitting) +
                             ": more does not fit " + shown(largest.profile->name) + ", the largest profile here (" +
@@ -208,7 +213,6 @@ std::vector<std::string> complete_training(const Model& model, const Task& task,
   put(settings, "batch_size", row.batch_size);
   put(settings, "accumulation", row.accumulation);
   if (!settings.has("steps")) put(settings, "epochs", std::int64_t{1});
-  put(settings, "ema_decay", kEmaDecay);
   return reasons;
 }
 

@@ -105,9 +105,9 @@ double eval_seconds(const Task& task, const Model& model, const matrix::Settings
   return seconds;
 }
 
-// Seconds of one optimiser step on its placement.
+// Seconds of one optimiser step on its placement; `usable`: bytes of each GPU that may be filled.
 double step_seconds(const Task& task, const Model& model, const matrix::Settings& settings, const Need& need,
-                    const Placement& placement, const Machine& machine) {
+                    const Placement& placement, const Machine& machine, double usable) {
   const Costs costs = costs_of(model, need.dtype, need.kv);
   const Cut cut = cut_of(costs, placement.layout);
   TrainWork work;
@@ -131,8 +131,16 @@ double step_seconds(const Task& task, const Model& model, const matrix::Settings
     const double output = std::max({1.0, static_cast<double>(task.max_output_tokens), task.output_tokens});
     const double sequences = std::ceil(work.sequences / std::max(1, placement.layout.dp));
     const double prompt = std::max(0.0, task.prompt_tokens);
+    // Their cache lives where the backward pass will keep activations.
+    double at_once = sequences;
+    if (model.decoder) {
+      const double room = usable - (placement.memory.total() - placement.memory.activations);
+      const double each = kv_bytes_per_gpu(*model.decoder, placement.layout, need.kv, prompt + output, 1);
+      if (each > 0) at_once = std::clamp(std::floor(room / each), 1.0, std::max(1.0, sequences));
+    }
     generating = prefill_seconds(costs, cut, machine, sequences * prompt, prompt / 2) +
-                 output * decode_step_seconds(costs, cut, machine, sequences, prompt + output / 2);
+                 std::max(1.0, sequences / at_once) * output *
+                     decode_step_seconds(costs, cut, machine, at_once, prompt + output / 2);
   } else if (task.type == "dpo") {
     work.sequences *= 2;  // the chosen and the rejected answer
   }
@@ -183,29 +191,34 @@ Duration duration_of(const matrix::Cell& cell, const matrix::Settings& settings,
   Duration duration;
 
   const auto declared = declared_time(settings);
-  if (cell.kind == matrix::CellKind::kCommand || (!task && !model)) {
-    duration.bound = bounded(declared.value_or(kCommandSeconds));
-    duration.expected = duration.bound / 2;
-    duration.basis = declared ? "declared" : "assumed: no time was declared";
-    return duration;
-  }
-
   const double units = units_of_work(cell, settings, site);
   const bool placed =
       placement.profile < site.catalog.profiles.size() && placement.partition < site.cluster.partitions.size();
   const Profile profile = placed ? site.catalog.profiles[placement.profile] : Profile{};
-  if (placed) {
+  // Commands that name no task would all be one.
+  if (placed && task) {
     const std::string model_name = model ? model->name : "";
-    const std::string task_name = task ? task->name : "";
-    const auto median = history.quantile(model_name, task_name, profile.name, 0.5);
-    const auto late = history.quantile(model_name, task_name, profile.name, planning.time_quantile);
+    const auto median = history.quantile(model_name, task->name, profile.name, 0.5);
+    const auto late = history.quantile(model_name, task->name, profile.name, planning.time_quantile);
     if (median && late) {
       duration.expected = bounded(*median * units);
       duration.bound = std::max(duration.expected, bounded(*late * units));
-      const auto* entry = history.find(model_name, task_name, profile.name);
+      if (declared) {
+        // What is declared is the longest that a command may take.
+        duration.bound = bounded(*declared);
+        duration.expected = std::min(duration.expected, duration.bound);
+      }
+      const auto* entry = history.find(model_name, task->name, profile.name);
       duration.basis = counted(static_cast<long long>(entry->seconds_per_unit.size()), "measurement");
       return duration;
     }
+  }
+
+  if (cell.kind == matrix::CellKind::kCommand || (!task && !model)) {
+    duration.bound = bounded(declared.value_or(kCommandSeconds));
+    duration.expected = duration.bound / 2;
+    duration.basis = declared ? "half of the time declared" : "assumed: no time was declared";
+    return duration;
   }
 
   double seconds = kLongest;
@@ -216,7 +229,8 @@ Duration duration_of(const matrix::Cell& cell, const matrix::Settings& settings,
       if (cell.kind == matrix::CellKind::kBench && task)
         seconds = units * bench_step_seconds(*task, settings, placement, machine);
       else if (cell.kind == matrix::CellKind::kTrain && task && model)
-        seconds = units * step_seconds(*task, *model, settings, need, placement, machine);
+        seconds = units * step_seconds(*task, *model, settings, need, placement, machine,
+                                       gpu->memory * placement.share * planning.memory_high);
       else if (task && model)
         seconds = eval_seconds(*task, *model, settings, need, placement, machine, profile);
       // A share of a GPU is a share of its speed.
@@ -224,8 +238,8 @@ Duration duration_of(const matrix::Cell& cell, const matrix::Settings& settings,
     }
   }
   duration.expected = bounded(seconds);
-  duration.bound = declared ? bounded(*declared) : bounded(duration.expected * std::max(1.0, planning.time_margin));
-  duration.basis = declared ? "roofline, the limit as declared" : "roofline";
+  duration.bound = bounded(duration.expected * std::max(1.0, planning.time_margin));
+  duration.basis = "roofline";
   return duration;
 }
 

@@ -18,8 +18,6 @@ class History {
  public:
   struct Entry {
     std::vector<double> seconds_per_unit;  ///< of cells that ended well, oldest first
-    std::int64_t succeeded = 0;
-    std::int64_t failed = 0;
   };
   void add(const std::string& model, const std::string& task, const std::string& profile, double seconds_per_unit);
   void add_outcomes(const std::string& family, const std::string& type, std::int64_t succeeded, std::int64_t failed);

@@ -1,5 +1,6 @@
 #include "report/catalog_report.h"
 
+#include <cmath>
 #include <nlohmann/json.hpp>
 #include <ostream>
 
@@ -10,6 +11,12 @@ namespace orch::report {
 namespace {
 
 using nlohmann::ordered_json;
+
+/// Whole numbers without a point.
+ordered_json number(double value) {
+  if (value == std::floor(value) && std::abs(value) < 9e15) return static_cast<std::int64_t>(value);
+  return value;
+}
 
 ordered_json decoder_json(const Decoder& d) {
   ordered_json json{{"layers", d.layers},        {"hidden", d.hidden},       {"heads", d.heads},
@@ -69,8 +76,8 @@ ordered_json to_json(const Model& model, const Catalog& catalog) {
   json["revision"] = model.revision;
   json["family"] = model.family;
   json["kind"] = name_of(model.kind);
-  json["params"] = model.params;
-  json["active_params"] = model.active_params;
+  json["params"] = number(model.params);
+  json["active_params"] = number(model.active_params);
   json["context"] = model.context;
   json["dtype"] = name_of(model.dtype);
   if (model.scales != Scales::kNone) json["scales"] = name_of(model.scales);
@@ -103,9 +110,9 @@ ordered_json to_json(const Task& task, const Catalog& catalog) {
   json["gated"] = task.gated;
   json["metric"] = task.metric;
   json["shots"] = task.shots;
-  json["samples"] = task.samples;
-  json["prompt_tokens"] = task.prompt_tokens;
-  json["output_tokens"] = task.output_tokens;
+  json["samples"] = number(task.samples);
+  json["prompt_tokens"] = number(task.prompt_tokens);
+  json["output_tokens"] = number(task.output_tokens);
   json["categories"] = catalog.categories_of_task(task.name);
   if (task.bench)
     json["bench"] = {{"params", task.bench->params},
@@ -226,10 +233,10 @@ void print_gpus(std::ostream& out, const Style& style, const Catalog& catalog) {
                {"fp8", Align::kRight},
                {"Slurm calls it", Align::kLeft, 60}});
   const auto peak = [](const Gpu& gpu, DType dtype) {
-    return gpu.computes(dtype) ? format_count(gpu.flops.at(dtype)) + "FLOP/s" : std::string("-");
+    return gpu.computes(dtype) ? format_fixed(gpu.flops.at(dtype) / 1e12, 0) + " TFLOP/s" : std::string("-");
   };
   for (const Gpu& gpu : catalog.gpus.all())
-    table.add({gpu.name, format_bytes(gpu.memory), format_count(gpu.bandwidth) + "B/s", peak(gpu, DType::kBf16),
+    table.add({gpu.name, format_bytes(gpu.memory), format_fixed(gpu.bandwidth / 1e9, 0) + " GB/s", peak(gpu, DType::kBf16),
                peak(gpu, DType::kFp8), join(gpu.slurm_names, " ")});
   table.print(out, style);
 }

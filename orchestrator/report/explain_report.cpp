@@ -90,7 +90,7 @@ void print_sizing(std::ostream& out, const Style& style, const ordered_json& siz
                  {"batch", Align::kRight},
                  {"GPU memory", Align::kRight},
                  {"time", Align::kRight},
-                 {"why not", Align::kLeft, 90}});
+                 {"why not", Align::kLeft, 400}});
     for (const auto& other : sizing["runners_up"])
       table.add({text(other, "profile"), std::to_string(other["gpus"].get<int>()), text(other, "layout_text"),
                  grouped(other["batch"].get<long long>()),

@@ -47,7 +47,7 @@ ordered_json job_json(const planner::Job& job, const planner::Plan& plan, const 
   json["gpu_share"] = placed.share;
   json["batch"] = placed.batch;
   json["cells"] = job.cells.size();
-  json["memory"] = {{"per_gpu_gib", placed.memory.total() / kGiB}, {"utilisation", placed.utilisation}};
+  json["memory"] = {{"per_gpu_gib", job.gpu_memory / kGiB}, {"utilisation", job.utilisation}};
   json["score"] = job.score;
   json["expected_s"] = job.seconds;
   json["time_limit_s"] = job.time_limit;
@@ -106,7 +106,7 @@ void print_rejections(std::ostream& out, const Style& style, const std::vector<m
     if (std::ranges::find(row.models, rejection.model) == row.models.end()) row.models.push_back(rejection.model);
     if (std::ranges::find(row.tasks, rejection.task) == row.tasks.end()) row.tasks.push_back(rejection.task);
   }
-  Table table({{"models"}, {"tasks"}, {"rule"}, {"combinations", Align::kRight}, {"reason", Align::kLeft, 110}});
+  Table table({{"models"}, {"tasks"}, {"rule"}, {"combinations", Align::kRight}, {"reason", Align::kLeft, 400}});
   for (const auto& key : order) {
     const Row& row = rows.at(key);
     table.add({few(row.models), few(row.tasks), key.first, grouped(row.count), key.second});
@@ -205,7 +205,7 @@ void print_plan(std::ostream& out, const Style& style, const planner::Plan& plan
       table.add({job.id, format_fixed(job.score, 3), site.catalog.profiles[job.profile].name,
                  models_of(job, site.catalog), std::string(matrix::name_of(need.kind)),
                  std::string(name_of(need.dtype)), gpus, layout, grouped(placed.batch),
-                 format_fixed(placed.utilisation * 100, 0) + " %", grouped(static_cast<long long>(job.cells.size())),
+                 format_fixed(job.utilisation * 100, 0) + " %", grouped(static_cast<long long>(job.cells.size())),
                  format_duration(job.seconds), format_duration(static_cast<double>(job.time_limit)),
                  waits[i]         ? "waits"
                  : job.start == 0 ? "at once"
@@ -219,7 +219,7 @@ void print_plan(std::ostream& out, const Style& style, const planner::Plan& plan
   }
   if (!plan.waiting.empty()) {
     out << "\n" << bold(style, "Waiting") << "\n";
-    Table table({{"job"}, {"reason", Align::kLeft, 140}});
+    Table table({{"job"}, {"reason", Align::kLeft, 400}});
     for (const planner::Waiting& waiting : plan.waiting) table.add({plan.jobs[waiting.job].id, waiting.reason});
     table.print(out, style);
   }

@@ -121,7 +121,7 @@ void print_comparison(std::ostream& out, const Style& style, const ordered_json&
   const auto rows = [&](const char* key, const char* title) {
     if (comparison[key].empty()) return;
     out << "\n" << bold(style, title) << "\n";
-    Table table({{"model"}, {"task"}, {"rule"}, {"combinations", Align::kRight}, {"reason", Align::kLeft, 110}});
+    Table table({{"model"}, {"task"}, {"rule"}, {"combinations", Align::kRight}, {"reason", Align::kLeft, 400}});
     for (const auto& row : comparison[key])
       table.add({text(row, "model"), text(row, "task"), text(row, "rule"), grouped(row["count"].get<long long>()),
                  text(row, "reason")});

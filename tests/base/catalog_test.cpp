@@ -136,7 +136,7 @@ TEST(Catalog, ChecksThatWhatACategoryNamesIsThereAndSuggestsTheNearest) {
   EXPECT_THAT(errors_of(std::string(kModels) + kTasks +
                         "categories:\n  C:\n    models: [qwen_72, 'falcon*']\n    tasks:\n      - mmlu\n"
                         "      - gms8k\n  D: {description: empty}\n  E: {models: [llama_8b, llama_8b]}\n"),
-              ElementsAre("f.yaml:10:14: no model 'qwen_72'; did you mean 'qwen_7b'?",
+              ElementsAre("f.yaml:10:14: no model 'qwen_72'; did you mean 'qwen_72b'?",
                           "f.yaml:10:23: the pattern 'falcon*' matches no model of the 3 known",
                           "f.yaml:13:9: no task 'gms8k'; did you mean 'gsm8k'?",
                           "f.yaml:14:6: the category 'D' needs the key 'models' or 'tasks'",
@@ -276,7 +276,7 @@ TEST(Catalog, ReadsAProfile) {
   const Profile profile =
       read_profile("two_nodes",
                    yaml("{nodes: 2, gpus_per_node: 8, use: moe, cpus_per_gpu: 16, memory: 1500G, time_limit: 24:00:00, "
-                        "template: eval.sbatch, sbatch: [--exclusive]}"),
+                        "template: eval.sbatch, submit: {qos: high, sbatch: [--nice=5]}}"),
                    "f", d);
   EXPECT_THAT(lines(d), IsEmpty());
   EXPECT_EQ(profile.gpus(), 16);
@@ -284,7 +284,8 @@ TEST(Catalog, ReadsAProfile) {
   EXPECT_EQ(profile.memory, 1500 * kGiB);
   EXPECT_EQ(profile.time_limit, 86400);
   EXPECT_EQ(profile.template_name, "eval.sbatch");
-  EXPECT_THAT(profile.sbatch, ElementsAre("--exclusive"));
+  EXPECT_EQ(profile.submit.qos, "high");
+  EXPECT_THAT(profile.submit.sbatch, ElementsAre("--nice=5"));
 }
 
 TEST(Catalog, RefusesAProfileThatCannotBe) {
@@ -294,8 +295,10 @@ TEST(Catalog, RefusesAProfileThatCannotBe) {
   EXPECT_THAT(profile_errors("{gpus_per_node: 1, nodes: 0, " + rest + "}"), ElementsAre(HasSubstr("'nodes' must be")));
   EXPECT_THAT(profile_errors("{gpus_per_node: 1, use: MoE, " + rest + "}"),
               ElementsAre(HasSubstr("did you mean 'moe'?")));
-  EXPECT_THAT(profile_errors("{gpus_per_node: 1, sbatch: ['#SBATCH --x', '--a', \"--b\\nrm -rf /\"], " + rest + "}"),
+  EXPECT_THAT(profile_errors("{gpus_per_node: 1, submit: {sbatch: ['#SBATCH --x', '--a', \"--b\\nrm -rf /\"]}, " + rest + "}"),
               ElementsAre(HasSubstr("found '#SBATCH --x'"), HasSubstr("found '--b\\nrm -rf /'")));
+  EXPECT_THAT(profile_errors("{gpus_per_node: 1, submit: {partition: p}, " + rest + "}"),
+              ElementsAre(HasSubstr("'partition' is a key of the profile itself")));
   EXPECT_THAT(profile_errors("{gpus_per_node: 1, cpus_per_gpu: 1, memory: 1G, time_limit: 3600, template: t}"),
               ElementsAre(HasSubstr("'time_limit' must be a duration with its unit")));
 }

@@ -157,6 +157,11 @@ TEST(Cluster, SubmitRefusesWhatAScriptCouldNotHold) {
   EXPECT_THAT(submit_errors("{environment: [A]}"), ElementsAre(HasSubstr("f.yaml:1:15: 'environment' must be a map")));
 }
 
+TEST(Submit, LeavesToThePlanWhatThePlanSays) {
+  EXPECT_THAT(submit_errors("{sbatch: ['--gres=gpu:8', '--time 1', --mail-type=END, --array=1-10]}"), SizeIs(3));
+  EXPECT_THAT(submit_errors("{environment: {SLURM_JOB_ID: '1', ORCH_JOB_DIR: /x, MY_ORCH_DIR: /x}}"), SizeIs(2));
+}
+
 TEST(Cluster, SubmitNeedsAnImageForItsRuntime) {
   EXPECT_THAT(submit_errors("{container_runtime: pyxis}"),
               ElementsAre("f.yaml:1:21: 'container_runtime' needs 'container', the image that it runs"));
@@ -179,15 +184,15 @@ TEST(Cluster, ScratchMayNameVariablesAndRunNothing) {
 
 TEST(Cluster, AnInnerLevelWinsOverTheOuter) {
   const Submit outer = submit_of(
-      "{account: a, qos: low, modules: [cuda], environment: {A: '1', B: '2'}, sbatch: [--nice=5, --time=1, --comment "
+      "{account: a, qos: low, modules: [cuda], environment: {A: '1', B: '2'}, sbatch: [--nice=5, --mail-user=a, --mail-type "
       "x]}");
-  const Submit inner = submit_of("{qos: high, modules: [], environment: {B: '3'}, sbatch: [--time=2, --exclusive]}");
+  const Submit inner = submit_of("{qos: high, modules: [], environment: {B: '3'}, sbatch: [--mail-user=b, --overcommit]}");
   const Submit joined = inner.over(outer);
   EXPECT_THAT(joined.account, Optional(std::string("a")));
   EXPECT_THAT(joined.qos, Optional(std::string("high")));
   EXPECT_THAT(joined.modules, Optional(IsEmpty()));  // said to be none
   EXPECT_THAT(joined.environment, ElementsAre(Pair("A", "1"), Pair("B", "3")));
-  EXPECT_THAT(joined.sbatch, ElementsAre("--nice=5", "--comment x", "--time=2", "--exclusive"));
+  EXPECT_THAT(joined.sbatch, ElementsAre("--nice=5", "--mail-type x", "--mail-user=b", "--overcommit"));
   EXPECT_EQ(Submit{}.over(outer).sbatch, outer.sbatch);
 }
 

@@ -55,6 +55,14 @@ TEST(Diagnostics, CountPastTheirLimitWhatTheyNoLongerKeep) {
   EXPECT_THAT(out.str(), testing::HasSubstr("f:200:1: x\n… and 800 more errors\n"));
 }
 
+TEST(Diagnostics, AreOneSafeLineWhateverTheFileHolds) {
+  Diagnostics diagnostics;
+  diagnostics.error({"a\x1b[2Jb.yaml", 1, 2}, "no \x1b[31mmodel\n \xff");
+  std::ostringstream out;
+  diagnostics.print(out);
+  EXPECT_EQ(out.str(), "a\\x1b[2Jb.yaml:1:2: no \\x1b[31mmodel\\n \\xff\n");
+}
+
 TEST(Diagnostics, APlaceHasALineOnlyWhereItIsKnown) {
   EXPECT_EQ(to_string(Place{"f", 3, 10}), "f:3:10");
   EXPECT_EQ(to_string(Place{"f", 3, 0}), "f:3:1");

@@ -89,6 +89,10 @@ TEST(Text, FindsTheNearestName) {
   EXPECT_EQ(nearest("MMLU", known), "mmlu");
   EXPECT_EQ(nearest("gms8k", known), "gsm8k");  // a swap is one edit
   EXPECT_EQ(nearest("falcon", known), std::nullopt);
+  EXPECT_EQ(nearest("llama31", known), "llama31_70b_fp8");  // the beginning of one
+  EXPECT_EQ(nearest("Qwen25-72B", known), "qwen25_72b");
+  EXPECT_EQ(nearest("70b-fp8", known), "llama31_70b_fp8");  // a part of one
+  EXPECT_EQ(nearest("75", known), std::nullopt);            // too short to mean anything
   EXPECT_EQ(nearest("", known), std::nullopt);
   EXPECT_EQ(nearest(std::string(1 << 20, 'q'), known), std::nullopt);
   EXPECT_EQ(nearest("x", std::vector<std::string>{}), std::nullopt);
