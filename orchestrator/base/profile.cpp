@@ -1,20 +1,10 @@
 #include "base/profile.h"
 
-#include <algorithm>
-
 #include "base/fields.h"
 #include "base/text.h"
 #include "base/units.h"
 
 namespace orch {
-namespace {
-
-bool printable(std::string_view text) {
-  return std::ranges::none_of(text, [](unsigned char c) { return c < 0x20 || c == 0x7F; });
-}
-
-}  // namespace
-
 std::string_view name_of(ProfileUse use) {
   switch (use) {
     case ProfileUse::kAny:

@@ -74,10 +74,10 @@ struct Pick {
   Axes own;       // settings of the selectors
   Axes category;  // of the categories through which it was picked
   Place place;
-  std::string content;         // of a model: its part of the content; of a task: all that follows the settings
-  std::uint32_t group = 0;     // picks of one group give equal axes and defaults
-  std::vector<bool> excluded;  // by which exclusions it is met
-  std::vector<bool> in;        // which of the stage's categories
+  std::string content;                  // of a model: its part of the content; of a task: all that follows the settings
+  std::uint32_t group = 0;              // picks of one group give equal axes and defaults
+  std::vector<std::uint64_t> excluded;  // by which exclusions it is met, a bit for each
+  std::vector<bool> in;                 // which of the stage's categories
 };
 
 /// The combinations that the axes of a (model, task) make, in the order of an odometer whose last axis turns fastest.
@@ -92,6 +92,7 @@ struct Block {
     std::uint32_t settings = 0;           // interned
     std::uint32_t begin = 0, length = 0;  // of its fragment of content
     std::int32_t reason = -1;
+    bool excluded = false;  // by an exclusion that meets every pair
   };
 
   std::vector<Axis> axes;
@@ -146,6 +147,65 @@ std::string_view default_dtype(const Model& model) {
   return name_of(model.dtype == DType::kFp32 ? DType::kBf16 : model.dtype);
 }
 
+using Bits = std::vector<std::uint64_t>;  // one for each exclusion of a stage
+
+void set_bit(Bits& bits, std::size_t at) { bits[at / 64] |= std::uint64_t{1} << at % 64; }
+bool has_bit(const Bits& bits, std::size_t at) { return bits[at / 64] >> at % 64 & 1; }
+
+/// Exclusions that name settings, by which they name: whether one of them meets a cell is one look-up for each set of
+/// names, however many exclusions there are.
+class SettingsExclusions {
+ public:
+  void add(const std::map<std::string, SettingValue>& wanted, std::size_t exclusion) {
+    std::vector<std::string> names;
+    for (const auto& [name, value] : wanted) names.push_back(name);
+    Group& group = groups_[names];
+    text_.clear();
+    for (const auto& [name, value] : wanted) append(name, &value);
+    group[text_].which.push_back(exclusion);
+  }
+
+  bool empty() const { return groups_.empty(); }
+
+  /// Whether any of them leaves the settings out; which did is remembered.
+  bool meet(const Settings& settings) {
+    bool any = false;
+    for (auto& [names, group] : groups_) {
+      text_.clear();
+      for (const std::string& name : names) append(name, settings.find(name));
+      const auto found = group.find(text_);
+      if (found == group.end()) continue;
+      found->second.met = any = true;
+    }
+    return any;
+  }
+
+  template <class Visit>
+  void for_each_met(Visit visit) const {
+    for (const auto& [names, group] : groups_)
+      for (const auto& [text, entry] : group)
+        if (entry.met) std::ranges::for_each(entry.which, visit);
+  }
+
+ private:
+  struct Entry {
+    std::vector<std::size_t> which;
+    bool met = false;
+  };
+  using Group = std::unordered_map<std::string, Entry>;
+
+  /// What is left out and what says the same as being left out are equal.
+  void append(const std::string& name, const SettingValue* value) {
+    if (!value || is_off(name, *value))
+      text_ += '-';
+    else
+      append_value(text_, *value);
+  }
+
+  std::map<std::vector<std::string>, Group> groups_;
+  std::string text_;
+};
+
 class Expander {
  public:
   Expander(const Matrix& matrix, const Catalog& catalog, const ExpandOptions& options, Diagnostics& diagnostics)
@@ -155,7 +215,11 @@ class Expander {
     const std::size_t before = diagnostics_.error_count();
     out_.name = matrix_.name;
     out_.stages = matrix_.stages;
+    Submit of_site;
+    of_site.container = options_.container;
+    out_.container = matrix_.submit.over(of_site).container;
     trained_.resize(matrix_.stages.size());
+    untrained_.resize(matrix_.stages.size());
     for (const std::uint32_t stage : stage_order(matrix_.stages)) {
       expand_stage(stage);
       if (diagnostics_.error_count() != before) return std::nullopt;
@@ -189,9 +253,12 @@ class Expander {
   /// The part of `selector` an exclusion names, or everything.
   template <class Entry>
   void add_exclusions(Pick& pick, const Entry* entry, std::optional<Selector> Exclusion::*part) {
+    pick.excluded.assign(words(), 0);
+    std::size_t at = 0;
     for (const Exclusion& exclusion : stage_->exclude) {
       const auto& selector = exclusion.*part;
-      pick.excluded.push_back(!selector || (entry && picks(*selector, *entry, catalog_)));
+      if (!selector || (entry && picks(*selector, *entry, catalog_))) set_bit(pick.excluded, at);
+      ++at;
     }
   }
 
@@ -244,7 +311,9 @@ class Expander {
     models_ =
         pick_from(catalog_.models.all(), stage_->models, &Category::models, &Exclusion::model, whatever_was_trained);
     if (whatever_was_trained)
-      std::erase_if(models_, [&](const Pick& pick) { return adapters_for(pick.index).empty(); });
+      std::erase_if(models_, [&](const Pick& pick) {
+        return adapters_for(pick.index).empty() && untrained_for(pick.index) == 0;
+      });
     tasks_ = pick_from(catalog_.tasks.all(), stage_->tasks, &Category::tasks, &Exclusion::task, false);
     const bool may_lack = stage_->kind == CellKind::kCommand || stage_->kind == CellKind::kBench;
     if (may_lack && stage_->models.empty() && stage_->categories.empty() && stage_->adapter_of.empty()) {
@@ -279,13 +348,27 @@ class Expander {
   const Model* model_or_none(const Pick& pick) const { return pick.index == kNone ? nullptr : &model(pick); }
   const Task* task_or_none(const Pick& pick) const { return pick.index == kNone ? nullptr : &task(pick); }
 
+  /// Index of the stage whose adapters this stage uses; past the last if there is none.
+  std::size_t adapter_stage() const {
+    return static_cast<std::size_t>(std::ranges::find(matrix_.stages, stage_->adapter_of, &Stage::name) -
+                                    matrix_.stages.begin());
+  }
+
   /// The train cells whose adapters this stage uses, of one model.
   const std::vector<std::uint32_t>& adapters_for(std::uint32_t model_index) const {
     static const std::vector<std::uint32_t> none;
-    const auto stage = std::ranges::find(matrix_.stages, stage_->adapter_of, &Stage::name) - matrix_.stages.begin();
-    if (static_cast<std::size_t>(stage) >= trained_.size()) return none;
-    const auto found = trained_[static_cast<std::size_t>(stage)].find(model_index);
-    return found == trained_[static_cast<std::size_t>(stage)].end() ? none : found->second;
+    const std::size_t stage = adapter_stage();
+    if (stage >= trained_.size()) return none;
+    const auto found = trained_[stage].find(model_index);
+    return found == trained_[stage].end() ? none : found->second;
+  }
+
+  /// How many trainings of the model were refused whose adapters this stage asks for.
+  std::int64_t untrained_for(std::uint32_t model_index) const {
+    const std::size_t stage = stage_->adapter_of.empty() ? untrained_.size() : adapter_stage();
+    if (stage >= untrained_.size()) return 0;
+    const auto found = untrained_[stage].find(model_index);
+    return found == untrained_[stage].end() ? 0 : found->second;
   }
 
   // --- The settings of a pair ---
@@ -319,21 +402,37 @@ class Expander {
     override_with(axes, t.own);
     add_defaults(axes, m, t);
     block.count = count_of(axes);
-    for (auto& [name, values] : axes) {
-      Block::Axis axis{name, std::move(values), {}, 1};
-      const SettingDef* def = find_setting(name);
-      for (const SettingValue& value : axis.values) {
-        const bool content = def && in_key(*def, stage_->kind) && name != "engine" && !is_off(name, value);
-        axis.key_texts.push_back(content ? "\"" + name + "\":" + canonical_json(to_json(value)) : std::string());
-      }
-      block.axes.push_back(std::move(axis));
-    }
+    for (auto& [name, values] : axes) block.axes.push_back(axis_of(name, std::move(values)));
     std::size_t stride = 1;
     for (auto axis = block.axes.rbegin(); axis != block.axes.rend(); ++axis) {
       axis->stride = stride;
       // Past most_cells nothing is built; what wraps around here is then not used.
       stride *= axis->values.size();
     }
+    add_compute(block);
+  }
+
+  Block::Axis axis_of(const std::string& name, std::vector<SettingValue> values) const {
+    Block::Axis axis{name, std::move(values), {}, 1};
+    const SettingDef* def = find_setting(name);
+    for (const SettingValue& value : axis.values) {
+      const bool content = def && in_key(*def, stage_->kind) && name != "engine" && !is_off(name, value);
+      axis.key_texts.push_back(content ? "\"" + name + "\":" + canonical_json(to_json(value)) : std::string());
+    }
+    return axis;
+  }
+
+  /// The number format of computation follows the one of the weights, turning with its axis.
+  void add_compute(Block& block) const {
+    const SettingDef* def = find_setting("compute_dtype");
+    const Block::Axis* weights = block.find("dtype");
+    if (!weights || !takes(*def, stage_->kind) || block.find("compute_dtype")) return;
+    std::vector<SettingValue> values;
+    for (const SettingValue& value : weights->values)
+      values.emplace_back(std::string(name_of(default_compute(*dtype_named(std::get<std::string>(value))))));
+    Block::Axis axis = axis_of("compute_dtype", std::move(values));
+    axis.stride = weights->stride;
+    block.axes.insert(std::ranges::lower_bound(block.axes, axis.name, {}, &Block::Axis::name), axis);
   }
 
   void add_defaults(Axes& axes, const Pick& m, const Pick& t) const {
@@ -360,6 +459,7 @@ class Expander {
         break;
       case CellKind::kCommand:
         fill("gpus", std::int64_t{1});
+        if (out_.container) fill("container", *out_.container);
         break;
     }
     if (of) fill("dtype", text(default_dtype(*of)));
@@ -371,6 +471,7 @@ class Expander {
 
   Settings settings_at(const Block& block, std::size_t combination, bool keep_off) const {
     Settings settings;
+    settings.reserve(block.axes.size());
     for (const Block::Axis& axis : block.axes) {
       const SettingValue& value = block.value(axis, combination);
       if (keep_off || !is_off(axis.name, value)) settings.set(axis.name, value);
@@ -382,6 +483,8 @@ class Expander {
   void build(Block& block) {
     block.built = true;
     block.combinations.resize(static_cast<std::size_t>(block.count));
+    if (block.combinations.size() > interned_.size()) interned_.reserve(interned_.size() + block.combinations.size());
+    std::unordered_map<std::string, std::int32_t> known;  // reasons
     std::string all;
     for (std::size_t i = 0; i < block.combinations.size(); ++i) {
       Block::Combination& combination = block.combinations[i];
@@ -401,27 +504,16 @@ class Expander {
       }
       block.fragments += '}';
       combination.length = static_cast<std::uint32_t>(block.fragments.size()) - combination.begin;
+      // The fragments of a block are about equally long.
+      if (i == 0) block.fragments.reserve(block.combinations.size() * (combination.length + 8));
       combination.settings = intern(all, [&] { return settings_at(block, i, false); });
-      if (auto why = why_not_shape(out_.settings[combination.settings])) {
-        combination.reason = static_cast<std::int32_t>(block.reasons.size());
-        block.reasons.push_back(std::move(*why));
+      const Settings& settings = out_.settings[combination.settings];
+      combination.excluded = !everywhere_.empty() && everywhere_.meet(settings);
+      if (auto why = why_not_shape(settings)) {
+        const auto [at, added] = known.try_emplace(why->what, static_cast<std::int32_t>(block.reasons.size()));
+        combination.reason = at->second;
+        if (added) block.reasons.push_back(std::move(*why));
       }
-    }
-  }
-
-  /// Bytes that tell values apart, of one type by their length and content.
-  static void append_value(std::string& out, const SettingValue& value) {
-    out += static_cast<char>('0' + value.index());
-    if (const auto* word = std::get_if<std::string>(&value)) {
-      out += std::to_string(word->size());
-      out += ':';
-      out += *word;
-    } else {
-      std::array<char, 8> bytes{};
-      if (const auto* whole = std::get_if<std::int64_t>(&value)) std::memcpy(bytes.data(), whole, 8);
-      if (const auto* number = std::get_if<double>(&value)) std::memcpy(bytes.data(), number, 8);
-      if (const auto* truth = std::get_if<bool>(&value)) bytes[0] = *truth ? 1 : 0;
-      out.append(bytes.data(), bytes.size());
     }
   }
 
@@ -445,12 +537,23 @@ class Expander {
   // --- Why not ---
 
   void reject(const Model* m, const Task* t, const Reason& reason, std::int64_t count) {
-    const std::string model_name = reason.about == Reason::About::kTask || !m ? "*" : m->name;
-    const std::string task_name = reason.about == Reason::About::kModel || !t ? "*" : t->name;
-    const std::string id = model_name + '\n' + task_name + '\n' + reason.rule + '\n' + reason.what;
-    const auto [at, added] = rejections_.try_emplace(id, out_.rejected.size());
-    if (added) out_.rejected.push_back({model_name, task_name, reason.rule, reason.what, 0});
-    out_.rejected[at->second].count = add(out_.rejected[at->second].count, count);
+    Rejection row{reason.about == Reason::About::kTask || !m ? "*" : m->name,
+                  reason.about == Reason::About::kModel || !t ? "*" : t->name, reason.rule, reason.what, 0};
+    // What does not get a row of its own shares one with more and more of its like, so that rows are bounded.
+    for (const std::size_t most : {kMostRejections, 2 * kMostRejections, std::numeric_limits<std::size_t>::max()}) {
+      const std::string id = row.model + '\n' + row.task + '\n' + row.rule + '\n' + row.reason;
+      auto at = rejections_.find(id);
+      if (at == rejections_.end() && out_.rejected.size() < most) {
+        at = rejections_.emplace(id, out_.rejected.size()).first;
+        out_.rejected.push_back(row);
+      }
+      if (at != rejections_.end()) {
+        out_.rejected[at->second].count = add(out_.rejected[at->second].count, count);
+        return;
+      }
+      if (row.model == "*" && row.task == "*") row.reason = "for more reasons than are listed one by one";
+      row.model = row.task = "*";
+    }
   }
 
   std::optional<Reason> why_not(const Pick& m, const Pick& t, const Block& block) const {
@@ -464,9 +567,17 @@ class Expander {
     if (has_engine && !block.find("engine"))
       return choose_engine(*of, *on, stage_->kind, !stage_->command.empty()).why_none;
     if (!stage_->adapter_of.empty() && adapters_for(m.index).empty())
-      return Reason{"adapter", "stage " + quote(stage_->adapter_of) + " trains no adapter of it",
-                    Reason::About::kModel};
+      return untrained_for(m.index) > 0
+                 ? not_trained()
+                 : Reason{"adapter", "stage " + quote(stage_->adapter_of) + " trains no adapter of it",
+                          Reason::About::kModel};
     return std::nullopt;
+  }
+
+  Reason not_trained() const {
+    return {"adapter",
+            "its adapter would be made by a training of stage " + quote(stage_->adapter_of) + " that is rejected",
+            Reason::About::kModel};
   }
 
   /// The values of single settings that this model, or this task with it, cannot have.
@@ -517,39 +628,61 @@ class Expander {
 
   // --- What is left out ---
 
-  /// The exclusions that meet this model and task: some for certain, some for certain settings only.
-  struct Exclusions {
-    bool whole = false;
-    std::vector<std::size_t> by_settings;
-  };
-  Exclusions exclusions_of(const Pick& m, const Pick& t, std::int64_t count) {
-    Exclusions met;
+  std::size_t words() const { return (stage_->exclude.size() + 63) / 64; }
+
+  /// Sorts the exclusions by what they ask: nothing more than the pair, settings of every pair, settings of some pairs.
+  void sort_exclusions() {
+    for (Bits* bits : {&whole_, &by_settings_, &whole_met_}) bits->assign(words(), 0);
+    everywhere_ = {};
+    for_pairs_.clear();
     for (std::size_t i = 0; i < stage_->exclude.size(); ++i) {
-      if (!m.excluded[i] || !t.excluded[i]) continue;
       const Exclusion& exclusion = stage_->exclude[i];
-      if (!exclusion.settings.empty()) {
-        met.by_settings.push_back(i);
-        continue;
-      }
-      exclusion_hits_[exclusion.place] += count > 0;
-      met.whole = true;
+      const auto met = [&](const Pick& pick) { return has_bit(pick.excluded, i); };
+      if (exclusion.settings.empty())
+        set_bit(whole_, i);
+      else if (std::ranges::all_of(models_, met) && std::ranges::all_of(tasks_, met))
+        everywhere_.add(exclusion.settings, i);
+      else
+        set_bit(by_settings_, i);
     }
-    return met;
   }
 
-  bool excluded(const Exclusions& met, const Settings& settings) {
-    bool out = false;
-    for (const std::size_t i : met.by_settings) {
-      const Exclusion& exclusion = stage_->exclude[i];
-      const bool all = std::ranges::all_of(exclusion.settings, [&](const auto& wanted) {
-        const SettingValue* value = settings.find(wanted.first);
-        return value ? *value == wanted.second : is_off(wanted.first, wanted.second);
-      });
-      if (!all) continue;
-      ++exclusion_hits_[exclusion.place];
-      out = true;
+  bool wholly_excluded(const Pick& m, const Pick& t) const {
+    for (std::size_t i = 0; i < whole_.size(); ++i)
+      if (m.excluded[i] & t.excluded[i] & whole_[i]) return true;
+    return false;
+  }
+
+  /// The exclusions of some settings that meet this model and task and not all others; null if there are none.
+  SettingsExclusions* exclusions_of(const Pick& m, const Pick& t) {
+    Bits met(words(), 0);
+    bool any = false;
+    for (std::size_t i = 0; i < met.size(); ++i) {
+      met[i] = m.excluded[i] & t.excluded[i] & by_settings_[i];
+      any = any || met[i] != 0;
     }
-    return out;
+    if (!any) return nullptr;
+    constexpr std::size_t kMostKept = 256;
+    if (for_pairs_.size() >= kMostKept && !for_pairs_.contains(met)) {
+      for (const auto& [bits, exclusions] : for_pairs_) count_met(exclusions);
+      for_pairs_.clear();
+    }
+    const auto [at, added] = for_pairs_.try_emplace(met);
+    if (added)
+      for (std::size_t i = 0; i < stage_->exclude.size(); ++i)
+        if (has_bit(met, i)) at->second.add(stage_->exclude[i].settings, i);
+    return &at->second;
+  }
+
+  void count_met(const SettingsExclusions& exclusions) {
+    exclusions.for_each_met([&](std::size_t i) { ++exclusion_hits_[stage_->exclude[i].place]; });
+  }
+
+  void count_exclusions() {
+    count_met(everywhere_);
+    for (const auto& [bits, exclusions] : for_pairs_) count_met(exclusions);
+    for (std::size_t i = 0; i < stage_->exclude.size(); ++i)
+      if (has_bit(whole_met_, i)) ++exclusion_hits_[stage_->exclude[i].place];
   }
 
   // --- Cells ---
@@ -563,39 +696,54 @@ class Expander {
     return true;
   }
 
+  /// Adapters that the stage asks for of one model, those that will not be made included; 1 where it asks for none.
   std::int64_t copies_of(const Pick& m) const {
-    return stage_->adapter_of.empty() ? 1 : static_cast<std::int64_t>(adapters_for(m.index).size());
+    if (stage_->adapter_of.empty()) return 1;
+    const auto made = static_cast<std::int64_t>(adapters_for(m.index).size());
+    return std::max<std::int64_t>(1, add(made, untrained_for(m.index)));
   }
 
-  /// Whether the stage keeps within bounds; what it will make is counted before anything is made.
+  /// Whether the stage keeps within bounds; what it asks for is counted before anything is made.
   bool affordable() {
-    std::int64_t count = 0;
+    constexpr std::int64_t kMostPairsBeyond = 1'000'000;
+    std::int64_t asked = 0, cells = 0, pairs = 0;
+    bool all_counted = true;
     double bytes = 0;
     std::set<const Block*> seen;
     for_each_pair([&](const Pick& m, const Pick& t, std::size_t category) {
+      ++pairs;
+      if (wholly_excluded(m, t)) return true;
       Block& block = block_for(m, t, category);
-      if (why_not(m, t, block) || exclusions_of(m, t, 0).whole) return true;
-      count = add(count, times(block.count, copies_of(m)));
+      const std::int64_t count = times(block.count, copies_of(m));
+      asked = add(asked, count);
+      if (add(combinations_, asked) > options_.most_cells) {
+        all_counted = pairs <= kMostPairsBeyond;
+        return all_counted;
+      }
+      if (why_not(m, t, block)) return true;
+      cells = add(cells, count);
       if (!seen.insert(&block).second) return true;
-      // A map node and its text, a little over what they take.
+      // An entry and its text, a little over what they take.
       double one = 0;
       for (const Block::Axis& axis : block.axes) {
         std::size_t longest = 0;
         for (const SettingValue& value : axis.values)
           if (const auto* word = std::get_if<std::string>(&value)) longest = std::max(longest, word->size());
-        one += 130 + 2 * static_cast<double>(longest);
+        one += 100 + 2 * static_cast<double>(longest);
       }
       bytes += one * static_cast<double>(block.count);
       return true;
     });
-    stage_cells_ = count;
-    if (add(count, static_cast<std::int64_t>(out_.cells.size())) > options_.most_cells) {
-      const std::string more = count == kMost ? "more cells than can be counted" : grouped(count) + " cells";
+    stage_cells_ = cells;
+    combinations_ = add(combinations_, asked);
+    if (combinations_ > options_.most_cells) {
+      const std::string more = asked == kMost ? "more cells than can be counted"
+                                              : (all_counted ? "" : "at least ") + grouped(asked) + " cells";
       diagnostics_.error(stage_->place, stage_words() + " asks for " + more + " (" +
                                             counted(static_cast<long long>(models_.size()), "model") + " × " +
                                             counted(static_cast<long long>(tasks_.size()), "task") +
                                             " × the settings); at most " + grouped(options_.most_cells) +
-                                            " can be in a matrix");
+                                            " can be in a matrix, those that cannot run included");
       return false;
     }
     settings_bytes_ += bytes;
@@ -618,13 +766,16 @@ class Expander {
     for (const Exclusion& exclusion : stage_->exclude) exclusion_hits_.try_emplace(exclusion.place, 0);
     const std::size_t before = diagnostics_.error_count();
     pick_models_and_tasks();
+    sort_exclusions();
     if (!affordable() || diagnostics_.error_count() != before) return;
     out_.cells.reserve(out_.cells.size() + static_cast<std::size_t>(stage_cells_));
     command_ = stage_->command.empty() ? std::string() : canonical_json(nlohmann::json(stage_->command));
+    container_ = out_.container ? canonical_json(nlohmann::json(*out_.container)) : std::string();
     for_each_pair([&](const Pick& m, const Pick& t, std::size_t category) {
       expand_pair(m, t, block_for(m, t, category));
       return true;
     });
+    count_exclusions();
     if (twice_ > 0)
       diagnostics_.error(twice_place_,
                          twice_words_ + (twice_ > 1 ? " (and " + counted(twice_ - 1, "more such pair") + ")" : ""));
@@ -632,26 +783,36 @@ class Expander {
 
   void expand_pair(const Pick& m, const Pick& t, Block& block) {
     copies_ = copies_of(m);
-    const Exclusions met = exclusions_of(m, t, block.count);
-    if (met.whole) return;
-    if (const auto why = why_not(m, t, block)) {
-      reject(model_or_none(m), task_or_none(t), *why, times(block.count, std::max<std::int64_t>(copies_, 1)));
+    if (wholly_excluded(m, t)) {
+      for (std::size_t i = 0; i < whole_.size(); ++i) whole_met_[i] |= m.excluded[i] & t.excluded[i] & whole_[i];
       return;
     }
+    if (const auto why = why_not(m, t, block)) {
+      reject(model_or_none(m), task_or_none(t), *why, times(block.count, copies_));
+      if (stage_->kind == CellKind::kTrain) count_untrained(m, block.count);
+      return;
+    }
+    SettingsExclusions* const exclusions = exclusions_of(m, t);
     const auto bad = forbidden(m, t, block);
-    if (stage_->kind == CellKind::kTrain) return expand_training(m, t, block, met, bad);
+    if (stage_->kind == CellKind::kTrain) return expand_training(m, t, block, exclusions, bad);
     if (!block.built) build(block);
 
     const std::uint32_t none = kNone;
     const std::span<const std::uint32_t> adapters =
         stage_->adapter_of.empty() ? std::span<const std::uint32_t>(&none, 1) : std::span(adapters_for(m.index));
+    const std::int64_t untrained = untrained_for(m.index);
     // What a combination is refused for does not depend on the adapter, so it is counted once, for all of them.
     std::vector<bool> skip;
-    if (!bad.empty() || !block.reasons.empty() || !met.by_settings.empty()) {
+    if (!bad.empty() || !block.reasons.empty() || exclusions || !everywhere_.empty() || untrained > 0) {
+      std::int64_t left = 0;
       skip.resize(block.combinations.size());
-      for (std::size_t i = 0; i < skip.size(); ++i)
-        skip[i] = (!met.by_settings.empty() && excluded(met, out_.settings[block.combinations[i].settings])) ||
+      for (std::size_t i = 0; i < skip.size(); ++i) {
+        const Block::Combination& combination = block.combinations[i];
+        skip[i] = combination.excluded || (exclusions && exclusions->meet(out_.settings[combination.settings])) ||
                   refused(bad, block, i, m, t);
+        left += !skip[i];
+      }
+      if (untrained > 0 && left > 0) reject(model_or_none(m), task_or_none(t), not_trained(), times(left, untrained));
     }
     const Block::Axis* engines = block.find("engine");
     for (const std::uint32_t adapter : adapters) {
@@ -668,22 +829,27 @@ class Expander {
   }
 
   /// Training is completed cell by cell, because what is filled in depends on what the matrix says.
-  void expand_training(const Pick& m, const Pick& t, const Block& block, const Exclusions& met,
+  void expand_training(const Pick& m, const Pick& t, const Block& block, SettingsExclusions* exclusions,
                        const std::vector<Forbidden>& bad) {
     for (std::size_t i = 0; i < static_cast<std::size_t>(block.count); ++i) {
       Settings settings = settings_at(block, i, true);
       std::vector<std::string> notes;
-      const bool refuse = refused(bad, block, i, m, t);
-      if (refuse) continue;
       if (options_.train_defaults) notes = options_.train_defaults(model(m), task(t), settings);
       finish_training(settings);
-      if (excluded(met, settings)) continue;
-      if (const auto why = why_not_full(settings)) {
-        reject(&model(m), &task(t), *why, 1);
+      const bool for_all = !everywhere_.empty() && everywhere_.meet(settings);
+      if ((exclusions && exclusions->meet(settings)) || for_all) continue;
+      if (refused(bad, block, i, m, t)) {
+        count_untrained(m, 1);
         continue;
       }
-      for (std::string& note : notes) {
-        std::string line = model(m).name + " / " + task(t).name + ": " + note;
+      if (const auto why = why_not_full(settings)) {
+        reject(&model(m), &task(t), *why, 1);
+        count_untrained(m, 1);
+        continue;
+      }
+      for (const std::string& note : notes) {
+        if (out_.notes.size() >= kMostNotes) break;
+        std::string line = note_head(model(m).name, task(t).name) + note;
         if (noted_.insert(line).second) out_.notes.push_back(std::move(line));
       }
       content_ = content_head(m, engine_of(settings, stage_->kind), kNone);
@@ -692,6 +858,11 @@ class Expander {
       const std::uint32_t cell = put(m, t, intern(settings), kNone);
       if (cell != kNone) trained_[stage_index_][m.index].push_back(cell);
     }
+  }
+
+  void count_untrained(const Pick& m, std::int64_t count) {
+    std::int64_t& untrained = untrained_[stage_index_][m.index];
+    untrained = add(untrained, count);
   }
 
   static void finish_training(Settings& settings) {
@@ -719,6 +890,9 @@ class Expander {
     head += '{';
     if (adapter != kNone) head += "\"adapter\":\"" + to_hex(out_.cells[adapter].key) + "\",";
     if (engine == Engine::kCommand && !command_.empty()) head.append("\"command\":").append(command_).append(",");
+    // Cells of kind command have it as a setting.
+    if (engine == Engine::kCommand && stage_->kind != CellKind::kCommand && !container_.empty())
+      head.append("\"container\":").append(container_).append(",");
     head.append("\"engine\":").append(engine_texts_[static_cast<std::size_t>(engine)]);
     head.append(",\"kind\":\"").append(name_of(stage_->kind)).append("\",");
     if (!m.content.empty()) head.append("\"model\":").append(m.content).append(",");
@@ -754,6 +928,7 @@ class Expander {
     }
     if (out_.cells[other].stage != stage_index_) {
       ++out_.duplicates;
+      out_.also.emplace_back(stage_index_, other);
       return other;
     }
     if (twice_++ == 0) describe_twice(out_.cells[other], cell, m, t);
@@ -768,13 +943,10 @@ class Expander {
 
   void describe_twice(const Cell& first, const Cell& second, const Pick& m, const Pick& t) {
     std::vector<std::string> differ;
-    const auto& one = out_.settings[first.settings].values();
-    const auto& two = out_.settings[second.settings].values();
+    const Settings &one = out_.settings[first.settings], &two = out_.settings[second.settings];
     for (const SettingDef& def : setting_defs()) {
-      const auto a = one.find(def.name), b = two.find(def.name);
-      const bool same =
-          a == one.end() || b == two.end() ? (a == one.end()) == (b == two.end()) : a->second == b->second;
-      if (!same) differ.emplace_back(def.name);
+      const SettingValue *a = one.find(def.name), *b = two.find(def.name);
+      if (a && b ? *a != *b : a != b) differ.emplace_back(def.name);
     }
     twice_words_ = "the same cell is asked for twice: " + label(first) + ", and " + label(second);
     twice_place_ = first.model != second.model ? m.place : first.task != second.task ? t.place : stage_->place;
@@ -803,6 +975,8 @@ class Expander {
                                                     canonical_json(engine_content(Engine::kCommand))};
   std::set<std::string> noted_;
   std::vector<std::map<std::uint32_t, std::vector<std::uint32_t>>> trained_;  // by stage: model → its train cells
+  std::vector<std::map<std::uint32_t, std::int64_t>> untrained_;  // by stage: model → trainings that were rejected
+  std::int64_t combinations_ = 0;                                 // asked for by the stages so far
   double settings_bytes_ = 0;
 
   // Of the stage that is being expanded.
@@ -812,7 +986,10 @@ class Expander {
   std::map<std::array<std::uint32_t, 3>, Block> blocks_;
   std::int64_t stage_cells_ = 0;
   std::int64_t copies_ = 1;
-  std::string command_;
+  Bits whole_, by_settings_, whole_met_;  // exclusions of pairs, of settings of some pairs; those that left out some
+  SettingsExclusions everywhere_;         // of settings, whatever the pair
+  std::map<Bits, SettingsExclusions> for_pairs_;  // of settings, for pairs that meet the same exclusions
+  std::string command_, container_;
   std::string content_;
   std::int64_t twice_ = 0;
   std::string twice_words_;
@@ -820,6 +997,8 @@ class Expander {
 };
 
 }  // namespace
+
+std::string note_head(const std::string& model, const std::string& task) { return model + " / " + task + ": "; }
 
 std::optional<Expansion> expand(const Matrix& matrix, const Catalog& catalog, const ExpandOptions& options,
                                 Diagnostics& diagnostics) {
@@ -839,12 +1018,17 @@ std::string canonical_content(const Expansion& expansion, const Cell& cell, cons
   if (cell.depends != kNone) content["adapter"] = to_hex(expansion.cells[cell.depends].key);
   const std::vector<std::string>& command = expansion.stages[cell.stage].command;
   if (engine == Engine::kCommand && !command.empty()) content["command"] = command;
+  if (engine == Engine::kCommand && expansion.container && !settings.has("container"))
+    content["container"] = *expansion.container;
   return canonical_json(content);
 }
 
 Cell substitute(Expansion& expansion, const Cell& cell, const Catalog& catalog, DType dtype) {
   Cell other = cell;
   Settings settings = expansion.settings[cell.settings];
+  const auto before = settings.dtype("dtype"), compute = settings.dtype("compute_dtype");
+  if (before && compute == default_compute(*before))
+    settings.set("compute_dtype", std::string(name_of(default_compute(dtype))));
   settings.set("dtype", std::string(name_of(dtype)));
   const auto found = std::ranges::find(expansion.settings, settings);
   other.settings = static_cast<std::uint32_t>(found - expansion.settings.begin());

@@ -2,8 +2,7 @@
 //
 // Holds:
 //  - The same content gives the same key, whatever the order of keys, models or stages in the file; settings that say
-//  how a
-//    cell is run (SettingDef::in_key false) are not content.
+//    how a cell is run (SettingDef::in_key false) are not content.
 //  - Every combination is a cell, or is counted in a rejection with its reason, or was left out by `exclude`.
 //  - A cell stands after the cell it depends on.
 // Cells are small (a matrix may have a million): what many share is held once and referred to by index.
@@ -15,6 +14,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/digest.h"
@@ -43,14 +43,23 @@ struct Rejection {
   std::int64_t count = 0;
 };
 
+inline constexpr std::size_t kMostNotes = 10'000;
+/// Beyond so many rows, rejections are told apart by rule and reason only; beyond twice as many, by rule.
+inline constexpr std::size_t kMostRejections = 10'000;
+
+/// How a note of Expansion::notes begins.
+std::string note_head(const std::string& model, const std::string& task);
+
 struct Expansion {
   std::string name;
   std::vector<Cell> cells;
   std::vector<Settings> settings;  ///< interned: each distinct set once
   std::vector<Rejection> rejected;
-  std::vector<std::string> notes;  ///< choices made for the user, with their reasons (a capped rank)
+  std::vector<std::string> notes;  ///< choices made for the user, `MODEL / TASK: why`; no more than kMostNotes
   std::int64_t duplicates = 0;     ///< combinations that two stages both asked for; each is one cell
-  std::vector<Stage> stages;       ///< as in the matrix: their commands and orders are needed later
+  std::vector<std::pair<std::uint32_t, std::uint32_t>> also;  ///< (stage, cell) that it shares with an earlier stage
+  std::optional<std::string> container;  ///< image of commands that do not say theirs: of the matrix, or the site's
+  std::vector<Stage> stages;             ///< as in the matrix: their commands and orders are needed later
   std::map<std::uint32_t, std::string>
       content;  ///< filled on request (Options::keep_content): cell index → canonical JSON
 };
@@ -60,9 +69,10 @@ struct Expansion {
 using TrainDefaults = std::function<std::vector<std::string>(const Model& model, const Task& task, Settings& settings)>;
 
 struct ExpandOptions {
-  std::int64_t most_cells = 20'000'000;
+  std::int64_t most_cells = 20'000'000;  ///< combinations, those that are rejected included
   bool keep_content = false;
-  TrainDefaults train_defaults;  ///< may be empty
+  TrainDefaults train_defaults;          ///< may be empty
+  std::optional<std::string> container;  ///< image that the site runs commands in, where the matrix says none
 };
 
 /// An error (too many cells, a cell asked for twice within one stage) is reported at its place in the matrix.

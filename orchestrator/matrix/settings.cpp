@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
 #include <unordered_set>
 
 #include <nlohmann/json.hpp>
@@ -24,6 +25,7 @@ std::vector<SettingDef> make_defs() {
                      command = CellKind::kCommand;
   const std::vector<std::string_view> engines = {"native", "lm-eval", "command"};
   const std::vector<std::string_view> dtypes = {"fp32", "bf16", "fp16", "fp8", "int8", "int4"};
+  const std::vector<std::string_view> computes = {"bf16", "fp16", "fp32", "fp8"};
   const std::vector<std::string_view> kv_dtypes = {"fp32", "bf16", "fp16", "fp8", "int8"};
   const std::vector<std::string_view> schedules = {"cosine", "linear", "constant", "plateau"};
   return {
@@ -34,7 +36,17 @@ std::vector<SettingDef> make_defs() {
        dtypes,
        {eval, train, bench, command},
        true,
-       "number format of the weights and of computation; by default the one the model is stored in (fp32: bf16)"},
+       "number format of the weights, in a benchmark of computation too; by default the one the model is stored in "
+       "(fp32: "
+       "bf16)"},
+      {"compute_dtype",
+       kChoice,
+       0,
+       0,
+       computes,
+       {eval, train},
+       true,
+       "number format of computation; by default that of the weights, and bf16 for weights of 8 bits or fewer"},
       {"seed",
        kInteger,
        0,
@@ -271,9 +283,25 @@ bool is_off(std::string_view name, const SettingValue& value) {
   return name == "stages" && is(1);
 }
 
+DType default_compute(DType weights) { return bytes_of(weights) <= 1 ? DType::kBf16 : weights; }
+
+void Settings::set(std::string_view name, SettingValue value) {
+  // Most are made in the order of their names.
+  const bool last = values_.empty() || values_.back().first < name;
+  const auto at = last ? values_.end() : std::ranges::lower_bound(values_, name, {}, &Entry::first);
+  if (at != values_.end() && at->first == name)
+    at->second = std::move(value);
+  else
+    values_.emplace(at, std::string(name), std::move(value));
+}
+
+void Settings::erase(std::string_view name) {
+  std::erase_if(values_, [&](const Entry& entry) { return entry.first == name; });
+}
+
 const SettingValue* Settings::find(std::string_view name) const {
-  const auto found = values_.find(name);
-  return found == values_.end() ? nullptr : &found->second;
+  const auto found = std::ranges::lower_bound(values_, name, {}, &Entry::first);
+  return found == values_.end() || found->first != name ? nullptr : &found->second;
 }
 
 std::optional<std::int64_t> Settings::integer(std::string_view name) const {
@@ -304,6 +332,21 @@ std::optional<bool> Settings::truth(std::string_view name) const {
 std::optional<DType> Settings::dtype(std::string_view name) const {
   const auto word = text(name);
   return word ? dtype_named(*word) : std::nullopt;
+}
+
+void append_value(std::string& out, const SettingValue& value) {
+  out += static_cast<char>('0' + value.index());
+  if (const auto* word = std::get_if<std::string>(&value)) {
+    out += std::to_string(word->size());
+    out += ':';
+    out += *word;
+    return;
+  }
+  std::array<char, 8> bytes{};
+  if (const auto* integer = std::get_if<std::int64_t>(&value)) std::memcpy(bytes.data(), integer, bytes.size());
+  if (const auto* number = std::get_if<double>(&value)) std::memcpy(bytes.data(), number, bytes.size());
+  if (const auto* truth = std::get_if<bool>(&value)) bytes[0] = *truth ? 1 : 0;
+  out.append(bytes.data(), bytes.size());
 }
 
 nlohmann::json to_json(const SettingValue& value) {
@@ -350,11 +393,16 @@ std::vector<SettingValue> read_axis(const SettingDef& def, const Yaml& node, con
   if (node.items.empty())
     diagnostics.error(place_of(node, file),
                       "an empty axis makes no cells: give " + quote(def.name) + " a value, or leave it out");
+  values.reserve(node.items.size());
   std::unordered_set<std::string> seen;
+  seen.reserve(node.items.size());
+  std::string bytes;
   for (const Yaml& item : node.items) {
     auto value = read_setting(def, item, file, diagnostics);
     if (!value) continue;
-    if (seen.insert(canonical_json(to_json(*value))).second)
+    bytes.clear();
+    append_value(bytes, *value);
+    if (seen.insert(bytes).second)
       values.push_back(std::move(*value));
     else
       diagnostics.error(place_of(item, file), "the value " + quote(item.text) + " stands twice in the axis " +

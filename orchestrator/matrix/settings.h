@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -57,11 +58,18 @@ bool in_key(const SettingDef& def, CellKind kind);
 /// Whether the value says the same as leaving the setting out (`chat_template: false`), so that both give one key.
 bool is_off(std::string_view name, const SettingValue& value);
 
-/// The settings of one cell, in the order of their names.
+/// Number format of computation where a cell does not say `compute_dtype`: that of the weights, which are widened to
+/// bf16 when they have 8 bits or fewer.
+DType default_compute(DType weights);
+
+/// The settings of one cell, in the order of their names. There may be a million of these, so they are held flat.
 class Settings {
  public:
-  void set(std::string name, SettingValue value) { values_.insert_or_assign(std::move(name), std::move(value)); }
-  void erase(const std::string& name) { values_.erase(name); }
+  using Entry = std::pair<std::string, SettingValue>;
+
+  void set(std::string_view name, SettingValue value);
+  void erase(std::string_view name);
+  void reserve(std::size_t count) { values_.reserve(count); }
   bool has(std::string_view name) const { return find(name) != nullptr; }
   const SettingValue* find(std::string_view name) const;
   std::optional<std::int64_t> integer(std::string_view name) const;
@@ -69,12 +77,15 @@ class Settings {
   std::optional<std::string> text(std::string_view name) const;
   std::optional<bool> truth(std::string_view name) const;
   std::optional<DType> dtype(std::string_view name) const;
-  const std::map<std::string, SettingValue, std::less<>>& values() const { return values_; }
+  const std::vector<Entry>& values() const { return values_; }  ///< by name, ascending
   bool operator==(const Settings&) const = default;
 
  private:
-  std::map<std::string, SettingValue, std::less<>> values_;
+  std::vector<Entry> values_;
 };
+
+/// Appends bytes that tell values apart, exactly: no value's bytes are the beginning of another's.
+void append_value(std::string& out, const SettingValue& value);
 
 nlohmann::json to_json(const SettingValue& value);
 nlohmann::json to_json(const Settings& settings);

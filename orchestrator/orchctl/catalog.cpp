@@ -10,11 +10,6 @@
 namespace orch::orchctl {
 namespace {
 
-struct Filter {
-  std::string name;  ///< exact or a pattern
-  std::string family, category, group, kind;
-};
-
 /// `value` must be among `known`; a filter that can match nothing is a slip of the hand, not an empty answer.
 std::optional<std::string> unknown_value(const char* what, const std::string& value, std::vector<std::string> known) {
   std::ranges::sort(known);
@@ -51,7 +46,25 @@ int show(Session& session, const std::string& name, const std::vector<const T*>&
   return kWell;
 }
 
-int models(Session& session, const Filter& filter) {
+/// A whole list: JSON, or the table that `print` makes.
+template <class T, class Print>
+int list(Session& session, Named<T> Catalog::*entries, const Print& print) {
+  Diagnostics diagnostics;
+  const Catalog catalog = load_catalog(session, diagnostics);
+  if (!diagnostics.ok()) return bad_input(session, diagnostics);
+  if (!session.json) {
+    print(session.out, session.style, catalog);
+    return kWell;
+  }
+  nlohmann::ordered_json json = nlohmann::ordered_json::array();
+  for (const T& entry : (catalog.*entries).all()) json.push_back(report::to_json(entry));
+  print_json(session, json);
+  return kWell;
+}
+
+}  // namespace
+
+int models(Session& session, const CatalogFilter& filter) {
   Diagnostics diagnostics;
   const Catalog catalog = load_catalog(session, diagnostics);
   if (!diagnostics.ok()) return bad_input(session, diagnostics);
@@ -75,7 +88,7 @@ int models(Session& session, const Filter& filter) {
       });
 }
 
-int tasks(Session& session, const Filter& filter) {
+int tasks(Session& session, const CatalogFilter& filter) {
   Diagnostics diagnostics;
   const Catalog catalog = load_catalog(session, diagnostics);
   if (!diagnostics.ok()) return bad_input(session, diagnostics);
@@ -105,57 +118,10 @@ int tasks(Session& session, const Filter& filter) {
       });
 }
 
-int profiles(Session& session, const std::string& what) {
-  Diagnostics diagnostics;
-  const Catalog catalog = load_catalog(session, diagnostics);
-  if (!diagnostics.ok()) return bad_input(session, diagnostics);
-  const auto list = [&](const auto& named) {
-    nlohmann::ordered_json json = nlohmann::ordered_json::array();
-    for (const auto& entry : named.all()) json.push_back(report::to_json(entry));
-    print_json(session, json);
-    return kWell;
-  };
-  if (what == "gpus") {
-    if (session.json) return list(catalog.gpus);
-    report::print_gpus(session.out, session.style, catalog);
-  } else if (what == "categories") {
-    if (session.json) return list(catalog.categories);
-    report::print_categories(session.out, session.style, catalog);
-  } else {
-    if (session.json) return list(catalog.profiles);
-    report::print_profiles(session.out, session.style, catalog);
-  }
-  return kWell;
-}
+int profiles(Session& session) { return list(session, &Catalog::profiles, report::print_profiles); }
 
-}  // namespace
+int categories(Session& session) { return list(session, &Catalog::categories, report::print_categories); }
 
-void add_catalog(CLI::App& app, Session& session, Chosen& chosen) {
-  CLI::App* models_command = add_command(app, session, "models", "list the models of the catalog, or show one",
-                                         "orchctl models --family llama\n  orchctl models deepseek_v3");
-  auto filter = std::make_shared<Filter>();
-  models_command->add_option("name", filter->name, "one model, or a pattern such as 'qwen*'")->type_name("NAME");
-  models_command->add_option("--family", filter->family, "only this family")->type_name("F");
-  models_command->add_option("--category", filter->category, "only this category")->type_name("C");
-  models_command->callback(
-      [&session, &chosen, filter] { chosen = [&session, filter] { return models(session, *filter); }; });
-
-  CLI::App* tasks_command = add_command(app, session, "tasks", "list the tasks of the catalog, or show one",
-                                        "orchctl tasks --group mathematical_reasoning\n  orchctl tasks gsm8k");
-  tasks_command->add_option("name", filter->name, "one task, or a pattern such as 'm*'")->type_name("NAME");
-  tasks_command->add_option("--group", filter->group, "only this group")->type_name("G");
-  tasks_command->add_option("--kind", filter->kind, "only this kind")->type_name("K");
-  tasks_command->add_option("--category", filter->category, "only this category")->type_name("C");
-  tasks_command->callback(
-      [&session, &chosen, filter] { chosen = [&session, filter] { return tasks(session, *filter); }; });
-
-  const auto add_list = [&](const std::string& name, const std::string& help) {
-    CLI::App* command = add_command(app, session, name, help, "orchctl " + name + " --json");
-    command->callback([&session, &chosen, name] { chosen = [&session, name] { return profiles(session, name); }; });
-  };
-  add_list("profiles", "list the shapes that a job may have");
-  add_list("categories", "list the categories of models and tasks");
-  add_list("gpus", "list the GPUs that are known");
-}
+int gpus(Session& session) { return list(session, &Catalog::gpus, report::print_gpus); }
 
 }  // namespace orch::orchctl

@@ -8,9 +8,7 @@
 #include "orchctl/load.h"
 
 namespace orch::orchctl {
-namespace {
-
-int detect(Session& session, const std::string& output) {
+int cluster_detect(Session& session, const std::string& output) {
   Diagnostics diagnostics;
   const Catalog catalog = load_catalog(session, diagnostics);
   if (!diagnostics.ok()) return bad_input(session, diagnostics);
@@ -43,21 +41,6 @@ int detect(Session& session, const std::string& output) {
     session.out << "wrote " << shown(output, 400) << "; read it through, then: orchctl validate " << shown(output, 400)
                 << "\n";
   return kWell;
-}
-
-}  // namespace
-
-void add_cluster(CLI::App& app, Session& session, Chosen& chosen) {
-  CLI::App* command = app.add_subcommand("cluster", "describe the cluster that jobs run on");
-  command->require_subcommand(1);
-  CLI::App* detect_command =
-      add_command(*command, session, "detect", "draft a cluster file from what sinfo and scontrol say",
-                  "orchctl cluster detect --output site.yaml");
-  auto output = std::make_shared<std::string>();
-  detect_command->add_option("-o,--output", *output, "write the draft here, to a file that does not exist yet")
-      ->type_name("FILE");
-  detect_command->callback(
-      [&session, &chosen, output] { chosen = [&session, output] { return detect(session, *output); }; });
 }
 
 }  // namespace orch::orchctl

@@ -9,24 +9,6 @@
 namespace orch::orchctl {
 namespace {
 
-struct Words {
-  std::vector<std::string> commands;  ///< below this one
-  std::vector<std::string> options;   ///< `--json`
-};
-
-/// Every command by its words (`policy diff`), the program itself by none.
-void collect(const CLI::App& app, const std::string& path, std::map<std::string, Words>& found) {
-  Words words;
-  for (const CLI::Option* option : app.get_options())
-    for (const std::string& name : option->get_lnames()) words.options.push_back("--" + name);
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
-    words.commands.push_back(command->get_name());
-    collect(*command, path.empty() ? command->get_name() : path + " " + command->get_name(), found);
-  }
-  std::ranges::sort(words.options);
-  found[path] = std::move(words);
-}
-
 /// The body that both shells share: sets `candidates` from `path` (the commands so far) and `current`.
 std::string cases(const std::map<std::string, Words>& found) {
   std::string text;
@@ -89,26 +71,14 @@ _orchctl() {
 if [[ $funcstack[1] == _orchctl ]]; then _orchctl "$@"; else compdef _orchctl orchctl; fi
 )";
 
-int completion(Session& session, const CLI::App& root, const std::string& shell) {
-  std::map<std::string, Words> found;
-  collect(root, "", found);
+}  // namespace
+
+int completion(Session& session, const std::map<std::string, Words>& found, const std::string& shell) {
   std::string text = shell == "bash" ? kBash : kZsh;
   const std::string mark = "@CASES@";
   text.replace(text.find(mark), mark.size(), cases(found));
   session.out << text;
   return kWell;
-}
-
-}  // namespace
-
-void add_completion(CLI::App& app, Session& session, Chosen& chosen) {
-  CLI::App* command = app.add_subcommand("completion", "print a completion script for bash or zsh");
-  command->footer("Example:\n  source <(orchctl completion bash)\n");
-  auto shell = std::make_shared<std::string>();
-  command->add_option("shell", *shell, "bash or zsh")->required()->check(CLI::IsMember({"bash", "zsh"}));
-  command->callback([&session, &chosen, &app, shell] {
-    chosen = [&session, &app, shell] { return completion(session, app, *shell); };
-  });
 }
 
 }  // namespace orch::orchctl

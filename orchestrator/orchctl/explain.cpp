@@ -10,17 +10,7 @@
 namespace orch::orchctl {
 namespace {
 
-struct Arguments {
-  PlanFiles files;
-  std::string what;  ///< a model, or a matrix
-  std::string part;  ///< of a matrix: a job, a cell's key or its beginning, MODEL/TASK
-  std::string dtype;
-  std::string kv_dtype;
-  std::int64_t tokens = 0;
-  int gpus = 0;
-};
-
-int explain_model(Session& session, const Arguments& arguments, const Catalog& catalog, std::uint32_t index) {
+int explain_model(Session& session, const ExplainArguments& arguments, const Catalog& catalog, std::uint32_t index) {
   Diagnostics diagnostics;
   const auto policy = load_policy(session, arguments.files.policy, diagnostics);
   const auto cluster = load_cluster(session, arguments.files.cluster, arguments.files.on, catalog, diagnostics);
@@ -34,11 +24,11 @@ int explain_model(Session& session, const Arguments& arguments, const Catalog& c
   need.model = index;
   need.engine = model.engines.empty() ? Engine::kNative : model.engines.front();
   need.dtype = model.dtype == DType::kFp32 ? DType::kBf16 : model.dtype;
-  if (!arguments.dtype.empty()) need.dtype = *dtype_named(arguments.dtype);
-  if (!arguments.kv_dtype.empty()) need.kv = *dtype_named(arguments.kv_dtype);
-  need.tokens = arguments.tokens > 0 ? arguments.tokens : 4096;
+  if (arguments.dtype) need.dtype = *dtype_named(*arguments.dtype);
+  if (arguments.kv_dtype) need.kv = *dtype_named(*arguments.kv_dtype);
+  need.tokens = arguments.tokens.value_or(4096);
   if (model.context > 0) need.tokens = std::min(need.tokens, model.context);
-  need.gpus = arguments.gpus;
+  need.gpus = arguments.gpus.value_or(0);
   const auto json = report::model_json(model, need, site);
   if (session.json)
     print_json(session, json);
@@ -48,7 +38,7 @@ int explain_model(Session& session, const Arguments& arguments, const Catalog& c
 }
 
 /// The job or the cells that `part` names; what it is taken for is decided by what the plan has.
-int explain_part(Session& session, const Arguments& arguments, const Planned& planned) {
+int explain_part(Session& session, const ExplainArguments& arguments, const Planned& planned) {
   const planner::Plan& plan = planned.plan;
   const std::string& part = arguments.part;
   for (std::uint32_t i = 0; i < plan.jobs.size(); ++i) {
@@ -108,7 +98,9 @@ int explain_part(Session& session, const Arguments& arguments, const Planned& pl
   return kWell;
 }
 
-int explain(Session& session, const Arguments& arguments, const CLI::App& command) {
+}  // namespace
+
+int explain(Session& session, const ExplainArguments& arguments) {
   Diagnostics diagnostics;
   const Catalog catalog = load_catalog(session, diagnostics);
   if (!diagnostics.ok()) return bad_input(session, diagnostics);
@@ -119,9 +111,9 @@ int explain(Session& session, const Arguments& arguments, const CLI::App& comman
     return bad_input(session,
                      "no model " + quote(arguments.what) + hint_sentence(arguments.what, names) + " There is no file of that name either.");
   }
-  for (const char* option : {"--dtype", "--kv-dtype", "--tokens", "--gpus"})
-    if (command.count(option) > 0)
-      return bad_input(session, std::string(option) + " goes with a model; the jobs of a matrix say their own");
+  if (arguments.dtype || arguments.kv_dtype || arguments.tokens || arguments.gpus)
+    return bad_input(session,
+                     "--dtype, --kv-dtype, --tokens and --gpus go with a model; the jobs of a matrix say their own");
   if (arguments.part.empty())
     return bad_input(session, "say what of the matrix is to be explained: a job (j1), a cell's key, or MODEL/TASK");
   PlanFiles files = arguments.files;
@@ -129,34 +121,6 @@ int explain(Session& session, const Arguments& arguments, const CLI::App& comman
   const auto planned = load_and_plan(session, files, diagnostics);
   if (!planned) return bad_input(session, diagnostics);
   return explain_part(session, arguments, *planned);
-}
-
-}  // namespace
-
-void add_explain(CLI::App& app, Session& session, Chosen& chosen) {
-  CLI::App* command = add_command(app, session, "explain", "say why: a model's size, a job's place, a cell's score",
-                                  "orchctl explain llama2_70b --gpus 6\n"
-                                  "  orchctl explain examples/nightly-core.yaml j1\n"
-                                  "  orchctl explain examples/nightly-core.yaml falcon_40b/mmlu");
-  auto arguments = std::make_shared<Arguments>();
-  command->add_option("what", arguments->what, "a model of the catalog, or a matrix file")
-      ->required()
-      ->type_name("MODEL|MATRIX");
-  command->add_option("part", arguments->part, "of a matrix: a job, the beginning of a cell's key, or MODEL/TASK")
-      ->type_name("JOB|KEY|MODEL/TASK");
-  add_plan_options(command, arguments->files, false);
-  const auto dtypes = CLI::IsMember({"fp32", "bf16", "fp16", "fp8", "int8", "int4"});
-  command->add_option("--dtype", arguments->dtype, "of the weights")->check(dtypes)->type_name("DTYPE");
-  command->add_option("--kv-dtype", arguments->kv_dtype, "of the KV cache")
-      ->check(CLI::IsMember({"bf16", "fp16", "fp8"}))
-      ->type_name("DTYPE");
-  command->add_option("--tokens", arguments->tokens, "of the longest sequence (4,096)")
-      ->check(CLI::Range(1, 10'000'000))
-      ->type_name("N");
-  command->add_option("--gpus", arguments->gpus, "on exactly so many GPUs")->check(CLI::Range(1, 4096))->type_name("N");
-  command->callback([&session, &chosen, arguments, command] {
-    chosen = [&session, arguments, command] { return explain(session, *arguments, *command); };
-  });
 }
 
 }  // namespace orch::orchctl

@@ -1,5 +1,6 @@
 #include "orchctl/load.h"
 
+#include <algorithm>
 #include <cstdlib>
 
 #include "base/fields.h"
@@ -66,7 +67,9 @@ Catalog load_catalog(const Session& session, Diagnostics& diagnostics) {
   for (std::string_view path : split(everywhere, ':'))
     if (!path.empty()) sources.emplace_back(path);
   for (const std::string& path : session.catalogs) sources.emplace_back(path);
-  return orch::load_catalog(sources, diagnostics);
+  Catalog catalog = orch::load_catalog(sources, diagnostics);
+  matrix::check_category_settings(catalog, diagnostics);
+  return catalog;
 }
 
 std::optional<policy::Policy> load_policy(const Session& session, const std::string& named, Diagnostics& diagnostics) {
@@ -100,19 +103,6 @@ std::optional<Cluster> load_cluster(const Session& session, const std::string& n
     diagnostics.error({path->string()},
                       "describes no cluster " + quote(on) + ", but " + join(names, ", ") + hint(on, names));
   return std::nullopt;
-}
-
-void add_plan_options(CLI::App* command, PlanFiles& files, bool with_matrix) {
-  if (with_matrix) command->add_option("matrix", files.matrix, "the matrix file")->required()->type_name("MATRIX");
-  command
-      ->add_option("-p,--policy", files.policy,
-                   "a policy file, or the name of one that ships (default, tournament, fastest)")
-      ->type_name("P");
-  command->add_option("-c,--cluster", files.cluster, "a cluster file, or the name of one that ships (h100x8, …)")
-      ->type_name("C");
-  command->add_option("--on", files.on, "which cluster, when the file describes several")->type_name("NAME");
-  command->add_option("--history", files.history, "a file of measured durations and outcomes (docs/formats.md)")
-      ->type_name("H");
 }
 
 std::unique_ptr<Planned> load_and_plan(const Session& session, const PlanFiles& files, Diagnostics& diagnostics) {
@@ -150,6 +140,7 @@ std::unique_ptr<Planned> load_and_plan(const Session& session, const PlanFiles& 
   options.train_defaults = [&site = *planned->site](const Model& model, const Task& task, matrix::Settings& settings) {
     return planner::complete_training(model, task, settings, site);
   };
+  options.container = planned->cluster.submit.container;
   auto expansion = matrix::expand(*matrix, planned->catalog, options, diagnostics);
   if (!expansion) return nullptr;
   planned->expansion = std::move(*expansion);

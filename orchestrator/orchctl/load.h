@@ -26,16 +26,6 @@ std::optional<policy::Policy> load_policy(const Session& session, const std::str
 std::optional<Cluster> load_cluster(const Session& session, const std::string& named, const std::string& on,
                                     const Catalog& catalog, Diagnostics& diagnostics);
 
-/// What a plan is made of, as named on the command line.
-struct PlanFiles {
-  std::string matrix;
-  std::string policy;
-  std::string cluster;
-  std::string on;
-  std::string history;
-};
-void add_plan_options(CLI::App* command, PlanFiles& files, bool with_matrix = true);
-
 /// A plan with all that it refers to. Not to be moved: `site` refers to its neighbours.
 struct Planned {
   Catalog catalog;

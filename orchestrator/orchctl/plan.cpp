@@ -11,14 +11,7 @@
 namespace orch::orchctl {
 namespace {
 
-struct Arguments {
-  PlanFiles files;
-  bool cells = false;
-  std::optional<std::string> script;   ///< of this job; otherwise the plan
-  std::string templates;
-};
-
-int print_script(Session& session, const Planned& planned, const Arguments& arguments) {
+int print_script(Session& session, const Planned& planned, const PlanArguments& arguments) {
   std::vector<std::string> ids;
   for (const planner::Job& job : planned.plan.jobs) ids.push_back(job.id);
   const auto at = std::ranges::find(ids, *arguments.script);
@@ -62,7 +55,9 @@ int print_script(Session& session, const Planned& planned, const Arguments& argu
   return kWell;
 }
 
-int plan(Session& session, const Arguments& arguments) {
+}  // namespace
+
+int plan(Session& session, const PlanArguments& arguments) {
   Diagnostics diagnostics;
   if (!arguments.templates.empty() && !std::filesystem::is_directory(arguments.templates))
     return bad_input(session, "--templates takes a folder; " + quote(arguments.templates) + " is none");
@@ -80,22 +75,6 @@ int plan(Session& session, const Arguments& arguments) {
   }
   report::print_plan(session.out, session.style, planned->plan, planned->expansion, *planned->site);
   return kWell;
-}
-
-}  // namespace
-
-void add_plan(CLI::App& app, Session& session, Chosen& chosen) {
-  CLI::App* command = add_command(app, session, "plan", "show which jobs a matrix would become; nothing is submitted",
-                                  "orchctl plan examples/nightly-core.yaml --policy fastest\n"
-                                  "  orchctl plan examples/nightly-core.yaml --script j1");
-  auto arguments = std::make_shared<Arguments>();
-  add_plan_options(command, arguments->files);
-  command->add_flag("--cells", arguments->cells, "list every accepted cell with its score");
-  command->add_option("--script", arguments->script, "print the sbatch script of this job")->type_name("JOB");
-  command->add_option("--templates", arguments->templates, "a folder of templates that win over those that ship")
-      ->type_name("FOLDER");
-  command->callback(
-      [&session, &chosen, arguments] { chosen = [&session, arguments] { return plan(session, *arguments); }; });
 }
 
 }  // namespace orch::orchctl

@@ -10,14 +10,7 @@
 #include "report/policy_report.h"
 
 namespace orch::orchctl {
-namespace {
-
-struct Arguments {
-  std::string a, b;
-  PlanFiles files;
-};
-
-int check(Session& session, const std::string& named) {
+int policy_check(Session& session, const std::string& named) {
   Diagnostics diagnostics;
   const auto policy = load_policy(session, named, diagnostics);
   if (session.json) {
@@ -39,7 +32,7 @@ int check(Session& session, const std::string& named) {
   return kWell;
 }
 
-int show(Session& session, const std::string& named) {
+int policy_show(Session& session, const std::string& named) {
   Diagnostics diagnostics;
   const auto policy = load_policy(session, named, diagnostics);
   if (!policy) return bad_input(session, diagnostics);
@@ -60,7 +53,7 @@ int show(Session& session, const std::string& named) {
   return kWell;
 }
 
-int diff(Session& session, const Arguments& arguments) {
+int policy_diff(Session& session, const DiffArguments& arguments) {
   Diagnostics diagnostics;
   const auto a = load_policy(session, arguments.a, diagnostics), b = load_policy(session, arguments.b, diagnostics);
   if (!a || !b) return bad_input(session, diagnostics);
@@ -89,43 +82,6 @@ int diff(Session& session, const Arguments& arguments) {
   else
     session.out << "With --matrix M: what would become of its ranking, rejections, jobs and GPU-hours.\n";
   return kWell;
-}
-
-}  // namespace
-
-void add_policy(CLI::App& app, Session& session, Chosen& chosen) {
-  CLI::App* command = app.add_subcommand("policy", "check, show and compare policies");
-  command->require_subcommand(1);
-  auto arguments = std::make_shared<Arguments>();
-
-  CLI::App* check_command =
-      add_command(*command, session, "check", "check a policy file", "orchctl policy check my-policy.yaml");
-  check_command->add_option("policy", arguments->a, "a file, or the name of one that ships")
-      ->required()
-      ->type_name("P");
-  check_command->callback(
-      [&session, &chosen, arguments] { chosen = [&session, arguments] { return check(session, arguments->a); }; });
-
-  CLI::App* show_command =
-      add_command(*command, session, "show", "print all numbers of a policy", "orchctl policy show tournament");
-  show_command->add_option("policy", arguments->a, "a file, or the name of one that ships; default if absent")
-      ->type_name("P");
-  show_command->callback(
-      [&session, &chosen, arguments] { chosen = [&session, arguments] { return show(session, arguments->a); }; });
-
-  CLI::App* diff_command = add_command(*command, session, "diff", "show what a change of policy would do",
-                                       "orchctl policy diff default tournament --matrix examples/nightly-core.yaml");
-  diff_command->add_option("a", arguments->a, "the policy as it is")->required()->type_name("A");
-  diff_command->add_option("b", arguments->b, "the policy as it would be")->required()->type_name("B");
-  diff_command->add_option("-m,--matrix", arguments->files.matrix, "plan this matrix with both")->type_name("M");
-  diff_command->add_option("-c,--cluster", arguments->files.cluster, "a cluster file, or the name of one that ships")
-      ->type_name("C");
-  diff_command->add_option("--on", arguments->files.on, "which cluster, when the file describes several")
-      ->type_name("NAME");
-  diff_command->add_option("--history", arguments->files.history, "a file of measured durations and outcomes")
-      ->type_name("H");
-  diff_command->callback(
-      [&session, &chosen, arguments] { chosen = [&session, arguments] { return diff(session, *arguments); }; });
 }
 
 }  // namespace orch::orchctl

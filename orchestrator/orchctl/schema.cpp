@@ -7,8 +7,6 @@
 #include "orchctl/load.h"
 
 namespace orch::orchctl {
-namespace {
-
 int schema(Session& session, const std::string& kind) {
   std::vector<std::string> known;
   std::error_code ignored;
@@ -29,17 +27,6 @@ int schema(Session& session, const std::string& kind) {
   if (!text) return bad_input(session, diagnostics);
   session.out << *text;
   return kWell;
-}
-
-}  // namespace
-
-void add_schema(CLI::App& app, Session& session, Chosen& chosen) {
-  CLI::App* command = add_command(app, session, "schema", "print the JSON Schema of a kind of file, or list them",
-                                  "orchctl schema matrix > matrix.schema.json");
-  auto kind = std::make_shared<std::string>();
-  command->add_option("kind", *kind, "matrix, policy, catalog, cluster, history or output; nothing lists them")
-      ->type_name("KIND");
-  command->callback([&session, &chosen, kind] { chosen = [&session, kind] { return schema(session, *kind); }; });
 }
 
 }  // namespace orch::orchctl

@@ -11,11 +11,6 @@
 namespace orch::orchctl {
 namespace {
 
-struct Arguments {
-  std::vector<std::string> files;
-  std::string kind = "auto";
-};
-
 /// What a file is, told from the keys that only its kind has.
 std::string kind_of(const Yaml& root) {
   for (const char* key : {"cluster", "clusters"})
@@ -42,6 +37,7 @@ std::int64_t check_matrix(const Session& session, const Yaml& root, const std::s
   std::optional<planner::Site> site;
   if (policy && cluster) {
     site.emplace(planner::Site{catalog, *cluster, *policy, matrix->submit});
+    options.container = cluster->submit.container;
     options.train_defaults = [&site](const Model& model, const Task& task, matrix::Settings& settings) {
       return planner::complete_training(model, task, settings, *site);
     };
@@ -73,11 +69,14 @@ Verdict check(const Session& session, const std::string& file, const std::string
     Catalog whole = catalog;
     read_catalog_file(whole, *root, file, diagnostics);
     check_catalog(whole, diagnostics);
+    matrix::check_category_settings(whole, diagnostics);
   }
   return verdict;
 }
 
-int validate(Session& session, const Arguments& arguments) {
+}  // namespace
+
+int validate(Session& session, const ValidateArguments& arguments) {
   Diagnostics of_catalog;
   const Catalog catalog = load_catalog(session, of_catalog);
   if (!of_catalog.ok()) return bad_input(session, of_catalog);
@@ -111,20 +110,6 @@ int validate(Session& session, const Arguments& arguments) {
   }
   if (session.json) print_json(session, list);
   return well ? kWell : kBadInput;
-}
-
-}  // namespace
-
-void add_validate(CLI::App& app, Session& session, Chosen& chosen) {
-  CLI::App* command = add_command(app, session, "validate", "check matrix, policy, catalog, cluster and history files",
-                                  "orchctl validate examples/nightly-core.yaml policies/default.yaml");
-  auto arguments = std::make_shared<Arguments>();
-  command->add_option("files", arguments->files, "the files")->required()->type_name("FILE");
-  command->add_option("--kind", arguments->kind, "what the files are, if they do not show it")
-      ->check(CLI::IsMember({"auto", "matrix", "policy", "catalog", "cluster", "history"}))
-      ->type_name("KIND");
-  command->callback(
-      [&session, &chosen, arguments] { chosen = [&session, arguments] { return validate(session, *arguments); }; });
 }
 
 }  // namespace orch::orchctl

@@ -26,6 +26,7 @@ using matrix::kNone;
 
 constexpr std::size_t kMostEdges = 1'000'000;  // between the jobs of two stages, one of which waits for the other
 constexpr double kSecondsPerHour = 3600;
+constexpr std::size_t kMostChoices = 50;  // notes of expansion that a plan repeats
 
 /// Settings that change neither what a cell needs, nor how long it takes, nor its score: cells that differ only in them
 /// are alike to the planner.
@@ -80,21 +81,6 @@ class Rows {
   std::vector<matrix::Rejection> rows_;
 };
 
-/// Appends what tells one setting's value from another's.
-void append_value(std::string& text, const matrix::SettingValue& value) {
-  text += static_cast<char>('0' + value.index());
-  std::visit(
-      [&](const auto& held) {
-        using Held = std::decay_t<decltype(held)>;
-        if constexpr (std::is_same_v<Held, std::string>)
-          text += held;
-        else
-          text.append(std::to_string(held));
-      },
-      value);
-  text += '\n';
-}
-
 class Planner {
  public:
   Planner(const matrix::Expansion& expansion, const Site& site, const History& history)
@@ -102,6 +88,7 @@ class Planner {
 
   Plan run() {
     prepare();
+    note_choices();
     combine();
     for (Combination& combination : combinations_) judge(combination);
     reject();
@@ -139,6 +126,15 @@ class Planner {
     caps_.gpus = least(policy.per_user.max_gpus, policy.per_sweep.max_gpus);
   }
 
+  /// What expansion chose for the user stands before the planner's own notes.
+  void note_choices() {
+    const std::vector<std::string>& choices = expansion_.notes;
+    const std::size_t shown = std::min(choices.size(), kMostChoices);
+    plan_.notes.assign(choices.begin(), choices.begin() + static_cast<std::ptrdiff_t>(shown));
+    if (shown < choices.size())
+      plan_.notes.push_back("… and " + grouped(static_cast<long long>(choices.size() - shown)) + " more");
+  }
+
   // The stages whose cells wait for others: those cells share jobs only with cells of their own stage, so that no two
   // jobs can wait for each other.
   bool gated(const Cell& cell) const {
@@ -159,7 +155,7 @@ class Planner {
         if (std::find(kNoMatter.begin(), kNoMatter.end(), name) != kNoMatter.end()) continue;
         text += name;
         text += '=';
-        append_value(text, value);
+        matrix::append_value(text, value);
       }
       classes[i] = known.try_emplace(text, i).first->second;
     }
@@ -330,9 +326,8 @@ class Planner {
 
   std::uint32_t mix_index(const Need& need, const Placement& place, std::uint32_t gate) {
     const Profile& profile = site_.catalog.profiles[place.profile];
-    const auto key =
-        std::tuple(place.partition, need.kind, need.engine, need.command_stage, gate, profile.use, profile.partition,
-                   place.gpus, place.layout.tp);
+    const auto key = std::tuple(place.partition, need.kind, need.engine, need.command_stage, gate, profile.use,
+                                profile.partition, place.layout.tp, place.layout.pp, place.gpus);
     const auto [at, added] = mixes_.try_emplace(key, static_cast<std::uint32_t>(mix_.size()));
     if (added) {
       const Partition& partition = site_.cluster.partitions[place.partition];
@@ -439,11 +434,16 @@ class Planner {
       const std::uint32_t stage = expansion_.cells[ranked_[position]].stage;
       if (stage < jobs_of.size()) jobs_of[stage].insert(plan_.job_of[ranked_[position]]);
     }
+    // Who waits for a stage waits for the cells too that it shares with another, in whose name they run.
+    std::vector<std::set<std::uint32_t>> awaited = jobs_of;
+    for (const auto& [stage, cell] : expansion_.also)
+      if (stage < awaited.size() && cell < plan_.job_of.size() && plan_.job_of[cell] != kNone)
+        awaited[stage].insert(plan_.job_of[cell]);
     for (std::uint32_t i = 0; i < expansion_.stages.size(); ++i)
       for (const std::string& name : expansion_.stages[i].after) {
         const auto before = stage_named.find(name);
         if (before == stage_named.end() || before->second == i) continue;
-        const auto &first = jobs_of[before->second], &then = jobs_of[i];
+        const auto &first = awaited[before->second], &then = jobs_of[i];
         if (first.empty() || then.empty()) continue;
         // Very many jobs wait for very many: the first of them waits for all, the others for it.
         const bool chained = first.size() * then.size() > kMostEdges;
@@ -690,7 +690,7 @@ class Planner {
   Rows rows_;
   std::vector<std::uint32_t> ranked_;  // accepted cells, best first
   std::map<std::tuple<std::uint32_t, matrix::CellKind, Engine, std::uint32_t, std::uint32_t, ProfileUse, std::string,
-                      int, int>,
+                      int, int, int>,
            std::uint32_t>
       mixes_;
   std::vector<Mix> mix_;

@@ -38,8 +38,8 @@ struct Job {
   int nodes = 1;
   int gpus = 1;                      ///< over all nodes
   int lanes = 1;                     ///< models that run side by side in it, each with its own placement's GPUs
-  double gpu_memory = 0;   ///< bytes on its fullest GPU: of lanes that share one, the sum
-  double utilisation = 0;  ///< gpu_memory / the GPU's memory
+  double gpu_memory = 0;             ///< bytes on its fullest GPU: of lanes that share one, the sum
+  double utilisation = 0;            ///< gpu_memory / the GPU's memory
   double gpu_hours = 0;              ///< with the idle GPUs of nodes that it takes whole
   double seconds = 0;                ///< expected, with loading
   std::int64_t time_limit = 0;       ///< seconds, whole minutes

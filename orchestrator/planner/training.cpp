@@ -50,8 +50,8 @@ Largest largest_shape(const Model& model, const Site& site) {
 }
 
 // The greatest rank, by steps, up to `wanted` with which training fits somewhere; nothing if not even the least does.
-std::optional<std::int64_t> rank_that_fits(const Model& model, DType weights, std::int64_t sequence,
-                                           bool ema, std::int64_t wanted, const Largest& largest, double share) {
+std::optional<std::int64_t> rank_that_fits(const Model& model, DType weights, std::int64_t sequence, bool ema,
+                                           std::int64_t wanted, const Largest& largest, double share) {
   const std::vector<Layout> legal = layouts_for(model, largest.profile->gpus(), largest.profile->gpus_per_node).legal;
   const auto fits = [&](std::int64_t rank) {
     TrainShape shape;

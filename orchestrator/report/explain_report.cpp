@@ -74,13 +74,17 @@ void print_sizing(std::ostream& out, const Style& style, const ordered_json& siz
       << " (" << text(chosen, "gpu") << "), " << text(chosen, "layout_text") << ", batch "
       << grouped(chosen["batch"].get<long long>()) << ", loads in " << format_duration(chosen["load_s"].get<double>())
       << "\n";
-  out << bold(style, "Memory") << " of the fullest GPU, " << format_fixed(chosen["utilisation"].get<double>() * 100, 0)
-      << " %:";
-  for (const auto& [name, value] : chosen["memory"].items()) {
-    const std::string part = name.substr(0, name.size() - 4);
-    out << (part == "total" ? "; total " : " " + part + " ") << gib(value.get<double>());
+  // A command that declares nothing has a GPU to itself; what it fills is its own affair.
+  if (chosen["memory"]["total_gib"].get<double>() > 0) {
+    out << bold(style, "Memory") << " of the fullest GPU, " << format_fixed(chosen["utilisation"].get<double>() * 100, 0)
+        << " %:";
+    for (const auto& [name, value] : chosen["memory"].items()) {
+      std::string part = name.substr(0, name.size() - 4);
+      std::ranges::replace(part, '_', ' ');
+      out << (part == "total" ? "; total " : " " + part + " ") << gib(value.get<double>());
+    }
+    out << "\n";
   }
-  out << "\n";
   for (const auto& reason : sizing["reasons"]) out << "  " << shown(reason.get<std::string>(), 400) << "\n";
   if (!sizing["runners_up"].empty()) {
     out << bold(style, "Runners-up") << "\n";
@@ -290,6 +294,12 @@ ordered_json cell_json(std::uint32_t index, const planner::Plan& plan, const mat
   json["settings"] = matrix::to_json(expansion.settings[cell.settings]);
   json["content"] = ordered_json::parse(matrix::canonical_content(expansion, cell, site.catalog));
   if (cell.depends != matrix::kNone) json["adapter_of"] = to_hex(expansion.cells[cell.depends].key);
+  if (cell.kind == matrix::CellKind::kTrain) {
+    json["notes"] = ordered_json::array();
+    const std::string head = matrix::note_head(json["model"], json["task"]);
+    for (const std::string& note : expansion.notes)
+      if (note.starts_with(head)) json["notes"].push_back(note.substr(head.size()));
+  }
   if (plan.job_of[index] == matrix::kNone) {
     json["rejected"] = ordered_json::array();
     for (const matrix::Rejection& row : plan.rejected)
@@ -317,6 +327,10 @@ void print_cell(std::ostream& out, const Style& style, const ordered_json& json)
   out << bold(style, "Settings") << ": " << json["settings"].dump() << "\n";
   if (json.contains("adapter_of"))
     out << bold(style, "Adapter") << " made by cell " << text(json, "adapter_of") << "\n";
+  if (json.contains("notes") && !json["notes"].empty()) {
+    out << bold(style, "Chosen") << " for trainings of this model on this task\n";
+    for (const auto& note : json["notes"]) out << "  " << shown(note.get<std::string>(), 400) << "\n";
+  }
   if (json.contains("rejected")) {
     out << bold(style, "Rejected") << "\n";
     for (const auto& row : json["rejected"]) out << "  " << text(row, "rule") << ": " << text(row, "reason") << "\n";

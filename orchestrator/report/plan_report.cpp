@@ -151,7 +151,11 @@ nlohmann::ordered_json to_json(const Layout& layout) {
 
 nlohmann::ordered_json to_json(const MemoryUse& memory) {
   ordered_json json = ordered_json::object();
-  for (const auto& [name, bytes] : memory.parts()) json[name + "_gib"] = bytes / kGiB;
+  for (const auto& [name, bytes] : memory.parts()) {
+    std::string key = lower(name);
+    std::ranges::replace(key, ' ', '_');
+    json[key + "_gib"] = bytes / kGiB;
+  }
   json["total_gib"] = memory.total() / kGiB;
   return json;
 }

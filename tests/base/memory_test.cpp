@@ -215,6 +215,35 @@ TEST(Memory, ASplitAdapterKeepsItsUnsplitSideWholeOnEachRank) {
   EXPECT_EQ(use.adapter, 6 * 32 * 16 * (4 * 6144.0 + 3 * 9600));
 }
 
+TEST(Memory, AnAdapterBesideTheWeightsKeepsItsUnsplitSideWholeOnEachRank) {
+  // Llama-65B (80 layers, 8,192 wide, 22,016 inner) on four ranks, rank 1,432: q, k, v 8192 + 2048, o 2048 + 8192;
+  // gate, up 8192 + 5504, down 5504 + 8192; two bytes each. That is 17.5 GiB; a quarter of the whole would be 7.5 GiB.
+  const Model model = model_of("llama1_65b", llama_like(80, 8192, 64, 64, 22016, 32000));
+  InferenceShape s = shape(DType::kBf16, 2048, 1);
+  EXPECT_EQ(inference_memory(model, {4, 1, 1}, s).adapter, 0);
+  s.rank = 1432;
+  const double whole = 80.0 * 1432 * (4 * (8192 + 2048) + 3 * (8192 + 5504)) * 2;
+  const MemoryUse use = inference_memory(model, {4, 1, 1}, s);
+  EXPECT_EQ(use.adapter, whole);
+  EXPECT_NEAR(use.adapter / kGiB, 17.5, 0.05);
+  EXPECT_DOUBLE_EQ(use.overhead, 1.25 * kGiB + 0.03 * (use.weights + use.kv + use.activations + use.adapter));
+  EXPECT_EQ(inference_memory(model, {4, 2, 1}, s).adapter, whole / 2);  // 40 layers a stage
+}
+
+TEST(Memory, AnAverageOfWhatIsTrainedTakesFourBytesAParameter) {
+  TrainShape lora;
+  const double without = training_memory(llama2_7b(), {}, lora).total();
+  lora.ema = true;
+  const MemoryUse use = training_memory(llama2_7b(), {}, lora);
+  EXPECT_EQ(use.average, 4 * 39'976'960.0);
+  EXPECT_NEAR(use.total() - without, 1.03 * use.average, 1);  // with its fragmentation
+  lora.full = true;
+  EXPECT_EQ(training_memory(llama2_7b(), {}, lora).average, 4 * 6'738'415'616.0);
+  Model flux;
+  flux.params = 12e9;
+  EXPECT_EQ(training_memory(flux, {}, lora).average, 48e9);
+}
+
 TEST(Memory, TheMostUsefulRankIsHalfTheNarrowestSide) {
   EXPECT_EQ(most_useful_rank(*llama2_70b().decoder), 512);  // K and V: 8 · 128 / 2
   EXPECT_EQ(most_useful_rank(*llama2_7b().decoder), 2048);
@@ -224,7 +253,8 @@ TEST(Memory, TheMostUsefulRankIsHalfTheNarrowestSide) {
 }
 
 TEST(Memory, PartsAreThoseThatAreNotNothingAndSumToTheTotal) {
-  for (const MemoryUse& use : {inference_memory(mistral_7b(), {}, {}), training_memory(mistral_7b(), {2, 2, 1}, {})}) {
+  for (const MemoryUse& use :
+       {inference_memory(mistral_7b(), {}, {}), training_memory(mistral_7b(), {2, 2, 1}, {.ema = true})}) {
     double sum = 0;
     for (const auto& [name, bytes] : use.parts()) {
       EXPECT_GT(bytes, 0) << name;

@@ -228,6 +228,32 @@ TEST(Exclusions, LeaveOutTheCellsForWhichAllPartsHold) {
   EXPECT_THAT(expansion.rejected, IsEmpty());
 }
 
+TEST(Exclusions, OfSettingsMeetWhateverElseTheCellSays) {
+  // 2 models × 1,000 seeds × chat or not = 4,000. Left out: seeds 0 to 499 for both (2,000); of the other 500, those
+  // of a chat with seed 500 (2 cells); falcon's with seed 501 to 510 (20 cells, chat and not). An exclusion with
+  // chat_template: false meets what does not say it: seed 999 (2 cells).
+  std::string seeds, exclude;
+  for (int i = 0; i < 1000; ++i) seeds += (i ? "," : "") + std::to_string(i);
+  for (int i = 0; i < 500; ++i) exclude += "{seed: " + std::to_string(i) + "}, ";
+  for (int i = 501; i <= 510; ++i) exclude += "{model: 'falcon*', seed: " + std::to_string(i) + "}, ";
+  const std::string text = "name: m\nmodels: [llama31_8b, falcon_40b]\ntasks: [mmlu]\nsettings: {seed: [" + seeds +
+                           "], chat_template: [true, false]}\nexclude: [" + exclude +
+                           "{seed: 500, chat_template: true}, {seed: 999, chat_template: false}]\n";
+  EXPECT_THAT(expand_it(text).cells, SizeIs(4000 - 2000 - 2 - 20 - 2));
+  EXPECT_THAT(warnings(text), IsEmpty());
+}
+
+TEST(Exclusions, OfTrainingsComeBeforeTheirRejection) {
+  // Stored in fp8, so int8 would be rejected.
+  const std::string text =
+      "name: m\nkind: train\nmodels: [llama31_70b_fp8]\ntasks: [sft]\nsettings: {dtype: [bf16, int8]}\n"
+      "exclude: [{dtype: int8}]\n";
+  const Expansion expansion = expand_it(text);
+  EXPECT_THAT(expansion.cells, SizeIs(1));
+  EXPECT_THAT(rows(expansion), IsEmpty());
+  EXPECT_THAT(warnings(text), IsEmpty());
+}
+
 TEST(Exclusions, ThatLeaveOutNothingAreWarnedOf) {
   EXPECT_THAT(
       warnings("name: m\nmodels: [llama31_8b]\ntasks: [mmlu]\nexclude: [{model: tinyllama}, {seed: 3}, {model: "
@@ -240,9 +266,10 @@ TEST(Exclusions, ThatLeaveOutNothingAreWarnedOf) {
 TEST(Duplicates, WithinAStageAreErrorsThatShowBothSettings) {
   EXPECT_THAT(
       problems("name: m\nmodels: [llama31_8b]\ntasks: [bfcl]\nsettings:\n  batch: [1, 8]\n"),
-      ElementsAre(StartsWith("5:3: the same cell is asked for twice: llama31_8b × bfcl with batch=1 dtype=bf16")));
+      ElementsAre(StartsWith(
+          "5:3: the same cell is asked for twice: llama31_8b × bfcl with batch=1 compute_dtype=bf16 dtype=bf16")));
   EXPECT_THAT(problems("name: m\nmodels: [llama31_8b]\ntasks: [bfcl]\nsettings: {batch: [1, 8]}\n").at(0),
-              HasSubstr("and llama31_8b × bfcl with batch=8 dtype=bf16"));
+              HasSubstr("and llama31_8b × bfcl with batch=8 compute_dtype=bf16 dtype=bf16"));
   EXPECT_THAT(problems("name: m\nmodels: [llama31_8b]\ntasks: [bfcl]\nsettings: {batch: [1, 8, 9]}\n").at(0),
               HasSubstr("says how a cell is run, not what it measures, and cannot be an axis (and 1 more such pair)"));
 }
@@ -269,6 +296,19 @@ stages:
   EXPECT_EQ(expansion.duplicates, 1);
   std::set<Digest> keys;
   for (const Cell& cell : expansion.cells) EXPECT_TRUE(keys.insert(cell.key).second);
+}
+
+TEST(Duplicates, AreRememberedForTheStageThatAskedLater) {
+  const Expansion expansion = expand_it(R"(
+name: m
+models: [llama31_8b]
+stages:
+  a: {tasks: [mmlu, gsm8k]}
+  b: {tasks: [gsm8k]}
+  c: {tasks: [bfcl], after: [b]}
+)");
+  // Cells 0 and 1 are mmlu and gsm8k of a, stage 0; b is stage 1.
+  EXPECT_THAT(expansion.also, ElementsAre(std::pair<std::uint32_t, std::uint32_t>(1, 1)));
 }
 
 // --- Training and adapters ---
@@ -342,6 +382,42 @@ TEST(Adapters, WithoutModelsTakeThoseThatWereTrainedAndWithModelsRejectTheOthers
   EXPECT_THAT(rows(expansion), ElementsAre("tinyllama * adapter 2: stage 'tune' trains no adapter of it"));
 }
 
+TEST(Adapters, OfRejectedTrainingsAreCountedAsRejectedEvaluations) {
+  // Weights in fp8 are too coarse to be trained whole: `full: true` is rejected, the adapter is made. 6 evaluations of
+  // it, 6 of what is not made; those with seed 2 are left out of both.
+  const Expansion one = expand_it(R"(
+name: m
+models: [llama31_70b_fp8]
+stages:
+  tune: {kind: train, tasks: [sft], settings: {full: [true, false]}}
+  tuned: {adapter: tune, tasks: [mmlu, gsm8k], settings: {seed: [0, 1, 2, 3]}, exclude: [{seed: 2}]}
+)");
+  EXPECT_THAT(one.cells, SizeIs(1 + 6));
+  EXPECT_THAT(rows(one), ElementsAre(StartsWith("llama31_70b_fp8 * dtype 1: "),
+                                     "llama31_70b_fp8 * adapter 6: its adapter would be made by a training of stage "
+                                     "'tune' that is rejected"));
+  // Two trainings, both rejected: 2 evaluations of each.
+  const Expansion all = expand_it(R"(
+name: m
+models: [llama31_70b_fp8]
+stages:
+  tune: {kind: train, tasks: [sft], settings: {full: true, rank: [8, 16]}}
+  tuned: {adapter: tune, tasks: [mmlu], settings: {seed: [0, 1]}}
+)");
+  EXPECT_THAT(all.cells, IsEmpty());
+  EXPECT_THAT(rows(all), ElementsAre(StartsWith("llama31_70b_fp8 * dtype 2: "),
+                                     StartsWith("llama31_70b_fp8 * adapter 4: its adapter would be made by")));
+  // The engine of old_fp32 does not train, and it is not named in `tuned`: 1 training of each, 1 evaluation of each.
+  const Expansion unnamed = expand_it(R"(
+name: m
+stages:
+  tune: {kind: train, models: [old_fp32, llama31_8b], tasks: [sft]}
+  tuned: {adapter: tune, tasks: [mmlu]}
+)");
+  EXPECT_THAT(unnamed.cells, SizeIs(2));
+  EXPECT_THAT(rows(unnamed), ElementsAre(StartsWith("old_fp32 * engine 1: "), StartsWith("old_fp32 * adapter 1: ")));
+}
+
 TEST(Adapters, OfMergedTrainingsDependOnTheFirst) {
   const Expansion expansion = expand_it(R"(
 name: m
@@ -375,7 +451,105 @@ TEST(Commands, MayDoWithoutModelsAndTasks) {
       ElementsAre("flux_dev -", "evo2_40b -"));
 }
 
+TEST(Commands, ThatAreNotGivenAreRejectionsOfTheModelsThatNeedThem) {
+  EXPECT_THAT(rows(expand_it("name: m\nkind: train\nmodels: [flux_dev, llama31_8b]\ntasks: [style]\n")),
+              Contains(StartsWith("flux_dev * engine 1: the engine command needs the key `command`")));
+  Catalog catalog = orch::testing::small_catalog();
+  Category programs;
+  programs.name = "PROGRAMS";
+  programs.models = {"llama31_8b"};
+  programs.tasks = {"mmlu"};
+  Diagnostics diagnostics;
+  programs.settings.emplace("engine", *parse_yaml("command", "catalog.yaml", diagnostics));
+  catalog.categories.put(programs);
+  const Expansion expansion = orch::testing::expanded("name: m\ncategories: [PROGRAMS]\n", catalog);
+  EXPECT_THAT(expansion.cells, IsEmpty());
+  EXPECT_THAT(rows(expansion),
+              ElementsAre(StartsWith("llama31_8b * engine 1: the engine command needs the key `command`")));
+}
+
+// --- Computation ---
+
+TEST(Computation, FollowsTheWeightsAndIsWidenedWhereTheyAreNarrow) {
+  EXPECT_THAT(labels(expand_it("name: m\nmodels: [llama31_8b]\ntasks: [mmlu]\nsettings: {dtype: [fp32, bf16, int8, "
+                               "fp16, fp8], seed: [0, 1]}\nexclude: [{seed: 1, compute_dtype: bf16}]\n"),
+                     {"dtype", "compute_dtype", "seed"}),
+              ElementsAre("llama31_8b mmlu compute_dtype=fp32 dtype=fp32 seed=0",
+                          "llama31_8b mmlu compute_dtype=fp32 dtype=fp32 seed=1",
+                          "llama31_8b mmlu compute_dtype=bf16 dtype=bf16 seed=0",
+                          "llama31_8b mmlu compute_dtype=bf16 dtype=int8 seed=0",
+                          "llama31_8b mmlu compute_dtype=fp16 dtype=fp16 seed=0",
+                          "llama31_8b mmlu compute_dtype=fp16 dtype=fp16 seed=1",
+                          "llama31_8b mmlu compute_dtype=bf16 dtype=fp8 seed=0"));
+}
+
 // --- Bounds ---
+
+TEST(Bounds, OfCombinationsCountThoseThatCannotRun) {
+  // 2 models that answer no questions × 2 tasks × 2 seeds = 8.
+  const std::string text = "name: m\nmodels: [flux_dev, evo2_40b]\ntasks: [mmlu, gsm8k]\nsettings: {seed: [0, 1]}\n";
+  ExpandOptions options;
+  options.most_cells = 7;
+  EXPECT_THAT(problems(text, options), ElementsAre(HasSubstr("asks for 8 cells")));
+  options.most_cells = 8;
+  EXPECT_THAT(problems(text, options), IsEmpty());
+}
+
+TEST(Bounds, OfCombinationsAreThoseOfAllStagesTogether) {
+  const std::string text =
+      "name: m\nmodels: [flux_dev, evo2_40b]\nstages: {a: {tasks: [mmlu, gsm8k]}, b: {tasks: [mbpp]}}\n";
+  ExpandOptions options;
+  options.most_cells = 5;  // 4 of a and 2 of b
+  EXPECT_THAT(problems(text, options), ElementsAre(HasSubstr("stage 'b' asks for 2 cells")));
+}
+
+TEST(Bounds, OfRejectionsMergeRowsOfOneReason) {
+  // 110 models that see nothing × 100 tasks with images: 11,000 rows, of which 10,000 stand alone.
+  Catalog catalog = orch::testing::small_catalog();
+  for (int i = 0; i < 110; ++i)
+    catalog.models.put(
+        orch::testing::small_model("blind" + std::to_string(i), "blind", 1e9, 4096, DType::kBf16, {Engine::kNative}));
+  for (int i = 0; i < 100; ++i)
+    catalog.tasks.put(orch::testing::small_task("look" + std::to_string(i), TaskKind::kVisionLanguage, "multimodal",
+                                                "eval", 0, 60, 0, 64));
+  const Expansion expansion = orch::testing::expanded("name: m\nmodels: ['blind*']\ntasks: ['look*']\n", catalog);
+  ASSERT_THAT(expansion.rejected, SizeIs(10'001));
+  EXPECT_EQ(rejected(expansion), 11'000);
+  const Rejection& last = expansion.rejected.back();
+  EXPECT_EQ(last.model + last.task + last.rule, "**vision");
+  EXPECT_EQ(last.reason, "the questions have images, and the model sees none");
+  EXPECT_EQ(last.count, 1000);
+}
+
+TEST(Bounds, OfRejectionsHoldForReasonsToo) {
+  // 20,010 lengths, each over the context of 2,048 and so a reason of its own: 10,000 rows of the model, 10,000 of any
+  // model, one for the other 10.
+  std::string values;
+  for (int i = 0; i < 20'010; ++i) values += (i ? "," : "") + std::to_string(2049 + i);
+  const Expansion expansion =
+      expand_it("name: m\nmodels: [falcon_40b]\ntasks: [mmlu]\nsettings: {context: [" + values + "]}\n");
+  EXPECT_THAT(expansion.cells, IsEmpty());
+  ASSERT_THAT(expansion.rejected, SizeIs(20'001));
+  EXPECT_EQ(expansion.rejected.front().model, "falcon_40b");
+  EXPECT_EQ(expansion.rejected[10'000].model, "*");
+  EXPECT_EQ(expansion.rejected.back().rule, "context");
+  EXPECT_EQ(expansion.rejected.back().count, 10);
+  EXPECT_EQ(rejected(expansion), 20'010);
+}
+
+TEST(Bounds, HoldForNotes) {
+  ExpandOptions options;
+  int calls = 0;
+  options.train_defaults = [&](const Model&, const Task&, Settings&) {
+    return std::vector<std::string>{"choice " + std::to_string(calls++)};
+  };
+  std::string seeds;
+  for (int i = 0; i < 10'010; ++i) seeds += (i ? "," : "") + std::to_string(i);
+  EXPECT_THAT(expand_it("name: m\nkind: train\nmodels: [llama31_8b]\ntasks: [sft]\nsettings: {seed: [" + seeds + "]}\n",
+                        options)
+                  .notes,
+              SizeIs(10'000));
+}
 
 TEST(Bounds, AreKeptBeforeAnythingIsMade) {
   ExpandOptions options;

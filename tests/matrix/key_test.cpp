@@ -47,13 +47,13 @@ TEST(Key, IsTheDigestOfContentWrittenByHand) {
   const std::string content =
       R"({"engine":{"name":"native","numerics":1},"kind":"eval",)"
       R"("model":{"hf_id":"org/llama31_8b","revision":"main"},)"
-      R"("settings":{"dtype":"bf16","kv_dtype":"bf16","max_tokens":512,"seed":0,"shots":5,"temperature":0},)"
+      R"("settings":{"compute_dtype":"bf16","dtype":"bf16","kv_dtype":"bf16","max_tokens":512,"seed":0,"shots":5,"temperature":0},)"
       R"("task":{"hf_id":"data/gsm8k","kind":"exact_match","metric":"acc","repeats":1,"revision":"main","subset":"","type":"eval"},)"
       R"("version":1})";
   const Expansion expansion = expand_it("name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\n");
   ASSERT_THAT(expansion.cells, SizeIs(1));
   EXPECT_EQ(expansion.content.at(0), content);
-  EXPECT_EQ(to_hex(expansion.cells[0].key), "cb05d79968e2fc41b048865336bc0a7ed7194a69c53eaaeb5c19310569948d5f");
+  EXPECT_EQ(to_hex(expansion.cells[0].key), "f733b5974c2f3cac78900b3f70e128155f9ba46ce2c3ca37a934a1d695212be0");
 }
 
 TEST(Key, IsTheSameHoweverTheFileIsOrdered) {
@@ -195,6 +195,7 @@ TEST(Key, IsWhatCanonicalContentHashesToForEveryKindOfCell) {
 name: m
 models: [llama31_8b, internvl2_76b, {family: falcon, dtype: [bf16, int4]}]
 settings: {seed: [0, 3], dtype: [bf16, fp16]}
+submit: {container: "other.sif"}
 stages:
   evals: {tasks: [{kind: eval}], settings: {temperature: [0, 0.7], prefix: ["", "say \"x\" \\ ü"], batch: 4}}
   engines: {tasks: [mmlu], models: [llama31_8b], command: [run, "{model}", 'a"b'], settings: {engine: [native, lm-eval, command], seed: 9}}
@@ -214,6 +215,61 @@ stages:
     ASSERT_EQ(sha256(content), cell.key);
   }
   EXPECT_EQ(kinds.size(), 4u);
+}
+
+TEST(Key, HoldsTheNumberFormatOfComputation) {
+  const std::string base = "name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\n";
+  const auto with = [&](const char* said) { return key(base + "settings: {" + said + "}\n"); };
+  EXPECT_NE(key(base), with("compute_dtype: fp32"));
+  EXPECT_EQ(key(base), with("compute_dtype: bf16"));
+  EXPECT_EQ(with("dtype: fp16"), with("dtype: fp16, compute_dtype: fp16"));
+  // Weights of 8 and 4 bits are widened to bf16; fp8 must be asked for.
+  for (const std::string dtype : {"fp8", "int8", "int4"}) {
+    EXPECT_EQ(with(("dtype: " + dtype).c_str()), with(("compute_dtype: bf16, dtype: " + dtype).c_str()));
+    EXPECT_NE(with(("dtype: " + dtype).c_str()), with(("compute_dtype: fp8, dtype: " + dtype).c_str()));
+  }
+  const std::string train = "name: m\nkind: train\nmodels: [llama31_8b]\ntasks: [sft]\n";
+  EXPECT_EQ(key(train), key(train + "settings: {compute_dtype: bf16}\n"));
+  EXPECT_NE(key(train), key(train + "settings: {compute_dtype: fp16}\n"));
+}
+
+TEST(Key, HoldsTheContainerThatACommandRunsIn) {
+  const auto key_on = [](const std::string& text, std::optional<std::string> site) {
+    ExpandOptions options;
+    options.container = std::move(site);
+    return to_hex(orch::testing::expanded(text, kCatalog, options).cells.at(0).key);
+  };
+  const std::string program = "name: m\nkind: command\ncommand: [run]\n";
+  const std::string by_submit = program + "submit: {container: 'evo2@sha256:00'}\n";
+  const std::string by_setting = program + "settings: {container: 'evo2@sha256:00'}\n";
+  EXPECT_NE(key(by_submit), key(program));
+  EXPECT_EQ(key(by_submit), key(by_setting));
+  EXPECT_NE(key(by_submit), key(program + "submit: {container: 'evo2@sha256:01'}\n"));
+  EXPECT_EQ(key(by_setting + "submit: {container: 'evo2@sha256:01'}\n"), key(by_setting)) << "the setting wins";
+  EXPECT_EQ(key_on(program, "evo2@sha256:00"), key(by_submit)) << "of the site";
+  EXPECT_EQ(key_on(by_submit, "other.sif"), key(by_submit)) << "the matrix wins over the site";
+  EXPECT_EQ(key_on(program + "submit: {conda: evo}\n", "other.sif"), key(program)) << "conda, and so no container";
+}
+
+TEST(Key, HoldsTheContainerOfAnEvaluationOnlyWhereACommandRuns) {
+  const std::string native = "name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\ncommand: [run]\n";
+  const std::string by_command = native + "settings: {engine: command}\n";
+  const std::string submit = "submit: {container: 'evo2@sha256:00'}\n";
+  EXPECT_EQ(key(native + submit), key(native));
+  EXPECT_NE(key(by_command + submit), key(by_command));
+  EXPECT_THAT(expand_it(by_command + submit).content.at(0),
+              HasSubstr(R"({"command":["run"],"container":"evo2@sha256:00","engine":)"));
+}
+
+TEST(Substitute, ComputesInTheNumberFormatThatItsWeightsDo) {
+  Expansion expansion = expand_it(
+      "name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\nsettings: {dtype: fp16, compute_dtype: [fp16, fp32]}\n");
+  const std::string base = "name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\n";
+  EXPECT_EQ(to_hex(substitute(expansion, expansion.cells.at(0), kCatalog, DType::kInt8).key),
+            key(base + "settings: {dtype: int8}\n"));
+  EXPECT_EQ(to_hex(substitute(expansion, expansion.cells.at(1), kCatalog, DType::kInt8).key),
+            key(base + "settings: {dtype: int8, compute_dtype: fp32}\n"))
+      << "what was asked for stays";
 }
 
 TEST(Substitute, IsAnotherCellWithAnotherKey) {

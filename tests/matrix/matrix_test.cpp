@@ -384,3 +384,17 @@ submit: {partition: gpu}
     }
   }
 }
+
+TEST(Matrix, KeepsGpusTimeAndMemoryToProgramsAndBenchmarks) {
+  const std::string base = "name: m\nmodels: [llama31_8b]\n";
+  for (const char* said : {"gpus: 2", "time: 2h", "memory: 20GiB"})
+    for (const char* kind : {"eval\ntasks: [mmlu]", "train\ntasks: [sft]"})
+      EXPECT_THAT(problems(base + "kind: " + kind + "\nsettings: {" + said + "}\n"),
+                  ElementsAre(HasSubstr("cells do not take the setting")))
+          << said << " " << kind;
+  const std::string bench = "name: m\nkind: bench\ntasks: [resnet50]\n";
+  EXPECT_THAT(problems(bench + "settings: {gpus: 2}\n"), IsEmpty());
+  EXPECT_THAT(problems(bench + "settings: {time: 2h}\n"), ElementsAre(HasSubstr("command cells do")));
+  EXPECT_THAT(problems(base + "kind: command\ncommand: [run]\nsettings: {gpus: 2, time: 2h, memory: 20GiB}\n"),
+              IsEmpty());
+}

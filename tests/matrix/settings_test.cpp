@@ -232,3 +232,33 @@ TEST(Settings, StandInTheManualWithTheirKinds) {
     EXPECT_THAT(row, HasSubstr(std::string(def.help)));
   }
 }
+
+TEST(Settings, AreHeldInTheOrderOfTheirNamesHoweverTheyCome) {
+  Settings settings;
+  settings.set("seed", std::int64_t{1});
+  settings.set("dtype", std::string("bf16"));
+  settings.set("shots", std::int64_t{5});
+  settings.set("seed", std::int64_t{2});
+  EXPECT_EQ(to_string(settings), "dtype=bf16 seed=2 shots=5");
+  settings.erase("dtype");
+  settings.erase("rank");
+  EXPECT_EQ(to_string(settings), "seed=2 shots=5");
+  EXPECT_FALSE(settings.has("dtype"));
+  EXPECT_FALSE(settings.has("zzz"));
+  EXPECT_EQ(settings.integer("shots"), 5);
+}
+
+TEST(Values, AreToldApartExactly) {
+  const auto bytes = [](const std::vector<SettingValue>& values) {
+    std::string text;
+    for (const SettingValue& value : values) append_value(text, value);
+    return text;
+  };
+  EXPECT_EQ(bytes({0.1}), bytes({0.1}));
+  EXPECT_NE(bytes({1e-9}), bytes({2e-9})) << "numbers that 6 decimals do not tell apart";
+  EXPECT_NE(bytes({std::int64_t{1}}), bytes({1.0}));
+  EXPECT_NE(bytes({std::int64_t{1}}), bytes({true}));
+  EXPECT_NE(bytes({std::string("1")}), bytes({std::int64_t{1}}));
+  EXPECT_NE(bytes({std::string("a"), std::string("b")}), bytes({std::string("ab"), std::string()}));
+  EXPECT_NE(bytes({std::string("3a\n")}), bytes({std::string("3a")}));
+}

@@ -51,6 +51,12 @@ class BadInput(unittest.TestCase):
     def test_an_empty_axis(self):
         self.refused("name: m\nmodels: [tinyllama_1b]\ntasks: [mmlu]\nsettings: {seed: []}\n", (4, 18, "empty"))
 
+    def test_settings_of_a_category(self):
+        text = "categories:\n  MINE:\n    models: [tinyllama_1b]\n    tasks: [mmlu]\n    settings: {shots: many}\n"
+        self.refused(text, (5, 23, "'shots'"))
+        # A catalog beside the one that ships is checked for every command.
+        self.refused(text, (5, 23, "'shots'"), command=("models", "--catalog"))
+
     def test_a_cell_asked_for_twice(self):
         ended = self.refused("name: m\nmodels: [tinyllama_1b]\ntasks: [{name: mmlu, shots: 5}, {name: mmlu, shots: [5, 0]}]\n",
                              "twice", placed=False)

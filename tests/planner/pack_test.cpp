@@ -157,7 +157,8 @@ TEST(Pack, KeepsLargeModelsApart) {
 }
 
 TEST(Pack, RunsTwelveTasksOnEightGpusByTheirDeclaredMemory) {
-  // Seed 003: up to 12 at once on 8 H100. Four take a GPU of 80 GB each, eight declare 40 GB: 4 + 8 / 2 = 8 GPUs.
+  // Seed 003: up to 12 at once on 8 H100. Four take a GPU each, eight declare 35 GiB, 45 % of its 79.65 GiB and half of
+  // the 90 % that may be used: 4 + 8 / 2 = 8 GPUs.
   Maker make;
   std::vector<Group> groups;
   for (int i = 0; i < 4; ++i) groups.push_back(make.group(1, 14000, 1, 0));
@@ -167,6 +168,68 @@ TEST(Pack, RunsTwelveTasksOnEightGpusByTheirDeclaredMemory) {
   EXPECT_EQ(jobs[0].lanes, 12);
   EXPECT_EQ(jobs[0].gpus, 8);
   EXPECT_DOUBLE_EQ(jobs[0].seconds, 14000);
+  std::map<int, int> lanes_of_gpu;
+  for (const Load& load : jobs[0].loads) ++lanes_of_gpu[load.gpu];
+  std::multiset<int> sharing;
+  for (const auto& [gpu, lanes] : lanes_of_gpu) sharing.insert(lanes);
+  EXPECT_THAT(sharing, ElementsAre(1, 1, 1, 1, 2, 2, 2, 2));
+  EXPECT_EQ(lanes_of_gpu.rbegin()->first, 7);
+}
+
+TEST(Pack, CutsLittleWorkSoThatItFillsTheGpusThereAre) {
+  // 10 h of four GPUs, of 32: eight jobs of 4,500 s, although three would be below 4 h.
+  Maker make;
+  const std::vector groups = {make.group(40, 900, 4, 300)};
+  PackRules rules = kRules;
+  EXPECT_THAT(pack(groups, kNoRooms, rules), SizeIs(3));
+  rules.gpus = 32;
+  EXPECT_DOUBLE_EQ(piece_length(groups, rules), (36000 + 300) * 4 / 32.0);
+  const auto jobs = pack(groups, kNoRooms, rules);
+  // 4,537 s hold the load and four cells of 900 s.
+  EXPECT_THAT(sizes(jobs), testing::Each(4));
+  EXPECT_THAT(jobs, SizeIs(10));
+  EXPECT_THAT(jobs[0].reasons, testing::Contains(testing::HasSubstr("no GPU is idle")));
+}
+
+TEST(Pack, NeverCutsBelowTheShortestLimitNorWhereLoadingIsNotWorthIt) {
+  Maker make;
+  PackRules rules = kRules;
+  rules.gpus = 1000;
+  // 3,600 s in pieces of 600 s, of which 60 s are the load: five cells of 100 s and the load each.
+  EXPECT_THAT(sizes(pack(std::vector{make.group(36, 100, 4, 60)}, kNoRooms, rules)), testing::Each(testing::Le(5u)));
+  EXPECT_DOUBLE_EQ(piece_length(std::vector{make.group(36, 100, 4, 60)}, rules), 600);
+  // A load of 600 s is a fifth of 3,000 s: 3,600 s of work are one piece and a half.
+  EXPECT_THAT(sizes(pack(std::vector{make.group(36, 100, 4, 600)}, kNoRooms, rules)), ElementsAre(36));
+}
+
+TEST(Pack, SpreadsSmallModelsOverIdleGpus) {
+  Maker make;
+  std::vector<Group> groups;
+  for (int i = 0; i < 10; ++i) groups.push_back(make.group(2, 600, 1, 60));
+  PackRules rules = kRules;
+  rules.gpus = 8;
+  // 12,600 s by eight GPUs are 1,575 s: one model of 1,260 s after another would be longer, so that each has a lane.
+  double longest = 0;
+  int lanes = 0;
+  for (const PackedJob& job : pack(groups, kNode, rules)) {
+    longest = std::max(longest, job.seconds);
+    lanes += job.lanes;
+  }
+  EXPECT_DOUBLE_EQ(longest, 1260);
+  EXPECT_EQ(lanes, 10);
+}
+
+TEST(Pack, LoadsAgainForEachCellThatChangesTheWeights) {
+  Maker make;
+  Group group = make.group(3, 1000, 4, 60);
+  group.spoils = true;
+  const auto jobs = pack(std::vector{group}, kNoRooms, kRules);
+  EXPECT_THAT(sizes(jobs), ElementsAre(1, 1, 1));
+  group.gpus = 1;  // one after another on one GPU, each with its load
+  const auto small = pack(std::vector{group}, kNode, kRules);
+  ASSERT_THAT(small, SizeIs(1));
+  EXPECT_THAT(small[0].loads, SizeIs(3));
+  EXPECT_DOUBLE_EQ(small[0].seconds, 3 * 1060);
 }
 
 TEST(Pack, PutsDifferentPartsOfAGpuTogetherWhereTheyFit) {
@@ -199,6 +262,8 @@ TEST(Pack, SharesAGpuOnlyIfEachLaneIsWorthItsLoad) {
 
 TEST(Pack, OfRandomGroupsKeepsItsPromises) {
   for (unsigned seed = 0; seed < 200; ++seed) {
+    PackRules rules = kRules;
+    rules.gpus = seed % 3 * 40;
     std::mt19937 random(seed);
     const auto any = [&](int most) { return static_cast<int>(random() % static_cast<unsigned>(most)); };
     std::vector<Group> groups;
@@ -211,6 +276,7 @@ TEST(Pack, OfRandomGroupsKeepsItsPromises) {
       group.load = any(900);
       group.most = any(2) ? 86400 : 0;
       group.mixes = static_cast<std::uint32_t>(any(2));
+      group.spoils = any(8) == 0;
       for (int c = 0, cells = 1 + any(20); c < cells; ++c, ++cell) {
         const auto seconds = static_cast<float>(1 + any(5000));
         group.items.push_back({cell, cell, seconds, seconds * 1.3f});
@@ -219,7 +285,7 @@ TEST(Pack, OfRandomGroupsKeepsItsPromises) {
       groups.push_back(std::move(group));
     }
     const std::vector<Mix> mixes = {kNode[0], kNoRooms[0]};
-    const auto jobs = pack(groups, mixes, kRules);
+    const auto jobs = pack(groups, mixes, rules);
     std::set<std::uint32_t> seen;
     std::uint32_t rank = 0;
     for (const PackedJob& job : jobs) {
@@ -233,6 +299,8 @@ TEST(Pack, OfRandomGroupsKeepsItsPromises) {
         lane_seconds[load.lane] += load.seconds;
         lane_share[load.lane] = std::max(lane_share[load.lane], group.gpus * group.share);
         mixed.insert(group.mixes);
+        if (group.spoils) EXPECT_THAT(load.cells, SizeIs(1));
+        EXPECT_LE(load.gpu + group.gpus, job.gpus);
         least = std::max(least, group.gpus);
         for (std::size_t i = 1; i < load.cells.size(); ++i) EXPECT_EQ(load.cells[i], load.cells[i - 1] + 1);
         for (std::uint32_t c : load.cells) EXPECT_TRUE(seen.insert(c).second) << "cell twice, seed " << seed;
@@ -255,7 +323,7 @@ TEST(Pack, OfRandomGroupsKeepsItsPromises) {
     EXPECT_EQ(seen.size(), cell) << "seed " << seed;
     EXPECT_LE(jobs.size(), cell);
     EXPECT_LE(gpu_seconds(jobs), alone / (1 - kIdleWorth)) << "seed " << seed;
-    const auto again = pack(groups, mixes, kRules);
+    const auto again = pack(groups, mixes, rules);
     ASSERT_EQ(again.size(), jobs.size());
     for (std::size_t i = 0; i < jobs.size(); ++i) {
       EXPECT_EQ(again[i].rank, jobs[i].rank);

@@ -448,6 +448,121 @@ TEST(Plan, CutsALongJobToFitGaps) {
   }
 }
 
+TEST(Plan, OfLanesThatShareAGpuReportsTheirMemoryTogether) {
+  Rig rig("name: m\nmodels: [tinyllama_1b]\ntasks: [{kind: eval}]\n");
+  rig.cluster.partitions[0].shares_gpus = true;
+  const Plan plan = rig.plan();
+  check(rig, plan);
+  const auto shared =
+      std::find_if(plan.jobs.begin(), plan.jobs.end(), [](const Job& job) { return job.lanes > job.gpus; });
+  ASSERT_NE(shared, plan.jobs.end());
+  std::map<int, double> lanes;
+  for (const JobLoad& load : shared->loads)
+    lanes[load.lane] = std::max(lanes[load.lane], plan.sizings[load.sizing].chosen.memory.total());
+  double all = 0, largest = 0;
+  for (const auto& [lane, bytes] : lanes) {
+    all += bytes;
+    largest = std::max(largest, bytes);
+  }
+  ASSERT_EQ(shared->gpus, 1);
+  EXPECT_DOUBLE_EQ(shared->gpu_memory, all);
+  EXPECT_GT(shared->gpu_memory, 1.5 * largest);
+  EXPECT_DOUBLE_EQ(shared->utilisation, all / (81559 * kMiB));
+  EXPECT_LE(shared->utilisation, 0.9);
+}
+
+TEST(Plan, ScoresWhatSharesAGpuByItsPartOfIt) {
+  // With the same weights on everything but use, a model that fills its eighth scores as one that fills a GPU.
+  Rig rig("name: m\nmodels: [tinyllama_1b]\ntasks: [mmlu]\n");
+  const auto use_term = [&] {
+    const Plan plan = rig.plan();
+    const auto at = std::find(policy::kTermNames.begin(), policy::kTermNames.end(), "size_efficiency");
+    return plan.scores.at(0).terms.at(static_cast<std::size_t>(at - policy::kTermNames.begin()));
+  };
+  const double whole = use_term();
+  rig.cluster.partitions[0].shares_gpus = true;
+  ASSERT_LT(rig.plan().sizings.at(0).chosen.share, 1);
+  EXPECT_GE(use_term(), whole);
+}
+
+TEST(Plan, OfTwelveCommandsThatDeclareTheirMemoryRunsThemOnEightGpus) {
+  // Seed 003: up to 12 at once on 8 H100. Of 79.65 GiB 90 % may be used: two of 35 GiB go together, 60 GiB alone.
+  Rig rig(R"(
+name: m
+stages:
+  small: {kind: command, command: ["train"], settings: {memory: 35GiB, time: 20h, seed: [0, 1, 2, 3, 4, 5, 6, 7]}}
+  large: {kind: command, command: ["train-large"], settings: {memory: 60GiB, time: 20h, seed: [0, 1, 2, 3]}}
+)");
+  rig.cluster = h100_nodes(1);
+  rig.cluster.partitions[0].shares_gpus = true;
+  const Plan plan = rig.plan();
+  check(rig, plan);
+  ASSERT_EQ(plan.cells, 12);
+  int gpus = 0;
+  for (const Job& job : plan.jobs) {
+    gpus += job.gpus;
+    EXPECT_EQ(job.start, 0);
+    EXPECT_LE(job.utilisation, 0.9);
+    EXPECT_NEAR(job.gpu_memory, (job.lanes > job.gpus ? 70 : 60) * kGiB, 1);
+  }
+  EXPECT_EQ(gpus, 8);
+}
+
+TEST(Plan, OfLanesOfSeveralGpusSaysHowEachIsCut) {
+  Rig rig(kEverything);
+  const Plan plan = rig.plan();
+  bool any = false;
+  for (const Job& job : plan.jobs) {
+    if (job.lanes == 1) continue;
+    any = true;
+    for (const JobLoad& load : job.loads) {
+      const Placement& place = plan.sizings[load.sizing].chosen;
+      EXPECT_EQ(place.gpus * job.lanes, job.gpus) << job.id;
+      EXPECT_EQ(job.layout, (Layout{place.layout.tp, place.layout.pp, job.lanes})) << job.id;
+    }
+  }
+  EXPECT_TRUE(any);
+}
+
+TEST(Plan, LoadsTheModelAgainForEachFullTraining) {
+  const Rig rig(
+      "name: m\nmodels: [tinyllama_1b]\nstages:\n  tune: {kind: train, tasks: [lm_text], settings: {full: true, steps: "
+      "100, seed: [0, 1, 2]}}\n");
+  const Plan plan = rig.plan();
+  check(rig, plan);
+  EXPECT_EQ(plan.cells, 3);
+  EXPECT_EQ(plan.totals.model_loads, 3);
+  for (const Job& job : plan.jobs)
+    for (const JobLoad& load : job.loads) EXPECT_EQ(load.cells, 1);
+}
+
+TEST(Plan, OfASmallSweepDoesNotLeaveACluster) {
+  // Three models of one GPU on 32: one job a model would take 50 min where one job a cell takes 8.
+  const Rig rig(R"(
+name: m
+models: [llama31_8b, qwen25_7b, mistral_7b]
+settings: {seed: 0}
+stages:
+  base: {tasks: [gsm8k, mmlu, bbh]}
+  tune: {kind: train, tasks: [sft_instruct], settings: {rank: [16, 64], epochs: 1}}
+  tuned: {adapter: tune, tasks: [gsm8k, mmlu, bbh]}
+)");
+  const Plan plan = rig.plan();
+  check(rig, plan);
+  // As short as loads allow that take a fifth of a job and limits of ten minutes, in two stages.
+  EXPECT_LE(plan.totals.makespan, std::max(2 * plan.naive.makespan, plan.naive.makespan + 2 * 600));
+  EXPECT_LE(plan.totals.gpu_hours, plan.naive.gpu_hours);
+  EXPECT_LT(plan.totals.jobs, plan.naive.jobs);
+}
+
+TEST(Plan, SaysWhatItsDurationsRestOn) {
+  Rig rig("name: m\nmodels: [qwen25_72b]\ntasks: [mmlu]\n");
+  EXPECT_THAT(rig.plan().jobs.at(0).reasons, Contains("durations: roofline"));
+  const std::string profile = rig.catalog.profiles[rig.plan().jobs.at(0).profile].name;
+  for (int i = 0; i < 3; ++i) rig.history.add("qwen25_72b", "mmlu", profile, 0.01);
+  EXPECT_THAT(rig.plan().jobs.at(0).reasons, Contains("durations: 3 measurements"));
+}
+
 TEST(Plan, OfNothingIsEmptyAndSaysSo) {
   Rig rig(kFew);
   rig.expansion.cells.clear();

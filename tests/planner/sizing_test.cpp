@@ -2,6 +2,7 @@
 #include "planner/sizing.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 
 #include <gmock/gmock.h>
@@ -190,16 +191,12 @@ TEST(Sizing, SmallModelsShareAGpuWherePartsCanBeHad) {
 
 TEST(Sizing, ALaptopOfSixGigabytesRunsTinyLlamaAndSaysWhyNot70B) {
   World world;
-  Partition laptop = test::partition("local", "rtx4050_laptop_6gb", 1, 1);
+  Partition laptop = test::partition("desk", "rtx4050_laptop_6gb", 1, 1);
   laptop.cpus_per_node = 8;
   laptop.memory_per_node = 16 * kGiB;
   world.cluster = test::cluster({laptop});
-  EXPECT_THAT(world.error("tinyllama_1b"), HasSubstr("gpu_1 on local: 64 GiB of host memory, a node has 16 GiB"));
-  Profile profile;
-  profile.name = "laptop";
-  profile.cpus_per_gpu = 4;
-  profile.memory = 12 * kGiB;
-  world.catalog.profiles.put(profile);
+  EXPECT_THAT(world.error("tinyllama_1b"), HasSubstr("gpu_1 on desk: 64 GiB of host memory, a node has 16 GiB"));
+  world.cluster.partitions[0].name = "local";  // where the catalog has a profile of 12 GiB
   EXPECT_EQ(world.profile(world.eval("tinyllama_1b")), "laptop");
   const std::string why = world.error("llama2_70b");
   EXPECT_THAT(why, HasSubstr("llama2_70b in fp16"));
@@ -303,6 +300,36 @@ TEST(Sizing, AnAdapterIsPartOfTheNeedOfItsEvaluation) {
   EXPECT_EQ(need_of(one.cell(), one.expansion, world.catalog).weights_of, 0u);
 }
 
+TEST(Sizing, AnAdapterOnSeveralGpusCountsAsEachOfThemHoldsIt) {
+  // As in memory_test: of Llama-65B's adapters the unsplit side is whole on every rank.
+  const World world;
+  Need need = test::need_for(world.catalog, "llama1_65b", "mmlu");
+  need.rank = 1432;
+  const auto sized = world.size_of(need);
+  ASSERT_TRUE(sized.ok()) << sized.error().what;
+  const Layout layout = sized->chosen.layout;
+  ASSERT_GT(layout.tp, 1);
+  const double layers = std::ceil(80.0 / layout.pp);
+  EXPECT_DOUBLE_EQ(sized->chosen.memory.adapter,
+                   layers * 1432 * 2 * (4 * (8192 + 8192.0 / layout.tp) + 3 * (8192 + 22016.0 / layout.tp)));
+}
+
+TEST(Sizing, ATrainingThatAveragesItsWeightsHasRoomForThem) {
+  const World world;
+  const auto average = [&](double decay) {
+    matrix::Settings settings;
+    settings.set("rank", std::int64_t{64});
+    settings.set("sequence", std::int64_t{2048});
+    settings.set("ema_decay", decay);
+    const auto sized =
+        world.size_of(test::need_for(world.catalog, "llama2_7b", "sft_instruct", settings, CellKind::kTrain));
+    EXPECT_TRUE(sized.ok());
+    return sized.ok() ? sized->chosen.memory.average : -1;
+  };
+  EXPECT_EQ(average(0), 0);
+  EXPECT_EQ(average(0.9999), 4.0 * 4 * 39'976'960);  // PEFT's count for rank 16, four times
+}
+
 TEST(Sizing, TheMicroBatchDividesTheGlobalOneAndFits) {
   const World world;
   const auto sized = world.size_of(training(world.catalog, "llama2_7b", 64, 2048, 16));
@@ -366,6 +393,22 @@ TEST(Sizing, ACommandGetsTheGpusAndTheShareItDeclares) {
   EXPECT_EQ(command().share, 1);
   settings.set("gpus", std::int64_t{3});
   EXPECT_EQ(command().gpus, 3);
+}
+
+TEST(Sizing, DeclaredMemoryFillsNoGpuBeyondWhatMayBeUsed) {
+  // 90 % of 79.65 GiB are 71.68: 72 GiB are refused, and two commands of 36 do not share, but two of 35 do.
+  World world;
+  world.cluster.partitions[0].shares_gpus = true;
+  const auto sized = [&](std::int64_t gib) {
+    return world.size_of(test::need_for(world.catalog, "", "", test::with("memory", gib << 30), CellKind::kCommand));
+  };
+  ASSERT_TRUE(sized(35).ok());
+  EXPECT_EQ(sized(35)->chosen.share, 0.5);
+  ASSERT_TRUE(sized(36).ok());
+  EXPECT_EQ(sized(36)->chosen.share, 1);
+  EXPECT_TRUE(sized(71).ok());
+  ASSERT_FALSE(sized(72).ok());
+  EXPECT_THAT(sized(72).error().what, HasSubstr("needs 72 GiB of each"));
 }
 
 TEST(Sizing, MoreGpusThanAnyProfileHasAreRefusedByName) {

@@ -1,4 +1,4 @@
-"""check_schemas.py ORCHCTL ROOT: the JSON Schemas of docs/schemas against the files that ship and against what orchctl prints.
+"""schemas_test.py ORCHCTL ROOT: the JSON Schemas of docs/schemas against the files that ship and against what orchctl prints.
 
 Every YAML file that ships is valid under the schema of its kind, files with a fault are not, and every command's --json output
 is valid under its definition in output.json.
