@@ -110,9 +110,10 @@ std::vector<Cluster> read_clusters(const Yaml& root, const std::string& file, co
     clusters.push_back(read_cluster(name, cluster, place_of(*one, file), file, catalog, diagnostics));
   }
   if (several && (!several->is_map() || several->entries.empty() || several->entries.size() > kMostPartitions)) {
-    fields.error("clusters", "'clusters' must be a map of at least one cluster by name, found " +
-                                 (several->is_map() ? "a map of " + grouped(static_cast<long long>(several->entries.size()))
-                                                    : describe(*several)));
+    fields.error("clusters",
+                 "'clusters' must be a map of at least one cluster by name, found " +
+                     (several->is_map() ? "a map of " + grouped(static_cast<long long>(several->entries.size()))
+                                        : describe(*several)));
   } else if (several) {
     for (const Yaml::Entry& entry : several->entries) {
       const Place at{file, entry.line, entry.column};

@@ -77,7 +77,8 @@ Profile read_profile(const std::string& name, const Yaml& node, const std::strin
   profile.description = fields.text("description").value_or("");
   profile.partition = fields.name("partition").value_or("");
   if (const Yaml* submit = fields.get("submit"))
-    profile.submit = read_submit_without_partition(*submit, file, diagnostics, "'partition' is a key of the profile itself");
+    profile.submit =
+        read_submit_without_partition(*submit, file, diagnostics, "'partition' is a key of the profile itself");
   fields.finish();
   return profile;
 }

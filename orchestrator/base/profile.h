@@ -42,8 +42,8 @@ struct Profile {
   double time_limit = 0;      ///< seconds, at most
   std::string template_name;  ///< of templates/
   std::string description;
-  std::string partition;            ///< overrides the cluster's choice; empty: none
-  Submit submit;                ///< wins over what the cluster says; the partition is above
+  std::string partition;  ///< overrides the cluster's choice; empty: none
+  Submit submit;          ///< wins over what the cluster says; the partition is above
   Place source;
 
   int gpus() const { return nodes * gpus_per_node; }

@@ -76,16 +76,23 @@ std::vector<std::string> lines_of(Fields& fields, std::string_view key, const st
 std::string_view option_of(std::string_view line) { return line.substr(0, line.find_first_of("= \t")); }
 
 /// Options that the plan works out, that the templates set, or that have a key of their own.
-constexpr std::string_view kOurs[] = {
-    "--partition",     "--account",     "--qos",         "--reservation", "--constraint", "--licenses",    "--nodes",
-    "--ntasks",        "--ntasks-per-node", "--cpus-per-task", "--cpus-per-gpu", "--mem", "--mem-per-cpu", "--mem-per-gpu",
-    "--gres",          "--gpus",        "--gpus-per-node", "--gpus-per-task", "--time",    "--time-min",    "--signal",
-    "--requeue",       "--no-requeue",  "--open-mode",   "--output",      "--error",      "--job-name",    "--array",
-    "--wrap",          "--exclusive",   "--dependency",  "--chdir",       "--comment",    "--parsable",    "--wait"};
+constexpr std::string_view kOurs[] = {"--partition",     "--account",       "--qos",
+                                      "--reservation",   "--constraint",    "--licenses",
+                                      "--nodes",         "--ntasks",        "--ntasks-per-node",
+                                      "--cpus-per-task", "--cpus-per-gpu",  "--mem",
+                                      "--mem-per-cpu",   "--mem-per-gpu",   "--gres",
+                                      "--gpus",          "--gpus-per-node", "--gpus-per-task",
+                                      "--time",          "--time-min",      "--signal",
+                                      "--requeue",       "--no-requeue",    "--open-mode",
+                                      "--output",        "--error",         "--job-name",
+                                      "--array",         "--wrap",          "--exclusive",
+                                      "--dependency",    "--chdir",         "--comment",
+                                      "--parsable",      "--wait"};
 
 /// Names that belong to Slurm and to the worker: one that a user sets would lead a job astray.
 bool is_reserved_variable(std::string_view name) {
-  return name.starts_with("SLURM_") || name.starts_with("ORCH_") || name.starts_with("PMIX_") || name.starts_with("OMPI_COMM_");
+  return name.starts_with("SLURM_") || name.starts_with("ORCH_") || name.starts_with("PMIX_") ||
+         name.starts_with("OMPI_COMM_");
 }
 
 Submit read_submit_fields(Fields& fields, const std::string& file, Diagnostics& diagnostics) {
@@ -121,8 +128,10 @@ Submit read_submit_fields(Fields& fields, const std::string& file, Diagnostics& 
                           "the name of a variable is made of letters, digits and _ and begins with no digit; found " +
                               quote(entry.key));
       else if (is_reserved_variable(entry.key))
-        diagnostics.error({file, entry.line, entry.column},
-                          quote(entry.key) + " cannot be set: names that begin with SLURM_, ORCH_, PMIX_ or OMPI_COMM_ are not the user's");
+        diagnostics.error(
+            {file, entry.line, entry.column},
+            quote(entry.key) +
+                " cannot be set: names that begin with SLURM_, ORCH_, PMIX_ or OMPI_COMM_ are not the user's");
       else if (!(entry.value.is_scalar() || entry.value.is_null()) || !one_line(entry.value.text))
         diagnostics.error(place_of(entry.value, file), "the value of " + quote(entry.key) + " must be " + kOneLine +
                                                            ", found " + describe(entry.value));
@@ -146,7 +155,8 @@ Submit read_submit_fields(Fields& fields, const std::string& file, Diagnostics& 
       "an sbatch line is one option that begins with '--', without #SBATCH");
   for (const std::string& line : submit.sbatch)
     if (std::ranges::find(kOurs, option_of(line)) != std::end(kOurs))
-      fields.error("sbatch", quote(option_of(line)) + " cannot stand in 'sbatch': the plan sets it, or it has a key of its own");
+      fields.error("sbatch",
+                   quote(option_of(line)) + " cannot stand in 'sbatch': the plan sets it, or it has a key of its own");
   return submit;
 }
 

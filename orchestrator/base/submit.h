@@ -27,11 +27,12 @@ struct Submit {
   /// What is unset here is taken from `outer`; environment and sbatch lines are joined, this level's winning.
   Submit over(const Submit& outer) const;
 };
-/// Options that the plan itself sets, or that have a key of their own, are refused among the extra directives: what the script
-/// asks for is what was planned.
+/// Options that the plan itself sets, or that have a key of their own, are refused among the extra directives: what the
+/// script asks for is what was planned.
 Submit read_submit(const Yaml& node, const std::string& file, Diagnostics& diagnostics);
 
 /// As read_submit(), where the partition is settled already: naming one there is an error that says `why`.
-Submit read_submit_without_partition(const Yaml& node, const std::string& file, Diagnostics& diagnostics, std::string_view why);
+Submit read_submit_without_partition(const Yaml& node, const std::string& file, Diagnostics& diagnostics,
+                                     std::string_view why);
 
 }  // namespace orch

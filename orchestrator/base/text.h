@@ -31,8 +31,9 @@ std::string quote(std::string_view text);
 bool glob_match(std::string_view pattern, std::string_view text);
 bool is_glob(std::string_view pattern);
 
-/// The known name nearest to `name`: the one with the fewest single-character edits (at most a third of its length, case
-/// ignored); else the shortest that begins with it, or holds it, punctuation ignored (`mixtral`, `72b-fp8`); or none.
+/// The known name nearest to `name`: the one with the fewest single-character edits (at most a third of its length,
+/// case ignored); else the shortest that begins with it, or holds it, punctuation ignored (`mixtral`, `72b-fp8`); or
+/// none.
 std::optional<std::string> nearest(std::string_view name, std::span<const std::string> known);
 
 /// `; did you mean 'x'?` or nothing: the tail of a message about a name that is not known.

@@ -133,7 +133,7 @@ std::vector<SettingDef> make_defs() {
        {},
        {train},
        true,
-       "of the moving average of the weights that is kept as the result; 0, the default, keeps the last weights"},
+       "of the moving average of the weights that is kept as the result; 0 keeps the last weights; by default 0.9999"},
       {"stages", kInteger, 1, 3, {}, {train}, true, "rounds with falling learning rates; by default 1"},
       {"checkpoint_every", kInteger, 1, 1e9, {}, {train}, false, "steps between checkpoints"},
       {"keep_checkpoints", kInteger, 1, 1000, {}, {train}, false, "checkpoints kept, the newest"},

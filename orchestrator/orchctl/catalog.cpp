@@ -15,7 +15,8 @@ std::optional<std::string> unknown_value(const char* what, const std::string& va
   std::ranges::sort(known);
   known.erase(std::unique(known.begin(), known.end()), known.end());
   if (value.empty() || std::ranges::find(known, value) != known.end()) return std::nullopt;
-  return std::string("no ") + what + " " + quote(value) + hint_sentence(value, known) + " Known are " + join(known, ", ") + ".";
+  return std::string("no ") + what + " " + quote(value) + hint_sentence(value, known) + " Known are " +
+         join(known, ", ") + ".";
 }
 
 template <class T>

@@ -19,7 +19,8 @@ namespace orch::orchctl {
 /// Exit codes.
 enum Exit : int { kWell = 0, kFailed = 1, kBadInput = 2 };
 
-/// Where the files that come with the program are: beside the installed program, or in the source tree it was built from.
+/// Where the files that come with the program are: beside the installed program, or in the source tree it was built
+/// from.
 struct DataFolders {
   std::filesystem::path catalog, policies, templates, schemas, examples;
 };

@@ -25,6 +25,7 @@ int explain_model(Session& session, const ExplainArguments& arguments, const Cat
   need.engine = model.engines.empty() ? Engine::kNative : model.engines.front();
   need.dtype = model.dtype == DType::kFp32 ? DType::kBf16 : model.dtype;
   if (arguments.dtype) need.dtype = *dtype_named(*arguments.dtype);
+  need.compute = bytes_of(need.dtype) < 2 ? DType::kBf16 : need.dtype;
   if (arguments.kv_dtype) need.kv = *dtype_named(*arguments.kv_dtype);
   need.tokens = arguments.tokens.value_or(4096);
   if (model.context > 0) need.tokens = std::min(need.tokens, model.context);
@@ -108,8 +109,8 @@ int explain(Session& session, const ExplainArguments& arguments) {
     return explain_model(session, arguments, catalog, *index);
   if (!std::filesystem::exists(arguments.what) && arguments.what.find_first_of("/.") == std::string::npos) {
     const auto names = catalog.models.names();
-    return bad_input(session,
-                     "no model " + quote(arguments.what) + hint_sentence(arguments.what, names) + " There is no file of that name either.");
+    return bad_input(session, "no model " + quote(arguments.what) + hint_sentence(arguments.what, names) +
+                                  " There is no file of that name either.");
   }
   if (arguments.dtype || arguments.kv_dtype || arguments.tokens || arguments.gpus)
     return bad_input(session,

@@ -1,5 +1,5 @@
-// orchctl: the command line. This file says what can be typed, finds the data, and runs the command that was named; what the
-// commands do is in the file of each. CLI11 is included here alone, because it takes long to compile.
+// orchctl: the command line. This file says what can be typed, finds the data, and runs the command that was named;
+// what the commands do is in the file of each. CLI11 is included here alone, because it takes long to compile.
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -36,7 +36,8 @@ namespace {
 using Chosen = std::function<int()>;
 
 /// A command with the options that every command has. `example` stands at the end of its --help.
-CLI::App* add(CLI::App& app, Session& session, const std::string& name, const std::string& help, const std::string& example) {
+CLI::App* add(CLI::App& app, Session& session, const std::string& name, const std::string& help,
+              const std::string& example) {
   CLI::App* command = app.add_subcommand(name, help);
   command->add_flag("--json", session.json, "print JSON and nothing else (orchctl schema output describes it)");
   command->add_option("--color", session.color, "auto (on a terminal), always or never")
@@ -67,7 +68,9 @@ void add_plan_files(CLI::App* command, PlanFiles& files) {
 }
 
 void add_policy_option(CLI::App* command, PlanFiles& files) {
-  command->add_option("-p,--policy", files.policy, "a policy file, or the name of one that ships (default, tournament, fastest)")
+  command
+      ->add_option("-p,--policy", files.policy,
+                   "a policy file, or the name of one that ships (default, tournament, fastest)")
       ->type_name("P");
 }
 
@@ -103,7 +106,9 @@ void add_explain(CLI::App& app, Session& session, Chosen& chosen) {
                           "  orchctl explain examples/nightly-core.yaml j1\n"
                           "  orchctl explain examples/nightly-core.yaml falcon_40b/mmlu");
   auto arguments = std::make_shared<ExplainArguments>();
-  command->add_option("what", arguments->what, "a model of the catalog, or a matrix file")->required()->type_name("MODEL|MATRIX");
+  command->add_option("what", arguments->what, "a model of the catalog, or a matrix file")
+      ->required()
+      ->type_name("MODEL|MATRIX");
   command->add_option("part", arguments->part, "of a matrix: a job, the beginning of a cell's key, or MODEL/TASK")
       ->type_name("JOB|KEY|MODEL/TASK");
   add_policy_option(command, arguments->files);
@@ -176,7 +181,8 @@ void add_cluster(CLI::App& app, Session& session, Chosen& chosen) {
   CLI::App* detect = add(*command, session, "detect", "draft a cluster file from what sinfo and scontrol say",
                          "orchctl cluster detect --output site.yaml");
   auto output = std::make_shared<std::string>();
-  detect->add_option("-o,--output", *output, "write the draft here, to a file that does not exist yet")->type_name("FILE");
+  detect->add_option("-o,--output", *output, "write the draft here, to a file that does not exist yet")
+      ->type_name("FILE");
   on(detect, chosen, session, cluster_detect, output);
 }
 
@@ -230,7 +236,8 @@ std::optional<std::string> unknown_command(const CLI::App& app, int argc, char**
   for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
     known.push_back(command->get_name());
   if (std::ranges::find(known, argv[1]) != known.end()) return std::nullopt;
-  return "no command " + quote(argv[1]) + hint_sentence(argv[1], known) + " The commands are " + join(known, ", ") + ".";
+  return "no command " + quote(argv[1]) + hint_sentence(argv[1], known) + " The commands are " + join(known, ", ") +
+         ".";
 }
 
 int run(int argc, char** argv) {

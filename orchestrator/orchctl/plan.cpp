@@ -16,8 +16,9 @@ int print_script(Session& session, const Planned& planned, const PlanArguments& 
   for (const planner::Job& job : planned.plan.jobs) ids.push_back(job.id);
   const auto at = std::ranges::find(ids, *arguments.script);
   if (at == ids.end())
-    return bad_input(session, "the plan has no job " + quote(*arguments.script) + hint_sentence(*arguments.script, ids) +
-                                  " It has " + counted(static_cast<long long>(ids.size()), "job") +
+    return bad_input(session, "the plan has no job " + quote(*arguments.script) +
+                                  hint_sentence(*arguments.script, ids) + " It has " +
+                                  counted(static_cast<long long>(ids.size()), "job") +
                                   (ids.empty() ? "." : ", " + ids.front() + " to " + ids.back() + "."));
   const planner::Job& job = planned.plan.jobs[static_cast<std::size_t>(at - ids.begin())];
   const Profile& profile = planned.catalog.profiles[job.profile];

@@ -21,7 +21,8 @@ int schema(Session& session, const std::string& kind) {
     return kWell;
   }
   if (std::ranges::find(known, kind) == known.end())
-    return bad_input(session, "no schema " + quote(kind) + hint_sentence(kind, known) + " There are " + join(known, ", ") + ".");
+    return bad_input(session,
+                     "no schema " + quote(kind) + hint_sentence(kind, known) + " There are " + join(known, ", ") + ".");
   Diagnostics diagnostics;
   const auto text = read_file(session.data.schemas / (kind + ".json"), 1 << 20, diagnostics);
   if (!text) return bad_input(session, diagnostics);

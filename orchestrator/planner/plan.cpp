@@ -232,7 +232,7 @@ class Planner {
     input.utilisation = std::min(1.0, place.utilisation / place.share);  // of its part of the GPU
     input.gpus = place.gpus;
     input.node_gpus = partition.gpus_per_node;
-    input.native_dtype = gpu && gpu->computes(need.dtype);
+    input.native_dtype = gpu && gpu->computes(need.compute);
     input.top_gpu = flops_[place.partition] >= best_flops_;
     input.evidence = history_.evidence(std::string(input.family), std::string(input.task_type));
     return input;

@@ -37,9 +37,9 @@ double layer_reduces(const Costs& costs, const Cut& cut, const Machine& machine,
 
 }  // namespace
 
-Machine machine_of(const Gpu& gpu, const Partition& partition, int gpus_per_node, DType weights) {
+Machine machine_of(const Gpu& gpu, const Partition& partition, int gpus_per_node, DType compute) {
   Machine machine;
-  machine.flops = gpu.flops_for(weights);
+  machine.flops = gpu.flops_for(compute);
   machine.bandwidth = gpu.bandwidth;
   machine.link = gpu.link > 0 ? gpu.link : kPlainLink;
   machine.network = partition.network > 0 ? partition.network : kPlainNetwork;

@@ -53,7 +53,7 @@ struct Machine {
   double network = 0;    ///< bytes/s between nodes
   int gpus_per_node = 1;
 };
-Machine machine_of(const Gpu& gpu, const Partition& partition, int gpus_per_node, DType weights);
+Machine machine_of(const Gpu& gpu, const Partition& partition, int gpus_per_node, DType compute);
 
 /// What a model costs per token, worked out once.
 struct Costs {

@@ -19,7 +19,9 @@ using nlohmann::ordered_json;
 Submit submit_of(const Job& job, const Plan& plan, const Site& site) {
   const Placement& place = plan.sizings[job.sizing].chosen;
   const Profile& profile = site.catalog.profiles[job.profile];
-  return site.submit.over(profile.submit).over(site.cluster.partitions[place.partition].submit).over(site.cluster.submit);
+  return site.submit.over(profile.submit)
+      .over(site.cluster.partitions[place.partition].submit)
+      .over(site.cluster.submit);
 }
 
 /// Letters, digits and . _ -, so that it can be part of a file's name wherever it comes from.

@@ -76,26 +76,14 @@ int use_rank(const Profile& profile, const Model& model) {
   return 2;
 }
 
-std::optional<std::string> why_not_computed(const Gpu& gpu, DType weights) {
-  if (!(gpu.flops_for(weights) > 0)) return "no arithmetic speed of " + shown(gpu.name) + " is known";
-  if (gpu.computes(weights)) return std::nullopt;
-  const std::string name(name_of(weights));
-  switch (weights) {
-    case DType::kFp32:
-      return std::nullopt;  // every GPU has it; the file left it out
-    case DType::kBf16:
-      return shown(gpu.name) +
-             " does not compute in bf16, and fp16 would give other numbers; dtype fp16 or fp32 says so openly";
-    case DType::kFp16:
-      return shown(gpu.name) + " does not compute in fp16; dtype fp32 would be another cell";
-    case DType::kFp8:
-    case DType::kInt8:
-    case DType::kInt4:
-      if (gpu.computes(DType::kBf16)) return std::nullopt;
-      return shown(gpu.name) + " computes neither in " + name + " nor in bf16, to which " + name +
-             " weights are widened";
-  }
-  return std::nullopt;
+std::optional<std::string> why_not_computed(const Gpu& gpu, DType compute) {
+  if (!(gpu.flops_for(compute) > 0)) return "no arithmetic speed of " + shown(gpu.name) + " is known";
+  if (gpu.computes(compute) || compute == DType::kFp32)
+    return std::nullopt;  // every GPU has fp32; the file left it out
+  std::string text = shown(gpu.name) + " does not compute in " + std::string(name_of(compute));
+  if (compute == DType::kBf16) return text + ", and fp16 would give other numbers; dtype fp16 or fp32 says so openly";
+  if (compute == DType::kFp16) return text + "; dtype fp32 would be another cell";
+  return text + "; compute_dtype bf16 widens the weights as they are read, and is another cell";
 }
 
 }  // namespace orch::planner

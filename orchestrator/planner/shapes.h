@@ -26,8 +26,8 @@ Shapes shapes_of(const Site& site);
 /// How a profile's use suits a model: 0 made for its kind, 1 for any, 2 made for another kind.
 int use_rank(const Profile& profile, const Model& model);
 
-/// Why a GPU cannot run weights of this dtype without changing the numbers, or nothing. 8-bit and 4-bit weights may be
-/// widened to bf16 as they are read; what was to be computed in bf16 is never computed in fp16.
-std::optional<std::string> why_not_computed(const Gpu& gpu, DType weights);
+/// Why a GPU cannot compute in this dtype without changing the numbers, or nothing. What was to be computed in bf16 is
+/// never computed in fp16, and what in fp8 never in bf16.
+std::optional<std::string> why_not_computed(const Gpu& gpu, DType compute);
 
 }  // namespace orch::planner

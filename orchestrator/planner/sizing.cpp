@@ -313,7 +313,7 @@ std::string Sizer::above_target(const Placement& p) const {
 
 void Sizer::estimate(Candidate& candidate, const Costs& costs) const {
   const Placement& p = candidate.placement;
-  const Machine machine = machine_of(gpu(p), partition(p), profile(p).gpus_per_node, need_.dtype);
+  const Machine machine = machine_of(gpu(p), partition(p), profile(p).gpus_per_node, need_.compute);
   const Cut cut = cut_of(costs, p.layout);
   if (need_.kind == matrix::CellKind::kTrain) {
     TrainWork work;
@@ -454,9 +454,9 @@ void Sizer::explain(Sizing& sizing, const Candidate& chosen, const Evaluated& on
   if (p.share < 1)
     reasons.push_back("it needs at most half a GPU and the partition shares GPUs: " +
                       std::to_string(static_cast<int>(std::lround(p.share * kShareParts))) + "/8 of one");
-  if (!card.computes(need_.dtype) && bytes_of(need_.dtype) < 2)
-    reasons.push_back(shown(card.name) + " does not compute in " + std::string(name_of(need_.dtype)) +
-                      ": weights are kept in it and widened to bf16 as they are read");
+  if (need_.compute != need_.dtype)
+    reasons.push_back("weights are kept in " + std::string(name_of(need_.dtype)) + " and widened to " +
+                      std::string(name_of(need_.compute)) + " as they are read (compute_dtype)");
   if (p.nodes > 1)
     reasons.push_back("no node holds it: the pipeline goes over " + counted(p.nodes, "node") +
                       ", tensor parallelism stays inside each");
@@ -493,7 +493,7 @@ Result<Sizing> Sizer::run_decoder() {
     if (need_.gpus > 0 && its.gpus() != need_.gpus) continue;
     if (need_.nodes > 0 && its.nodes != need_.nodes) continue;
     if (comfortable > 0 && !fastest_ && its.gpus() > kSearchBeyond * comfortable) continue;
-    if (const auto why = why_not_computed(card, need_.dtype)) {
+    if (const auto why = why_not_computed(card, need_.compute)) {
       refuse("partition " + shown(site_.cluster.partitions[shape.partition].name) + ": " + *why);
       continue;
     }
@@ -679,7 +679,7 @@ Result<Sizing> Sizer::run_declared() {
     const int gpus = wanted > 0 ? wanted : its.gpus();
     if (gpus > its.gpus() || gpus % its.nodes != 0) continue;
     if (bench || model_) {
-      if (const auto why = why_not_computed(card, need_.dtype)) {
+      if (const auto why = why_not_computed(card, need_.compute)) {
         refuse("partition " + shown(where.name) + ": " + *why);
         continue;
       }
@@ -780,6 +780,7 @@ Need need_of(const matrix::Cell& cell, const matrix::Expansion& expansion, const
   // What the stage's command runs is its own program.
   if (need.engine == Engine::kCommand) need.command_stage = cell.stage;
   need.dtype = settings.dtype("dtype").value_or(need.dtype);
+  need.compute = settings.dtype("compute_dtype").value_or(bytes_of(need.dtype) < 2 ? DType::kBf16 : need.dtype);
   need.kv = settings.dtype("kv_dtype").value_or(DType::kBf16);
 
   const auto gpus = static_cast<int>(std::clamp<std::int64_t>(settings.integer("gpus").value_or(0), 0, 1 << 20));

@@ -29,7 +29,8 @@ struct Need {
   matrix::CellKind kind = matrix::CellKind::kEval;
   std::uint32_t model = matrix::kNone;  ///< index in the catalog
   Engine engine = Engine::kNative;
-  DType dtype = DType::kBf16;  ///< of the weights as loaded
+  DType dtype = DType::kBf16;    ///< of the weights as loaded
+  DType compute = DType::kBf16;  ///< of the arithmetic; weights in 8 or 4 bits are widened to it as they are read
   DType kv = DType::kBf16;
   std::int64_t tokens = 0;  ///< longest sequence; eval: prompt and answer
   std::int64_t batch = 0;   ///< pinned by a setting; 0: chosen

@@ -225,7 +225,7 @@ Duration duration_of(const matrix::Cell& cell, const matrix::Settings& settings,
   if (placed) {
     const Partition& partition = site.cluster.partitions[placement.partition];
     if (const Gpu* gpu = site.catalog.gpus.find(partition.gpu)) {
-      const Machine machine = machine_of(*gpu, partition, profile.gpus_per_node, need.dtype);
+      const Machine machine = machine_of(*gpu, partition, profile.gpus_per_node, need.compute);
       if (cell.kind == matrix::CellKind::kBench && task)
         seconds = units * bench_step_seconds(*task, settings, placement, machine);
       else if (cell.kind == matrix::CellKind::kTrain && task && model)

@@ -236,8 +236,8 @@ void print_gpus(std::ostream& out, const Style& style, const Catalog& catalog) {
     return gpu.computes(dtype) ? format_fixed(gpu.flops.at(dtype) / 1e12, 0) + " TFLOP/s" : std::string("-");
   };
   for (const Gpu& gpu : catalog.gpus.all())
-    table.add({gpu.name, format_bytes(gpu.memory), format_fixed(gpu.bandwidth / 1e9, 0) + " GB/s", peak(gpu, DType::kBf16),
-               peak(gpu, DType::kFp8), join(gpu.slurm_names, " ")});
+    table.add({gpu.name, format_bytes(gpu.memory), format_fixed(gpu.bandwidth / 1e9, 0) + " GB/s",
+               peak(gpu, DType::kBf16), peak(gpu, DType::kFp8), join(gpu.slurm_names, " ")});
   table.print(out, style);
 }
 

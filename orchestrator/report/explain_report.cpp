@@ -76,8 +76,8 @@ void print_sizing(std::ostream& out, const Style& style, const ordered_json& siz
       << "\n";
   // A command that declares nothing has a GPU to itself; what it fills is its own affair.
   if (chosen["memory"]["total_gib"].get<double>() > 0) {
-    out << bold(style, "Memory") << " of the fullest GPU, " << format_fixed(chosen["utilisation"].get<double>() * 100, 0)
-        << " %:";
+    out << bold(style, "Memory") << " of the fullest GPU, "
+        << format_fixed(chosen["utilisation"].get<double>() * 100, 0) << " %:";
     for (const auto& [name, value] : chosen["memory"].items()) {
       std::string part = name.substr(0, name.size() - 4);
       std::ranges::replace(part, '_', ' ');

@@ -295,8 +295,9 @@ TEST(Catalog, RefusesAProfileThatCannotBe) {
   EXPECT_THAT(profile_errors("{gpus_per_node: 1, nodes: 0, " + rest + "}"), ElementsAre(HasSubstr("'nodes' must be")));
   EXPECT_THAT(profile_errors("{gpus_per_node: 1, use: MoE, " + rest + "}"),
               ElementsAre(HasSubstr("did you mean 'moe'?")));
-  EXPECT_THAT(profile_errors("{gpus_per_node: 1, submit: {sbatch: ['#SBATCH --x', '--a', \"--b\\nrm -rf /\"]}, " + rest + "}"),
-              ElementsAre(HasSubstr("found '#SBATCH --x'"), HasSubstr("found '--b\\nrm -rf /'")));
+  EXPECT_THAT(
+      profile_errors("{gpus_per_node: 1, submit: {sbatch: ['#SBATCH --x', '--a', \"--b\\nrm -rf /\"]}, " + rest + "}"),
+      ElementsAre(HasSubstr("found '#SBATCH --x'"), HasSubstr("found '--b\\nrm -rf /'")));
   EXPECT_THAT(profile_errors("{gpus_per_node: 1, submit: {partition: p}, " + rest + "}"),
               ElementsAre(HasSubstr("'partition' is a key of the profile itself")));
   EXPECT_THAT(profile_errors("{gpus_per_node: 1, cpus_per_gpu: 1, memory: 1G, time_limit: 3600, template: t}"),

@@ -184,9 +184,11 @@ TEST(Cluster, ScratchMayNameVariablesAndRunNothing) {
 
 TEST(Cluster, AnInnerLevelWinsOverTheOuter) {
   const Submit outer = submit_of(
-      "{account: a, qos: low, modules: [cuda], environment: {A: '1', B: '2'}, sbatch: [--nice=5, --mail-user=a, --mail-type "
+      "{account: a, qos: low, modules: [cuda], environment: {A: '1', B: '2'}, sbatch: [--nice=5, --mail-user=a, "
+      "--mail-type "
       "x]}");
-  const Submit inner = submit_of("{qos: high, modules: [], environment: {B: '3'}, sbatch: [--mail-user=b, --overcommit]}");
+  const Submit inner =
+      submit_of("{qos: high, modules: [], environment: {B: '3'}, sbatch: [--mail-user=b, --overcommit]}");
   const Submit joined = inner.over(outer);
   EXPECT_THAT(joined.account, Optional(std::string("a")));
   EXPECT_THAT(joined.qos, Optional(std::string("high")));

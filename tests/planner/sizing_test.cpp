@@ -226,9 +226,18 @@ TEST(Sizing, Fp8OnAnA100IsKeptInFp8AndWidened) {
   World world;
   world.cluster = test::cluster({test::partition("a100", "a100_80gb", 4, 8)});
   const Sizing it = world.eval("llama31_70b_fp8");
-  EXPECT_THAT(it.reasons, Contains(HasSubstr("a100_80gb does not compute in fp8")));
+  EXPECT_THAT(it.reasons, Contains(HasSubstr("weights are kept in fp8 and widened to bf16")));
   // 70.6e9 bytes of weights over the GPUs, embeddings and head in 16 bits.
   EXPECT_LT(it.chosen.memory.weights * it.chosen.gpus, 80e9);
+}
+
+TEST(Sizing, Fp8ArithmeticIsAskedForAndNeedsAGpuThatHasIt) {
+  World world;
+  matrix::Settings asked = test::with("compute_dtype", std::string("fp8"));
+  asked.set("dtype", std::string("fp8"));
+  EXPECT_TRUE(world.eval("llama31_70b_fp8", asked).chosen.gpus > 0);  // the h100 computes in it
+  world.cluster = test::cluster({test::partition("a100", "a100_80gb", 4, 8)});
+  EXPECT_THAT(world.error("llama31_70b_fp8", asked), HasSubstr("a100_80gb does not compute in fp8"));
 }
 
 TEST(Sizing, TheMatrixPartitionIsTheOnlyOne) {
