@@ -26,3 +26,11 @@ if(ORCH_SANITIZE)
   target_compile_options(orch_options INTERFACE -fsanitize=${sanitizers} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(orch_options INTERFACE -fsanitize=${sanitizers})
 endif()
+
+# For the tests' own code under the sanitizers: not optimised, and without the checks for undefined behaviour that the
+# rooms have. Half of the files are tests, and this makes them compile in half the time (expand_test.cpp: 22 s to 9 s).
+add_library(orch_test_options INTERFACE)
+target_link_libraries(orch_test_options INTERFACE orch_options)
+if(ORCH_SANITIZE)
+  target_compile_options(orch_test_options INTERFACE -O0 -fno-sanitize=undefined)
+endif()

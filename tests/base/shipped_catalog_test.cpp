@@ -16,6 +16,7 @@
 #include <gtest/gtest.h>
 
 #include "base/catalog.h"
+#include "support/source_dir.h"
 
 namespace orch {
 namespace {
@@ -26,7 +27,7 @@ using ::testing::UnorderedElementsAre;
 class ShippedCatalog : public ::testing::Test {
  protected:
   static void SetUpTestSuite() {
-    const std::array<std::filesystem::path, 1> sources = {std::filesystem::path(ORCH_SOURCE_DIR) / "db/catalog"};
+    const std::array<std::filesystem::path, 1> sources = {orch::test::source_dir() / "db/catalog"};
     Diagnostics diagnostics;
     catalog_ = load_catalog(sources, diagnostics);
     std::ostringstream text;
@@ -412,7 +413,7 @@ TEST_F(ShippedCatalog, UsesOnlyTheTemplatesThatShip) {
   }
   EXPECT_EQ(used, shipped);
   for (const std::string& name : used)
-    EXPECT_TRUE(std::filesystem::exists(std::filesystem::path(ORCH_SOURCE_DIR) / "templates" / name)) << name;
+    EXPECT_TRUE(std::filesystem::exists(orch::test::source_dir() / "templates" / name)) << name;
 }
 
 TEST_F(ShippedCatalog, DescribesGpusAsTheirDataSheetsDo) {

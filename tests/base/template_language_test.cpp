@@ -7,6 +7,7 @@
 #include <map>
 
 #include "base/template/template.h"
+#include "support/source_dir.h"
 
 namespace {
 
@@ -22,7 +23,7 @@ struct Case {
 };
 
 std::vector<Case> recorded() {
-  std::ifstream file(ORCH_SOURCE_DIR "/tests/base/data/template_cases.json");
+  std::ifstream file(orch::test::source_dir() / "tests/base/data/template_cases.json");
   const ordered_json all = ordered_json::parse(file);
   std::vector<Case> cases;
   for (const auto& entry : all.at("cases")) {

@@ -11,12 +11,13 @@
 #include "planner/plan.h"
 #include "planner/training.h"
 #include "policy/policy.h"
+#include "support/source_dir.h"
 
 namespace {
 
 using namespace orch;
 
-const std::string kRoot = ORCH_SOURCE_DIR;
+const std::string kRoot = orch::test::source_dir().string();
 
 template <class T>
 T must(std::optional<T> value, const Diagnostics& diagnostics) {

@@ -9,6 +9,7 @@
 #include "planner/training.h"
 #include "shipped.h"
 #include "targets.h"
+#include "support/source_dir.h"
 
 namespace orch::fuzz {
 namespace {
@@ -17,7 +18,7 @@ constexpr std::string_view kCut = "---8<---\n";
 
 std::optional<std::string> template_named(const std::string& name) {
   if (name.find('/') != std::string::npos) return std::nullopt;
-  std::ifstream file(std::filesystem::path(ORCH_SOURCE_DIR) / "templates" / name, std::ios::binary);
+  std::ifstream file(orch::test::source_dir() / "templates" / name, std::ios::binary);
   if (!file) return std::nullopt;
   return std::string(std::istreambuf_iterator<char>(file), {});
 }

@@ -6,11 +6,12 @@
 #include <iostream>
 
 #include "base/text.h"
+#include "support/source_dir.h"
 
 namespace orch::fuzz {
 namespace {
 
-const std::filesystem::path kRoot = ORCH_SOURCE_DIR;
+const std::filesystem::path kRoot = orch::test::source_dir();
 
 /// What a reader made of a file that ships; the program stops when it did not like it.
 void must_be_well(const Diagnostics& diagnostics) {

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "support/small_catalog.h"
+#include "support/source_dir.h"
 
 using namespace orch;
 using namespace orch::matrix;
@@ -15,19 +16,19 @@ using ::testing::Contains, ::testing::ElementsAre, ::testing::HasSubstr, ::testi
 
 namespace {
 
-const Catalog kCatalog = orch::testing::small_catalog();
+const Catalog kCatalog = orch::test::small_catalog();
 
 Expansion expand_it(const std::string& text, const ExpandOptions& options = {}) {
-  return orch::testing::expanded(text, kCatalog, options);
+  return orch::test::expanded(text, kCatalog, options);
 }
 
 std::vector<std::string> problems(const std::string& text, const ExpandOptions& options = {}) {
-  return orch::testing::problems(text, kCatalog, options);
+  return orch::test::problems(text, kCatalog, options);
 }
 
 std::vector<std::string> warnings(const std::string& text) {
   Diagnostics diagnostics;
-  const auto matrix = orch::testing::read(text, kCatalog, diagnostics);
+  const auto matrix = orch::test::read(text, kCatalog, diagnostics);
   if (matrix) expand(*matrix, kCatalog, {}, diagnostics);
   EXPECT_TRUE(diagnostics.ok());
   std::vector<std::string> lines;
@@ -275,12 +276,12 @@ TEST(Duplicates, WithinAStageAreErrorsThatShowBothSettings) {
 }
 
 TEST(Duplicates, OfOneModelUnderTwoNamesAreErrors) {
-  Catalog catalog = orch::testing::small_catalog();
+  Catalog catalog = orch::test::small_catalog();
   Model twin = *catalog.models.find("llama31_8b");
   twin.name = "llama31_8b_twin";
   catalog.models.put(twin);
   EXPECT_THAT(
-      orch::testing::problems("name: m\ntasks: [mmlu]\nmodels:\n  - llama31_8b\n  - llama31_8b_twin\n", catalog),
+      orch::test::problems("name: m\ntasks: [mmlu]\nmodels:\n  - llama31_8b\n  - llama31_8b_twin\n", catalog),
       ElementsAre(StartsWith("5:5: the same cell is asked for twice: llama31_8b × mmlu")));
 }
 
@@ -454,7 +455,7 @@ TEST(Commands, MayDoWithoutModelsAndTasks) {
 TEST(Commands, ThatAreNotGivenAreRejectionsOfTheModelsThatNeedThem) {
   EXPECT_THAT(rows(expand_it("name: m\nkind: train\nmodels: [flux_dev, llama31_8b]\ntasks: [style]\n")),
               Contains(StartsWith("flux_dev * engine 1: the engine command needs the key `command`")));
-  Catalog catalog = orch::testing::small_catalog();
+  Catalog catalog = orch::test::small_catalog();
   Category programs;
   programs.name = "PROGRAMS";
   programs.models = {"llama31_8b"};
@@ -462,7 +463,7 @@ TEST(Commands, ThatAreNotGivenAreRejectionsOfTheModelsThatNeedThem) {
   Diagnostics diagnostics;
   programs.settings.emplace("engine", *parse_yaml("command", "catalog.yaml", diagnostics));
   catalog.categories.put(programs);
-  const Expansion expansion = orch::testing::expanded("name: m\ncategories: [PROGRAMS]\n", catalog);
+  const Expansion expansion = orch::test::expanded("name: m\ncategories: [PROGRAMS]\n", catalog);
   EXPECT_THAT(expansion.cells, IsEmpty());
   EXPECT_THAT(rows(expansion),
               ElementsAre(StartsWith("llama31_8b * engine 1: the engine command needs the key `command`")));
@@ -505,14 +506,14 @@ TEST(Bounds, OfCombinationsAreThoseOfAllStagesTogether) {
 
 TEST(Bounds, OfRejectionsMergeRowsOfOneReason) {
   // 110 models that see nothing × 100 tasks with images: 11,000 rows, of which 10,000 stand alone.
-  Catalog catalog = orch::testing::small_catalog();
+  Catalog catalog = orch::test::small_catalog();
   for (int i = 0; i < 110; ++i)
     catalog.models.put(
-        orch::testing::small_model("blind" + std::to_string(i), "blind", 1e9, 4096, DType::kBf16, {Engine::kNative}));
+        orch::test::small_model("blind" + std::to_string(i), "blind", 1e9, 4096, DType::kBf16, {Engine::kNative}));
   for (int i = 0; i < 100; ++i)
-    catalog.tasks.put(orch::testing::small_task("look" + std::to_string(i), TaskKind::kVisionLanguage, "multimodal",
+    catalog.tasks.put(orch::test::small_task("look" + std::to_string(i), TaskKind::kVisionLanguage, "multimodal",
                                                 "eval", 0, 60, 0, 64));
-  const Expansion expansion = orch::testing::expanded("name: m\nmodels: ['blind*']\ntasks: ['look*']\n", catalog);
+  const Expansion expansion = orch::test::expanded("name: m\nmodels: ['blind*']\ntasks: ['look*']\n", catalog);
   ASSERT_THAT(expansion.rejected, SizeIs(10'001));
   EXPECT_EQ(rejected(expansion), 11'000);
   const Rejection& last = expansion.rejected.back();
@@ -626,7 +627,7 @@ TEST(Expand, AccountsForEveryCombination) {
 
 TEST(Examples, ReadAndExpandWithTheShippedCatalog) {
   namespace fs = std::filesystem;
-  const fs::path root = ORCH_SOURCE_DIR;
+  const fs::path root = orch::test::source_dir();
   Diagnostics diagnostics;
   const fs::path sources[] = {root / "db" / "catalog"};
   const Catalog catalog = load_catalog(sources, diagnostics);

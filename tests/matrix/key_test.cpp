@@ -15,12 +15,12 @@ using ::testing::HasSubstr, ::testing::Not, ::testing::SizeIs;
 
 namespace {
 
-const Catalog kCatalog = orch::testing::small_catalog();
+const Catalog kCatalog = orch::test::small_catalog();
 
 Expansion expand_it(const std::string& text, const Catalog& catalog = kCatalog) {
   ExpandOptions options;
   options.keep_content = true;
-  return orch::testing::expanded(text, catalog, options);
+  return orch::test::expanded(text, catalog, options);
 }
 
 std::set<std::string> keys(const Expansion& expansion) {
@@ -122,7 +122,7 @@ TEST(Key, OfABenchmarkHoldsItsBatch) {
 }
 
 TEST(Key, DoesNotChangeWithTheNamesOfCatalogMatrixOrStage) {
-  Catalog renamed = orch::testing::small_catalog();
+  Catalog renamed = orch::test::small_catalog();
   Model model = *renamed.models.find("llama31_8b");
   model.name = "my_llama";
   model.notes = "other words";
@@ -133,12 +133,12 @@ TEST(Key, DoesNotChangeWithTheNamesOfCatalogMatrixOrStage) {
 
 TEST(Key, ChangesWithTheRevisionOfModelOrTask) {
   const std::string text = "name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\n";
-  Catalog catalog = orch::testing::small_catalog();
+  Catalog catalog = orch::test::small_catalog();
   Model model = *catalog.models.find("llama31_8b");
   model.revision = "0e9e39f";
   catalog.models.put(model);
   EXPECT_NE(key(text, catalog), key(text));
-  catalog = orch::testing::small_catalog();
+  catalog = orch::test::small_catalog();
   Task task = *catalog.tasks.find("gsm8k");
   task.metric = "maj@8";
   catalog.tasks.put(task);
@@ -146,7 +146,7 @@ TEST(Key, ChangesWithTheRevisionOfModelOrTask) {
 }
 
 TEST(Key, DoesNotChangeWithTheCatalogsEstimates) {
-  Catalog catalog = orch::testing::small_catalog();
+  Catalog catalog = orch::test::small_catalog();
   Task task = *catalog.tasks.find("gsm8k");
   task.prompt_tokens = 130;
   task.samples = 90;
@@ -237,7 +237,7 @@ TEST(Key, HoldsTheContainerThatACommandRunsIn) {
   const auto key_on = [](const std::string& text, std::optional<std::string> site) {
     ExpandOptions options;
     options.container = std::move(site);
-    return to_hex(orch::testing::expanded(text, kCatalog, options).cells.at(0).key);
+    return to_hex(orch::test::expanded(text, kCatalog, options).cells.at(0).key);
   };
   const std::string program = "name: m\nkind: command\ncommand: [run]\n";
   const std::string by_submit = program + "submit: {container: 'evo2@sha256:00'}\n";

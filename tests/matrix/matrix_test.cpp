@@ -12,13 +12,13 @@ using ::testing::AllOf, ::testing::Contains, ::testing::ElementsAre, ::testing::
 
 namespace {
 
-const Catalog kCatalog = orch::testing::small_catalog();
+const Catalog kCatalog = orch::test::small_catalog();
 
-std::vector<std::string> problems(const std::string& text) { return orch::testing::problems(text, kCatalog); }
+std::vector<std::string> problems(const std::string& text) { return orch::test::problems(text, kCatalog); }
 
 Matrix good(const std::string& text) {
   Diagnostics diagnostics;
-  auto matrix = orch::testing::read(text, kCatalog, diagnostics);
+  auto matrix = orch::test::read(text, kCatalog, diagnostics);
   EXPECT_TRUE(matrix) << (diagnostics.ok() ? "" : diagnostics.errors().front().what);
   return matrix.value_or(Matrix());
 }
@@ -213,7 +213,7 @@ TEST(Categories, AreNamedOnceAndExist) {
 }
 
 TEST(Categories, WithAWrongSettingAreReportedInTheirOwnFile) {
-  Catalog catalog = orch::testing::small_catalog();
+  Catalog catalog = orch::test::small_catalog();
   Category broken = *catalog.categories.find("CODE");
   Diagnostics diagnostics;
   broken.settings.emplace("dtyp", *parse_yaml("bf16", "c.yaml", diagnostics));
@@ -370,7 +370,7 @@ submit: {partition: gpu}
 )";
   const auto check = [&](const std::string& changed) {
     Diagnostics diagnostics;
-    const auto matrix = orch::testing::read(changed, kCatalog, diagnostics);
+    const auto matrix = orch::test::read(changed, kCatalog, diagnostics);
     ASSERT_EQ(matrix.has_value(), diagnostics.ok()) << changed;
     if (matrix) ASSERT_EQ(expand(*matrix, kCatalog, {}, diagnostics).has_value(), diagnostics.ok()) << changed;
   };

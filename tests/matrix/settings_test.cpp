@@ -8,6 +8,7 @@
 #include <set>
 
 #include "base/digest.h"
+#include "support/source_dir.h"
 
 using namespace orch;
 using namespace orch::matrix;
@@ -192,7 +193,7 @@ namespace {
 
 std::string file_text(const std::string& path) {
   Diagnostics diagnostics;
-  return read_file(std::filesystem::path(ORCH_SOURCE_DIR) / path, 1 << 20, diagnostics).value_or("");
+  return read_file(orch::test::source_dir() / path, 1 << 20, diagnostics).value_or("");
 }
 
 }  // namespace

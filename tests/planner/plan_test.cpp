@@ -10,6 +10,7 @@
 #include "base/units.h"
 #include "base/yaml.h"
 #include "planner/training.h"
+#include "support/source_dir.h"
 
 using namespace orch;
 using namespace orch::planner;
@@ -25,7 +26,7 @@ using testing::SizeIs;
 
 namespace {
 
-const std::filesystem::path kSource = ORCH_SOURCE_DIR;
+const std::filesystem::path kSource = orch::test::source_dir();
 
 const Catalog& shipped_catalog() {
   static const Catalog kCatalog = [] {

@@ -15,6 +15,7 @@
 #include <sstream>
 
 #include "base/units.h"
+#include "support/source_dir.h"
 
 using namespace orch;
 using namespace orch::planner;
@@ -27,7 +28,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-const fs::path kSource = ORCH_SOURCE_DIR;
+const fs::path kSource = orch::test::source_dir();
 
 std::string read_text(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);

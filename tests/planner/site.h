@@ -13,6 +13,7 @@
 #include "base/units.h"
 #include "matrix/expand.h"
 #include "planner/sizing.h"
+#include "support/source_dir.h"
 
 namespace orch::planner::test {
 
@@ -20,7 +21,7 @@ namespace orch::planner::test {
 inline const Catalog& shipped() {
   static const Catalog catalog = [] {
     Diagnostics diagnostics;
-    const std::vector<std::filesystem::path> sources = {ORCH_SOURCE_DIR "/db/catalog"};
+    const std::vector<std::filesystem::path> sources = {orch::test::source_dir() / "db/catalog"};
     Catalog read = load_catalog(sources, diagnostics);
     EXPECT_TRUE(diagnostics.ok());
     return read;

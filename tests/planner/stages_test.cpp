@@ -7,6 +7,7 @@
 #include "base/units.h"
 #include "base/yaml.h"
 #include "planner/plan.h"
+#include "support/source_dir.h"
 
 using namespace orch;
 using namespace orch::planner;
@@ -21,7 +22,7 @@ struct World {
   matrix::Expansion expansion;
 
   explicit World(const std::string& text) {
-    const std::filesystem::path root = ORCH_SOURCE_DIR;
+    const std::filesystem::path root = orch::test::source_dir();
     Diagnostics diagnostics;
     catalog = load_catalog(std::vector{root / "db" / "catalog"}, diagnostics);
     const auto rules = load_yaml(root / "policies" / "default.yaml", diagnostics);

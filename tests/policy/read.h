@@ -9,12 +9,13 @@
 #include "base/diagnostics.h"
 #include "base/yaml.h"
 #include "policy/policy.h"
+#include "support/source_dir.h"
 
 namespace orch::policy {
 
 /// One of the policies that ship with the program.
 inline Policy shipped(const std::string& name) {
-  const std::filesystem::path path = std::filesystem::path(ORCH_SOURCE_DIR) / "policies" / (name + ".yaml");
+  const std::filesystem::path path = orch::test::source_dir() / "policies" / (name + ".yaml");
   Diagnostics diagnostics;
   const auto root = load_yaml(path, diagnostics);
   auto policy = root ? read_policy(*root, path.string(), diagnostics) : std::nullopt;

@@ -11,12 +11,12 @@
 using namespace orch;
 
 TEST(ExplainedCell, OfATrainingShowsTheChoicesForItsModelAndTask) {
-  const Catalog catalog = orch::testing::small_catalog();
+  const Catalog catalog = orch::test::small_catalog();
   matrix::ExpandOptions options;
   options.train_defaults = [](const Model& model, const Task& task, matrix::Settings&) {
     return std::vector<std::string>{"rank of " + model.name + " for " + task.name};
   };
-  const matrix::Expansion expansion = orch::testing::expanded(
+  const matrix::Expansion expansion = orch::test::expanded(
       "name: m\nstages:\n  tune: {kind: train, models: [llama31_8b, tinyllama], tasks: [sft, dpo]}\n"
       "  tuned: {adapter: tune, models: [tinyllama], tasks: [mmlu]}\n",
       catalog, options);

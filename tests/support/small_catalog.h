@@ -12,7 +12,7 @@
 #include "matrix/expand.h"
 #include "matrix/matrix.h"
 
-namespace orch::testing {
+namespace orch::test {
 
 inline Model small_model(std::string name, std::string family, double params, std::int64_t context, DType dtype,
                          std::vector<Engine> engines) {
@@ -141,4 +141,4 @@ inline matrix::Expansion expanded(const std::string& text, const Catalog& catalo
   throw std::runtime_error("the matrix has errors:\n" + shown.str());
 }
 
-}  // namespace orch::testing
+}  // namespace orch::test
