@@ -214,6 +214,7 @@ TEST(TemplateLimits, WorkAndTextAreBounded) {
 
 TEST(TemplateLimits, AnyPrefixAndAnyChangedByteOfATemplateIsHarmless) {
   const std::string text =
+      "#!/bin/bash\n"
       "{% macro f(a, b=[1, {'k': (2, 'x\\n')}]) -%} {{ a|default('q')|upper ~ b[0:1] }} {%- endmacro %}{% for k, v in "
       "m.items() if v is "
       "not none %}{{ loop.index }}{% set ns = namespace(x=1) %}{% set ns.x = ns.x ** 2 // 3 %}{% raw %}{{{% endraw "

@@ -161,16 +161,25 @@ Finished run_with_bash(const std::string& script) {
   return run;
 }
 
-std::string rendered(const std::string& text, const ordered_json& values, const Loader& loader = {}) {
+constexpr std::string_view kFirstLine = "#!/bin/bash\n";
+
+/// The script, or `error at LINE:COLUMN: …` with lines counted from `first_line`.
+std::string rendered_script(const std::string& text, const ordered_json& values, const Loader& loader = {},
+                            int first_line = 1) {
+  const auto error_text = [&](const TemplateError& error) {
+    return "error at " + std::to_string(error.line - first_line + 1) + ":" + std::to_string(error.column) + ": " +
+           error.what;
+  };
   const auto parsed = Template::parse(text, "job.sbatch", shell_options(), loader);
-  if (!parsed)
-    return "error at " + std::to_string(parsed.error().line) + ":" + std::to_string(parsed.error().column) + ": " +
-           parsed.error().what;
+  if (!parsed) return error_text(parsed.error());
   const auto script = parsed->render(values);
-  if (!script)
-    return "error at " + std::to_string(script.error().line) + ":" + std::to_string(script.error().column) + ": " +
-           script.error().what;
-  return *script;
+  return script ? *script : error_text(script.error());
+}
+
+/// A part of a script, as it is rendered below the script's first line.
+std::string rendered(const std::string& part, const ordered_json& values, const Loader& loader = {}) {
+  const std::string script = rendered_script(std::string(kFirstLine) + part, values, loader, 2);
+  return script.starts_with(kFirstLine) ? script.substr(kFirstLine.size()) : script;
 }
 
 /// Whether the template is refused when it is parsed, before there are values.
@@ -332,6 +341,8 @@ TEST(TemplateShell, PlacesThatCannotBeMadeSafeAreRefusedBeforeThereAreValues) {
                            "unset {{ v }}",
                            ">f eval {{ v }}",
                            "eval 2>&1 {{ v }}",
+                           "[[ a == a ]]; eval {{ v }}",
+                           "[[ a == a ]]&& eval {{ v }}",
                            "[[ {{ v }} -eq 1 ]]",
                            "[[ 1 -lt {{ v }} ]]",
                            "[[ ( {{ v }} -gt 1 ) ]]",
@@ -387,9 +398,7 @@ TEST(TemplateShell, WhatIsNoTextIsRefusedWithAdvice) {
 }
 
 TEST(TemplateShell, DirectivesHoldOneArgument) {
-  const auto line = [](const std::string& v) {
-    return rendered("#!/bin/bash\n#SBATCH --job-name={{ v }}\n", value(v)).substr(12);
-  };
+  const auto line = [](const std::string& v) { return rendered("#SBATCH --job-name={{ v }}\n", value(v)); };
   EXPECT_EQ(line("run-1_a.b/%A_%a"), "#SBATCH --job-name=run-1_a.b/%A_%a\n");
   // sbatch's own reading: quotes group, a backslash makes the next character plain, # outside of quotes ends the line.
   EXPECT_EQ(line("two words"), "#SBATCH --job-name=\"two words\"\n");
@@ -427,6 +436,26 @@ TEST(TemplateShell, IncludedTemplatesAreReadAtTheirPlace) {
   EXPECT_NE(rendered("x=$(( {% include 'value' %} ))", value(""), loader).find("arithmetic"), std::string::npos);
 }
 
+// sbatch: "This does not look like a batch script. The first line must start with #! followed by the path to an
+// interpreter."
+TEST(TemplateShell, AScriptThatDoesNotBeginWithItsInterpreterIsRefused) {
+  const std::string expected = "; sbatch expects it to begin with '#!' and an interpreter, such as '#!/bin/bash'";
+  const auto what = [](const std::string& text, const ordered_json& values = ordered_json::object()) {
+    const std::string out = rendered_script(text, values);
+    return out.starts_with("error at ") ? out.substr(out.find(": ") + 2) : "rendered: " + out;
+  };
+  for (const char* nothing : {"", " \n\t\n", "{# a comment #}\n", "{% if false %}#!/bin/bash\n{% endif %}\n"})
+    EXPECT_EQ(what(nothing), "the script is empty" + expected) << nothing;
+  EXPECT_EQ(what("set -e\necho\n"), "the script begins with 'set -e'" + expected);
+  EXPECT_EQ(what("# bash\n"), "the script begins with '# bash'" + expected);
+  // Blanks before it count: the kernel and sbatch look at the first two bytes.
+  EXPECT_EQ(what("\n#!/bin/bash\n"), "the script begins with '\\n#!/bin/bash'" + expected);
+  EXPECT_EQ(what(" #!/bin/bash\n"), "the script begins with ' #!/bin/bash'" + expected);
+  EXPECT_EQ(what("{{ v }}\n", value("#!/bin/bash")), "the script begins with ''#!/bin/bash''" + expected);
+  EXPECT_EQ(what("{# what for #}\n#!/bin/bash\n"), "rendered: #!/bin/bash\n");
+  EXPECT_EQ(what("{% if true %}\n#! /bin/sh\n{% endif %}\n"), "rendered: #! /bin/sh\n");
+}
+
 TEST(TemplateShell, WholeScriptsRun) {
   const std::string text = R"(#!/bin/bash
 #SBATCH --job-name={{ name }}
@@ -453,7 +482,7 @@ run "${args[@]}" "$A" "$B" {{ count }}
                                {"env", {{"A", "$(touch pwned)"}, {"B", "x y"}}},
                                {"args", {"--model", "a b", "*", "-n"}},
                                {"count", 3}};
-  const std::string script = rendered(text, values);
+  const std::string script = rendered_script(text, values);
   EXPECT_TRUE(script.starts_with(
       "#!/bin/bash\n#SBATCH --job-name=\"nightly run #3\"\n#SBATCH --exclusive\n#SBATCH \"--comment=a b\"\nset -euo"))
       << script;

@@ -39,7 +39,10 @@ void template_target(std::string_view bytes) {
       if (name == "self") return std::string(bytes);
       return std::nullopt;
     };
-    const auto parsed = tmpl::Template::parse(bytes, "input.sbatch", options, loader);
+    // A script begins so, or is refused as a whole.
+    const std::string text =
+        (options.escape == tmpl::Options::Escape::kShell ? "#!/bin/bash\n" : "") + std::string(bytes);
+    const auto parsed = tmpl::Template::parse(text, "input.sbatch", options, loader);
     const auto check = [](const tmpl::TemplateError& error) {
       promise(!error.what.empty() && error.line >= 0 && error.column >= 0, "an error says what and where");
     };

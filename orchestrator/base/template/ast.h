@@ -67,6 +67,14 @@ struct Expr {
   std::vector<std::string> names;  ///< of the last items: arguments given by name
 };
 
+/// `task.name`, when the expression is just that; else nothing.
+inline std::string name_of(const Expr& expr) {
+  if (expr.kind == Expr::Kind::kName) return expr.text;
+  if (expr.kind != Expr::Kind::kAttribute) return {};
+  const std::string object = name_of(*expr.items[0]);
+  return object.empty() ? object : object + "." + expr.text;
+}
+
 struct Node;
 
 struct Branch {

@@ -3,24 +3,16 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <utility>
 
+#include "base/template/characters.h"
+#include "base/template/code_points.h"
 #include "base/text.h"
 
 namespace orch::tmpl {
 namespace {
 
 bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-bool is_name_start(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
-bool is_name_char(char c) { return is_name_start(c) || is_digit(c); }
-
-int digit_value(char c) {
-  if (is_digit(c)) return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  if (c >= 'A' && c <= 'F') return c - 'A' + 10;
-  return 99;
-}
-
 /// As Jinja does before anything else: newlines become \n and the last one goes.
 std::string normalized(std::string_view text, bool keep_trailing_newline) {
   std::string out;
@@ -252,104 +244,52 @@ class Lexer {
     const std::size_t from = at_;
     const char mark = text_[at_++];
     std::string out;
-    const auto hex = [&](std::size_t count) {
-      std::uint32_t code = 0;
-      for (std::size_t i = 0; i < count; ++i) {
-        if (at_ >= text_.size() || digit_value(text_[at_]) > 15)
-          fail(at_, "expected " + std::to_string(count) + " hexadecimal digits");
-        code = code << 4 | static_cast<std::uint32_t>(digit_value(text_[at_++]));
-      }
-      if (code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF))
-        fail(from, "this text holds an escape that is no character");
-      put_code(out, code);
-    };
     for (;;) {
       if (at_ >= text_.size()) fail(from, "this text is not closed; expected " + std::string(1, mark));
       const char c = text_[at_++];
       if (c == mark) break;
-      if (c != '\\') {
+      if (c != '\\')
         out += c;
-        continue;
-      }
-      if (at_ >= text_.size()) continue;
-      const char e = text_[at_++];
-      switch (e) {
-        case '\n':
-          break;
-        case '\\':
-        case '\'':
-        case '"':
-          out += e;
-          break;
-        case 'a':
-          out += '\a';
-          break;
-        case 'b':
-          out += '\b';
-          break;
-        case 'f':
-          out += '\f';
-          break;
-        case 'n':
-          out += '\n';
-          break;
-        case 'r':
-          out += '\r';
-          break;
-        case 't':
-          out += '\t';
-          break;
-        case 'v':
-          out += '\v';
-          break;
-        case 'x':
-          hex(2);
-          break;
-        case 'u':
-          hex(4);
-          break;
-        case 'U':
-          hex(8);
-          break;
-        case '0':
-        case '1':
-        case '2':
-        case '3':
-        case '4':
-        case '5':
-        case '6':
-        case '7': {
-          std::uint32_t code = static_cast<std::uint32_t>(e - '0');
-          for (int i = 0; i < 2 && at_ < text_.size() && text_[at_] >= '0' && text_[at_] <= '7'; ++i)
-            code = code * 8 + static_cast<std::uint32_t>(text_[at_++] - '0');
-          put_code(out, code);
-          break;
-        }
-        default:
-          out += '\\';
-          out += e;
-      }
+      else if (at_ < text_.size())
+        escape(out, from);
     }
     emit(Token::Kind::kString, std::move(out), from);
   }
 
-  static void put_code(std::string& out, std::uint32_t code) {
-    const auto put = [&](std::uint32_t byte) { out += static_cast<char>(static_cast<unsigned char>(byte)); };
-    if (code < 0x80) {
-      put(code);
-    } else if (code < 0x800) {
-      put(0xC0 | code >> 6);
-      put(0x80 | (code & 0x3F));
-    } else if (code < 0x10000) {
-      put(0xE0 | code >> 12);
-      put(0x80 | (code >> 6 & 0x3F));
-      put(0x80 | (code & 0x3F));
-    } else {
-      put(0xF0 | code >> 18);
-      put(0x80 | (code >> 12 & 0x3F));
-      put(0x80 | (code >> 6 & 0x3F));
-      put(0x80 | (code & 0x3F));
+  /// What follows a backslash in the string that begins at `from`.
+  void escape(std::string& out, std::size_t from) {
+    static constexpr std::pair<char, char> kSingle[] = {{'\\', '\\'}, {'\'', '\''}, {'"', '"'},  {'a', '\a'},
+                                                        {'b', '\b'},  {'f', '\f'},  {'n', '\n'}, {'r', '\r'},
+                                                        {'t', '\t'},  {'v', '\v'}};
+    const char c = text_[at_++];
+    if (c == '\n') return;
+    for (const auto& [letter, meaning] : kSingle) {
+      if (letter != c) continue;
+      out += meaning;
+      return;
     }
+    if (c == 'x' || c == 'u' || c == 'U') return hexadecimal(out, from, c == 'x' ? 2 : c == 'u' ? 4 : 8);
+    if (digit_value(c) >= 8) {
+      out += '\\';
+      out += c;
+      return;
+    }
+    std::int32_t code = digit_value(c);
+    for (int i = 0; i < 2 && at_ < text_.size() && digit_value(text_[at_]) < 8; ++i)
+      code = code * 8 + digit_value(text_[at_++]);
+    append_code_point(out, code);
+  }
+
+  void hexadecimal(std::string& out, std::size_t from, int count) {
+    std::uint32_t code = 0;
+    for (int i = 0; i < count; ++i) {
+      if (at_ >= text_.size() || digit_value(text_[at_]) > 15)
+        fail(at_, "expected " + std::to_string(count) + " hexadecimal digits");
+      code = code << 4 | static_cast<std::uint32_t>(digit_value(text_[at_++]));
+    }
+    if (code > 0x10FFFF || (code >= 0xD800 && code <= 0xDFFF))
+      fail(from, "this text holds an escape that is no character");
+    append_code_point(out, static_cast<std::int32_t>(code));
   }
 
   void add_text(std::size_t from, std::size_t to) {

@@ -1,8 +1,11 @@
-// The methods of texts, maps and loops that templates call.
+#include "base/template/methods.h"
+
 #include <algorithm>
 #include <array>
+#include <unordered_set>
 
-#include "base/template/filters.h"
+#include "base/template/characters.h"
+#include "base/template/code_points.h"
 #include "base/text.h"
 
 namespace orch::tmpl {
@@ -19,62 +22,58 @@ constexpr std::array<std::string_view, 2> kListMethods = {"index", "count"};
 constexpr std::array<std::string_view, 8> kListChanges = {"append", "extend", "insert", "pop",
                                                           "remove", "clear",  "sort",   "reverse"};
 
-template <std::size_t N>
-bool among(const std::array<std::string_view, N>& names, std::string_view name) {
-  return std::find(names.begin(), names.end(), name) != names.end();
+using Parts = std::vector<std::string_view>;
+
+/// At most `most` cuts, any number below 0; cuts from the right give the parts in reverse.
+Parts split_at(std::string_view text, std::string_view separator, std::int64_t most, bool from_right) {
+  Parts parts;
+  while (most < 0 || static_cast<std::int64_t>(parts.size()) < most) {
+    const std::size_t at = from_right ? text.rfind(separator) : text.find(separator);
+    if (at == std::string_view::npos) break;
+    if (from_right) {
+      parts.push_back(text.substr(at + separator.size()));
+      text = text.substr(0, at);
+    } else {
+      parts.push_back(text.substr(0, at));
+      text.remove_prefix(at + separator.size());
+    }
+  }
+  parts.push_back(text);
+  return parts;
+}
+
+/// As split_at(), at runs of white space; those at the ends of the text make no parts.
+Parts split_at_blanks(std::string_view text, std::int64_t most, bool from_right) {
+  Parts parts;
+  const auto points = code_points(text);
+  std::size_t from = 0, to = points.size();
+  while (true) {
+    const bool may_cut = most < 0 || static_cast<std::int64_t>(parts.size()) < most;
+    while (from < to && is_blank(points[from]) && (!from_right || may_cut)) ++from;
+    while (to > from && is_blank(points[to - 1]) && (from_right || may_cut)) --to;
+    if (from == to) return parts;
+    std::size_t begin = from, end = to;
+    if (may_cut && from_right)
+      for (begin = to; begin > from && !is_blank(points[begin - 1]);) --begin;
+    else if (may_cut)
+      for (end = from; end < to && !is_blank(points[end]);) ++end;
+    parts.push_back(whole_of(points, begin, end));
+    if (!may_cut) return parts;
+    (from_right ? to : from) = from_right ? begin : end;
+  }
 }
 
 Value split_text(const std::string& text, const Arguments& arguments, Budget& budget, bool from_right) {
   const Taken taken(arguments, from_right ? "rsplit" : "split", {"sep", "maxsplit"});
   const std::int64_t most = taken.integer(1, -1);
-  std::vector<std::string_view> parts;
-  std::string_view rest = text;
-  const auto may_go_on = [&] { return most < 0 || static_cast<std::int64_t>(parts.size()) < most; };
-  if (taken.has(0) && !taken.need(0).is_none()) {
+  Parts parts;
+  if (taken.has_some(0)) {
     const std::string& separator = taken.need_text(0);
     if (separator.empty()) throw Fault{"split: the separator is empty"};
     budget.search(text, separator);
-    while (may_go_on()) {
-      const std::size_t at = from_right ? rest.rfind(separator) : rest.find(separator);
-      if (at == std::string_view::npos) break;
-      if (from_right) {
-        parts.push_back(rest.substr(at + separator.size()));
-        rest = rest.substr(0, at);
-      } else {
-        parts.push_back(rest.substr(0, at));
-        rest.remove_prefix(at + separator.size());
-      }
-    }
-    parts.push_back(rest);
+    parts = split_at(text, separator, most, from_right);
   } else {
-    const auto points = code_points(text);
-    std::size_t from = 0, to = points.size();
-    const auto whole = [&](std::size_t a, std::size_t b) {
-      return a == b ? std::string_view()
-                    : std::string_view(
-                          points[a].data(),
-                          static_cast<std::size_t>(points[b - 1].data() + points[b - 1].size() - points[a].data()));
-    };
-    while (true) {
-      while (from < to && is_blank(points[from]) && (!from_right || may_go_on())) ++from;
-      while (to > from && is_blank(points[to - 1]) && (from_right || may_go_on())) --to;
-      if (from == to) break;
-      if (!may_go_on()) {
-        parts.push_back(whole(from, to));
-        break;
-      }
-      if (from_right) {
-        std::size_t begin = to;
-        while (begin > from && !is_blank(points[begin - 1])) --begin;
-        parts.push_back(whole(begin, to));
-        to = begin;
-      } else {
-        std::size_t end = from;
-        while (end < to && !is_blank(points[end])) ++end;
-        parts.push_back(whole(from, end));
-        from = end;
-      }
-    }
+    parts = split_at_blanks(text, most, from_right);
   }
   if (from_right) std::reverse(parts.begin(), parts.end());
   budget.spend(parts.size() + text.size() / 8);
@@ -83,10 +82,51 @@ Value split_text(const std::string& text, const Arguments& arguments, Budget& bu
   return Value::list(std::move(out));
 }
 
+Value lines_of(std::string_view text, Budget& budget) {
+  std::vector<Value> out;
+  while (!text.empty()) {
+    const std::size_t at = text.find_first_of("\n\r\v\f");
+    out.push_back(Value::text(std::string(text.substr(0, at))));
+    if (at == std::string_view::npos) break;
+    text.remove_prefix(text.substr(at, 2) == "\r\n" ? at + 2 : at + 1);
+  }
+  budget.spend(out.size());
+  return Value::list(std::move(out));
+}
+
+std::int64_t count_in(const std::string& text, const std::string& part, Budget& budget) {
+  budget.search(text, part);
+  if (part.empty()) return static_cast<std::int64_t>(count_code_points(text)) + 1;
+  std::int64_t count = 0;
+  for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + part.size())) ++count;
+  return count;
+}
+
+/// In code points; -1 when it is not there.
+std::int64_t place_in(const std::string& text, const std::string& part, Budget& budget) {
+  budget.search(text, part);
+  const std::size_t at = text.find(part);
+  if (at == std::string::npos) return -1;
+  return static_cast<std::int64_t>(count_code_points(std::string_view(text).substr(0, at)));
+}
+
+Value joined(const std::string& separator, const Value& parts, Budget& budget) {
+  std::string out;
+  bool first = true;
+  for (const Value& item : budget.items(parts)) {
+    if (!item.is_text()) throw Fault{"join: every item is a text; one is " + kind_of(item)};
+    if (!first) out += separator;
+    first = false;
+    out += item.as_text();
+    budget.check_size(out.size());
+  }
+  return budget.text(std::move(out));
+}
+
 /// startswith and endswith take one text or a tuple of them.
 bool has_end(const std::string& text, const Value& ends, bool at_start) {
   const auto matches = [&](const Value& end) {
-    if (end.is_undefined()) throw Fault{end.why_undefined()};
+    need_defined(end);
     if (!end.is_text()) throw Fault{"a text begins or ends with a text, not with " + kind_of(end)};
     return at_start ? text.starts_with(end.as_text()) : text.ends_with(end.as_text());
   };
@@ -105,84 +145,48 @@ std::string python_title(std::string_view text) {
 }
 
 Value text_method(const std::string& text, const std::string& name, const Arguments& arguments, Budget& budget) {
-  const auto none = [&] { const Taken taken(arguments, name, {}); };
   budget.spend(1 + text.size() / 16);
   if (name == "strip" || name == "lstrip" || name == "rstrip") {
     const Taken taken(arguments, name, {"chars"});
-    if (taken.has(0) && !taken.need(0).is_none()) taken.need_text(0);
+    if (taken.has_some(0)) taken.need_text(0);
     return budget.text(stripped(text, taken.value(0, Value()), name != "rstrip", name != "lstrip"));
   }
   if (name == "split" || name == "rsplit") return split_text(text, arguments, budget, name == "rsplit");
-  if (name == "splitlines") {
-    none();
-    std::vector<Value> out;
-    for (std::string_view rest = text; !rest.empty();) {
-      const std::size_t at = rest.find_first_of("\n\r\v\f");
-      out.push_back(Value::text(std::string(rest.substr(0, at))));
-      if (at == std::string_view::npos) break;
-      rest.remove_prefix(rest.substr(at, 2) == "\r\n" ? at + 2 : at + 1);
-    }
-    budget.spend(out.size());
-    return Value::list(std::move(out));
-  }
   if (name == "startswith" || name == "endswith") {
     const Taken taken(arguments, name, {"text"});
     return Value::boolean(has_end(text, taken.need(0), name == "startswith"));
   }
-  if (name == "upper") return none(), budget.text(upper_text(text));
-  if (name == "lower") return none(), budget.text(lower_text(text));
-  if (name == "title") return none(), budget.text(python_title(text));
-  if (name == "capitalize") return none(), budget.text(capitalized(text));
   if (name == "replace") {
     const Taken taken(arguments, name, {"old", "new", "count"});
     return budget.text(replaced(text, taken.need_text(0), taken.need_text(1), taken.integer(2, -1), budget));
   }
-  if (name == "find") {
-    const Taken taken(arguments, name, {"sub"});
-    budget.search(text, taken.need_text(0));
-    const std::size_t at = text.find(taken.need_text(0));
-    if (at == std::string::npos) return Value::integer(-1);
-    return Value::integer(static_cast<std::int64_t>(count_code_points(std::string_view(text).substr(0, at))));
-  }
-  if (name == "count") {
-    const Taken taken(arguments, name, {"sub"});
-    const std::string& part = taken.need_text(0);
-    budget.search(text, part);
-    if (part.empty()) return Value::integer(static_cast<std::int64_t>(count_code_points(text)) + 1);
-    std::int64_t count = 0;
-    for (std::size_t at = text.find(part); at != std::string::npos; at = text.find(part, at + part.size())) ++count;
-    return Value::integer(count);
-  }
-  if (name == "join") {
-    const Taken taken(arguments, name, {"iterable"});
-    std::string out;
-    bool first = true;
-    for (const Value& item : budget.items(taken.need(0))) {
-      if (!item.is_text()) throw Fault{"join: every item is a text; one is " + kind_of(item)};
-      if (!first) out += text;
-      first = false;
-      out += item.as_text();
-      budget.check_size(out.size());
-    }
-    return budget.text(std::move(out));
-  }
+  if (name == "find") return Value::integer(place_in(text, Taken(arguments, name, {"sub"}).need_text(0), budget));
+  if (name == "count") return Value::integer(count_in(text, Taken(arguments, name, {"sub"}).need_text(0), budget));
+  if (name == "join") return joined(text, Taken(arguments, name, {"iterable"}).need(0), budget);
   if (name == "removeprefix" || name == "removesuffix") {
     const Taken taken(arguments, name, {"text"});
     const std::string& part = taken.need_text(0);
     if (name == "removeprefix") return budget.text(text.starts_with(part) ? text.substr(part.size()) : text);
     return budget.text(text.ends_with(part) ? text.substr(0, text.size() - part.size()) : text);
   }
-  none();
-  const auto points = code_points(text);
-  if (name == "isspace") return Value::boolean(!points.empty() && std::all_of(points.begin(), points.end(), is_blank));
-  return Value::boolean(!text.empty() && text.find_first_not_of("0123456789") == std::string::npos);
+  take_none(arguments, name);
+  if (name == "splitlines") return lines_of(text, budget);
+  if (name == "upper") return budget.text(upper_text(text));
+  if (name == "lower") return budget.text(lower_text(text));
+  if (name == "title") return budget.text(python_title(text));
+  if (name == "capitalize") return budget.text(capitalized(text));
+  if (name == "isspace") {
+    const auto points = code_points(text);
+    return Value::boolean(!points.empty() && std::all_of(points.begin(), points.end(), is_blank));
+  }
+  return Value::boolean(!text.empty() && std::all_of(text.begin(), text.end(), is_digit));  // isdigit
 }
 
 Value map_method(const Value& self, const std::string& name, const Arguments& arguments, Budget& budget) {
   const Dict& dict = self.as_dict();
   if (name == "get") {
     const Taken taken(arguments, name, {"key", "default"});
-    if (taken.need(0).is_undefined()) throw Fault{taken.need(0).why_undefined()};
+    need_defined(taken.need(0));
     const Value* found = dict.find(taken.need(0));
     return found ? *found : taken.value(1, Value());
   }
@@ -224,6 +228,48 @@ Value loop_method(const Loop& loop, const std::string& name, const Arguments& ar
 
 }  // namespace
 
+std::string stripped(std::string_view text, const Value& characters, bool left, bool right) {
+  std::unordered_set<std::string_view> wanted;
+  const bool blanks = !characters.is_text();
+  if (!blanks)
+    for (std::string_view point : code_points(characters.as_text())) wanted.insert(point);
+  const auto goes = [&](std::string_view point) { return blanks ? is_blank(point) : wanted.count(point) != 0; };
+  const auto points = code_points(text);
+  std::size_t from = 0, to = points.size();
+  while (left && from < to && goes(points[from])) ++from;
+  while (right && to > from && goes(points[to - 1])) --to;
+  return std::string(whole_of(points, from, to));
+}
+
+std::string replaced(std::string_view text, std::string_view from, std::string_view to, std::int64_t most,
+                     Budget& budget) {
+  std::string out;
+  const auto put = [&](std::string_view part) {
+    budget.check_size(out.size() + part.size());
+    out += part;
+  };
+  if (from.empty()) {
+    for (std::string_view point : code_points(text)) {
+      if (most != 0) put(to);
+      if (most > 0) --most;
+      put(point);
+    }
+    if (most != 0) put(to);
+    return out;
+  }
+  budget.search(text, from);
+  while (most != 0) {
+    const std::size_t at = text.find(from);
+    if (at == std::string_view::npos) break;
+    put(text.substr(0, at));
+    put(to);
+    text.remove_prefix(at + from.size());
+    if (most > 0) --most;
+  }
+  put(text);
+  return out;
+}
+
 bool has_method(const Value& self, std::string_view name) {
   if (self.is_text()) return among(kTextMethods, name);
   if (self.is_dict()) return among(kMapMethods, name) || among(kMapChanges, name);
@@ -235,8 +281,7 @@ Value call_method(const Value& self, const std::string& name, const Arguments& a
   if (self.is_text()) return text_method(self.as_text(), name, arguments, budget);
   if (self.is_dict() && among(kMapMethods, name)) return map_method(self, name, arguments, budget);
   if (self.is_list() && among(kListMethods, name)) return list_method(self, name, arguments, budget);
-  if (self.holds<std::shared_ptr<const Loop>>())
-    return loop_method(*self.get<std::shared_ptr<const Loop>>(), name, arguments, budget);
+  if (const Loop* loop = self.loop()) return loop_method(*loop, name, arguments, budget);
   throw Fault{quote(name) + " would change " + kind_of(self) + " in place; build a new one instead"};
 }
 

@@ -13,9 +13,6 @@
 
 namespace orch::tmpl {
 
-/// A long chain such as a + b + c nests too, but needs no brackets.
-constexpr int kMostExpressionDepth = 400;
-
 /// Throws a TemplateError.
 std::vector<Node> parse_nodes(std::string_view text, const std::string& file, const Options& options);
 

@@ -15,10 +15,14 @@
 #include <string_view>
 #include <vector>
 
-#include "base/template/value.h"
+#include "base/template/here_document.h"
+#include "base/template/shell_comment.h"
+#include "base/template/shell_words.h"
 
 namespace orch::tmpl {
 
+/// Quotes and expansions are read in shell_reader.cpp, commands in shell_commands.cpp; shell_values.cpp has what is
+/// written for a value.
 class ShellReader {
  public:
   ShellReader();
@@ -40,7 +44,7 @@ class ShellReader {
   /// Whether both are at the same kind of place, so that what follows is read alike.
   bool same_place(const ShellReader& other) const;
   /// `inside double quotes`, `between commands`.
-  std::string place() const;
+  std::string place() const { return place_of(top()); }
 
  private:
   enum class Kind {
@@ -57,63 +61,70 @@ class ShellReader {
     kHeredoc
   };
 
-  struct Heredoc {
-    std::string mark;
-    bool quoted = false;
-    bool strips_tabs = false;
-  };
-
+  /// What is open, the outermost first.
   struct Frame {
     Kind kind = Kind::kCommand;
-    // Of a command frame:
+    // Of commands:
+    CommandWords words;
     bool closes = false;  ///< by a parenthesis
     bool is_substitution = false;
-    bool is_array = false;
-    bool in_word = false;
-    bool after_value = false;  ///< the word so far is one value and nothing else
-    std::string word;          ///< its literal beginning; \1 stands for a value
-    std::string command;       ///< the first word of the command, once read
-    bool test_has_value = false;
-    bool test_evaluates = false;  ///< bash takes words of this command for arithmetic or for names
-    bool redirects = false;       ///< the next word names a file
-    char last = '\n';
-    std::vector<Heredoc> pending;  ///< here-documents whose text begins after this line
+    std::vector<HereDocument> pending;  ///< their texts begin after this line
     // Of arithmetic and subscripts: brackets still open.
     int open = 0;
-    // Of a comment:
-    bool at_line_start = false;
-    std::string comment;  ///< its beginning
-    char sbatch_quote = '\0';
-    bool sbatch_escape = false;
-    bool sbatch_in_argument = false;
-    // Of a here-document:
-    Heredoc heredoc;
-    std::string line;  ///< the line so far, as far as it may be the end mark
-    bool line_has_value = false;
+    ShellComment comment;
+    HereDocument heredoc;
   };
 
+  /// A place in the script, and what is known of the script behind it.
+  struct Input {
+    std::string_view text;
+    std::size_t at = 0;
+    bool final = false;  ///< nothing comes after `text`
+
+    char now() const { return text[at]; }
+    bool knows(std::size_t count) const { return final || at + count < text.size(); }
+    /// NUL past the end.
+    char ahead(std::size_t count) const { return at + count < text.size() ? text[at + count] : '\0'; }
+    std::size_t after(std::size_t count) const { return at + count; }
+  };
+
+  /// What a step returns when it must see more of the script first.
+  static constexpr std::size_t kMore = static_cast<std::size_t>(-1);
+
+  // Each reads what begins at a place of the script, and returns where it ends, or kMore.
+  std::size_t step(const Input& in);
+  std::size_t escape_step(const Input& in);
+  std::size_t quoted_step(const Input& in);
+  std::size_t bracket_step(const Input& in);
+  std::size_t heredoc_step(const Input& in);
+  std::size_t dollar_step(const Input& in);
+  std::size_t command_step(const Input& in);
+  std::size_t command_escape(const Input& in);
+  std::size_t separator(const Input& in);
+  std::size_t redirection(const Input& in);
+  std::size_t here_document(const Input& in);
+  std::size_t open_parenthesis(const Input& in);
+  std::size_t close_parenthesis(const Input& in);
+
   void read(std::string_view text, bool final);
-  std::size_t step(std::string_view text, std::size_t i, bool final);
-  std::size_t command_step(std::string_view text, std::size_t i, bool final);
-  std::size_t dollar(std::string_view text, std::size_t i, bool final);
-  std::size_t here_document(std::string_view text, std::size_t i, bool final);
+  void check_newline() const;
+  void end_word() { top().words.end_word(frames_.size() > 1); }
   void newline();
   void begin_heredoc();
-  void end_word();
-  void word_char(char c);
-  void comment_char(char c);
+  /// One character of the line of a here-document, if there is one around.
   void line_char(char c);
-  void line_end();
   void push(Kind kind);
   void pop();
   Frame& top() { return frames_.back(); }
   const Frame& top() const { return frames_.back(); }
-  int heredoc_frame() const;
+  static std::string place_of(const Frame& frame);
+  HereDocument* heredoc();
   bool inside_double() const;
+
+  void finish_text();
   void check_value_place();
+  void check_lines(std::string_view value) const;
   void after_value(std::string_view written);
-  std::string sbatch_value(std::string_view value);
-  bool is_directive(const Frame& frame) const;
 
   std::vector<Frame> frames_;
   std::string carry_;  ///< the end of the text so far, which means nothing before more is read

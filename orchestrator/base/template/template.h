@@ -4,7 +4,12 @@
 //  - Any bytes, as template or as values, give a text or an error with its place, within the limits of Options.
 //  - With Escape::kShell the template is a bash script, and whatever a value holds, it reaches the shell as literal
 //    text at the place it is printed: the script is read along as it is written, and a place that cannot be made safe
-//    is an error. docs of the places: shell_reader.h.
+//    is an error. Which places: shell_reader.h. It begins with '#!', without which sbatch takes no script.
+//
+// From text to text: lexer.h and parser.h make the tree (ast.h), script_check.h reads a script's tree along before
+// there are values, renderer.h walks it with them. What values are and do: value.h, operators.h, access.h, methods.h,
+// filters.h, value_tests.h.
+//
 // What differs from Jinja: integers have 64 bits and their overflow is an error; range(), items() and filters such as
 // map give lists; lists and maps cannot be changed in place; letters beyond Latin, Greek and Cyrillic have no case.
 #pragma once

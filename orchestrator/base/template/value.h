@@ -43,6 +43,7 @@ struct Undefined {
   bool is_silent = false;  ///< prints as nothing even where others are errors: `x if condition` has no else in Jinja
 };
 
+/// The functions that every template has.
 enum class Builtin { kRange, kNamespace, kDict, kRaise };
 
 class Value {
@@ -85,6 +86,12 @@ class Value {
   const List& as_list() const { return *std::get<std::shared_ptr<const List>>(held_); }
   const Dict& as_dict() const { return *std::get<std::shared_ptr<const Dict>>(held_); }
   const std::string& why_undefined() const { return std::get<std::shared_ptr<const Undefined>>(held_)->what; }
+
+  /// What `loop` is, or null.
+  const Loop* loop() const {
+    const auto* held = std::get_if<std::shared_ptr<const Loop>>(&held_);
+    return held ? held->get() : nullptr;
+  }
 
   template <class T>
   bool holds() const {
@@ -136,7 +143,6 @@ struct Method {
 struct Loop {
   std::vector<Value> items;
   std::size_t index = 0;
-  int nesting = 1;  ///< 1 for the outermost
   int depth = 1;
   mutable std::optional<Value> last_changed;  ///< of loop.changed()
 };
@@ -147,38 +153,17 @@ std::string kind_of(const Value& value);
 /// Two keys are the same in Python exactly when these texts are; nothing for what cannot be a key.
 std::optional<std::string> key_of(const Value& value);
 
+/// A Fault that says why, when the value is undefined.
+void need_defined(const Value& value);
+/// A Fault for values nested too deeply.
+void check_depth(int depth);
+
 bool truth(const Value& value);
 bool equal(const Value& a, const Value& b);
 /// Below, at or above 0; a Fault for what has no order.
 int compare(const Value& a, const Value& b);
 
-/// As str() and repr() in Python. Throws a Fault past `most` bytes.
-std::string to_text(const Value& value, std::size_t most);
-std::string to_repr(const Value& value, std::size_t most);
-
-struct JsonStyle {
-  int indent = -1;  ///< none below 0
-  bool sort_keys = false;
-  bool ascii = false;
-  bool html = false;
-  std::string item_separator;
-  std::string key_separator;
-};
-std::string to_json(const Value& value, const JsonStyle& style, std::size_t most);
-
 /// Counts the values it makes into `steps`. A Fault for values nested too deeply and integers past 64 bits.
 Value from_json(const nlohmann::ordered_json& json, std::size_t& steps, int depth = 1);
-
-/// As repr() of a float in Python.
-std::string float_text(double value);
-
-// Texts as Python sees them: code points. A byte that is not UTF-8 counts as one.
-std::vector<std::string_view> code_points(std::string_view text);
-std::size_t count_code_points(std::string_view text);
-std::string upper_text(std::string_view text);
-std::string lower_text(std::string_view text);
-bool is_letter(std::string_view code_point);
-bool is_blank(std::string_view code_point);  ///< what str.strip() takes away
-std::string capitalized(std::string_view text);
 
 }  // namespace orch::tmpl

@@ -1,0 +1,187 @@
+// Filters that make a text of any value, or act on its text: upper, replace, join, tojson, quote and their like.
+#include <algorithm>
+#include <array>
+
+#include "base/template/access.h"
+#include "base/template/code_points.h"
+#include "base/template/filter_tables.h"
+#include "base/template/methods.h"
+#include "base/template/value_text.h"
+#include "base/text.h"
+
+namespace orch::tmpl {
+namespace {
+
+Value upper(const Value& value, const Arguments& arguments, Budget& budget) {
+  take_none(arguments, "upper");
+  return budget.text(upper_text(budget.printed(value)));
+}
+
+Value lowered(const Value& value, const Arguments& arguments, Budget& budget) {
+  take_none(arguments, "lower");
+  return budget.text(lower_text(budget.printed(value)));
+}
+
+Value capitalize(const Value& value, const Arguments& arguments, Budget& budget) {
+  take_none(arguments, "capitalize");
+  return budget.text(capitalized(budget.printed(value)));
+}
+
+Value titled(const Value& value, const Arguments& arguments, Budget& budget) {
+  take_none(arguments, "title");
+  const std::string text = budget.printed(value);
+  // Jinja's own: words begin after blanks, hyphens and opening brackets, not after an apostrophe.
+  std::string out, word;
+  const auto flush = [&] {
+    out += capitalized(word);
+    word.clear();
+  };
+  for (std::string_view point : code_points(text)) {
+    const bool between =
+        is_blank(point) || point == "-" || point == "(" || point == "{" || point == "[" || point == "<";
+    if (between) {
+      flush();
+      out += point;
+    } else {
+      word += point;
+    }
+  }
+  flush();
+  return budget.text(std::move(out));
+}
+
+Value to_string(const Value& value, const Arguments& arguments, Budget& budget) {
+  take_none(arguments, "string");
+  return value.is_text() ? value : budget.text(budget.printed(value));
+}
+
+/// For templates that are no scripts: nothing is escaped there anyway.
+Value unchanged(const Value& value, const Arguments& arguments, Budget&) {
+  take_none(arguments, "safe");
+  return value;
+}
+
+Value trimmed(const Value& value, const Arguments& arguments, Budget& budget) {
+  const Taken taken(arguments, "trim", {"chars"});
+  return budget.text(stripped(budget.printed(value), taken.value(0, Value()), true, true));
+}
+
+Value replace(const Value& value, const Arguments& arguments, Budget& budget) {
+  const Taken taken(arguments, "replace", {"old", "new", "count"});
+  const std::int64_t most = taken.has_some(2) ? taken.integer(2, -1) : -1;
+  const std::string from = budget.printed(taken.need(0)), to = budget.printed(taken.need(1));
+  return budget.text(replaced(budget.printed(value), from, to, most, budget));
+}
+
+/// Joins in the meaning of Jinja: anything printable, not only texts.
+Value joined(const Value& value, const Arguments& arguments, Budget& budget) {
+  const Taken taken(arguments, "join", {"d", "attribute"});
+  const std::string separator = taken.has(0) ? budget.printed(taken.need(0)) : "";
+  std::string out;
+  bool first = true;
+  for (const Value& item : budget.items(value)) {
+    if (!first) out += separator;
+    first = false;
+    out += budget.printed(taken.has(1) ? by_path(item, taken.need(1), budget) : item);
+    budget.check_size(out.size());
+  }
+  return budget.text(std::move(out));
+}
+
+Value indented(const Value& value, const Arguments& arguments, Budget& budget) {
+  const Taken taken(arguments, "indent", {"width", "first", "blank"});
+  std::string pad;
+  if (taken.has(0) && taken.need(0).is_text()) {
+    pad = taken.need(0).as_text();
+  } else {
+    const auto width = static_cast<std::size_t>(std::max<std::int64_t>(taken.integer(0, 4), 0));
+    budget.check_size(width);
+    pad.assign(width, ' ');
+  }
+  const bool first = taken.flag(1, false), blank = taken.flag(2, false);
+  const std::string text = budget.printed(value);
+  std::string out;
+  bool at_first = true;
+  for (std::string_view line : split(text, '\n')) {
+    if (!at_first) out += '\n';
+    if (at_first ? first : blank || !line.empty()) out += pad;
+    at_first = false;
+    out += line;
+    budget.check_size(out.size());
+  }
+  return budget.text(std::move(out));
+}
+
+Value json_text(const Value& value, const Arguments& arguments, Budget& budget) {
+  const Taken taken(arguments, "tojson", {"indent", "ensure_ascii", "sort_keys", "separators"});
+  JsonStyle style;
+  style.html = budget.options().html_json;
+  style.sort_keys = taken.flag(2, style.html);
+  style.ascii = taken.flag(1, style.html);
+  if (taken.has_some(0)) style.indent = static_cast<int>(std::clamp<std::int64_t>(taken.integer(0, 0), 0, 64));
+  style.item_separator = style.indent < 0 ? ", " : ",";
+  style.key_separator = ": ";
+  if (taken.has_some(3)) {
+    const Value& pair = taken.need(3);
+    if (!pair.is_list() || pair.as_list().items.size() != 2 || !pair.as_list().items[0].is_text() ||
+        !pair.as_list().items[1].is_text())
+      throw Fault{"tojson: 'separators' are two texts"};
+    style.item_separator = pair.as_list().items[0].as_text();
+    style.key_separator = pair.as_list().items[1].as_text();
+  }
+  budget.spend(value.weight());
+  return budget.text(to_json(value, style, budget.options().most_output));
+}
+
+std::string word_of(const Value& value, std::string_view what, Budget& budget) {
+  const std::string text = budget.printed(value);
+  if (text.find('\0') != std::string::npos)
+    throw Fault{std::string(what) + " holds a NUL byte, which no word of a shell can hold"};
+  return shell_quote(text);
+}
+
+Value quoted(const Value& value, const Arguments& arguments, Budget& budget) {
+  take_none(arguments, "quote");
+  need_defined(value);
+  if (!value.is_text() && !value.is_number()) throw Fault{"quote takes a text or a number, not " + kind_of(value)};
+  return budget.text(word_of(value, "the text", budget));
+}
+
+/// Each item as a word of bash, with blanks between.
+Value words_of(const Value& value, const Arguments& arguments, Budget& budget) {
+  take_none(arguments, "words");
+  if (!value.is_list()) throw Fault{"words takes a list, not " + kind_of(value)};
+  std::string out;
+  for (const Value& item : value.as_list().items) {
+    need_defined(item);
+    if (!item.is_text() && !item.is_number())
+      throw Fault{"words takes a list of texts and numbers; one item is " + kind_of(item)};
+    if (!out.empty()) out += ' ';
+    out += word_of(item, "an item", budget);
+    budget.check_size(out.size());
+  }
+  return budget.text(std::move(out));
+}
+
+}  // namespace
+
+std::span<const Filter> text_filters() {
+  static constexpr std::array<Filter, 13> kFilters = {{
+      {"upper", upper},
+      {"lower", lowered},
+      {"capitalize", capitalize},
+      {"title", titled},
+      {"string", to_string},
+      {"safe", unchanged},
+      {"trim", trimmed},
+      {"replace", replace},
+      {"join", joined},
+      {"indent", indented},
+      {"tojson", json_text},
+      {"quote", quoted},
+      {"words", words_of},
+  }};
+  return kFilters;
+}
+
+}  // namespace orch::tmpl
