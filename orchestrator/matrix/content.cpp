@@ -1,9 +1,12 @@
 #include "matrix/content.h"
 
+#include <algorithm>
 #include <stdexcept>
 
 #include <openssl/evp.h>
 #include <nlohmann/json.hpp>
+
+#include "matrix/expand.h"
 
 namespace orch::matrix {
 
@@ -75,6 +78,37 @@ Digest Hasher::operator()(std::string_view bytes) {
                     EVP_DigestFinal_ex(state, digest.bytes.data(), nullptr) == 1;
   if (!done) throw std::runtime_error("OpenSSL could not compute a SHA-256");
   return digest;
+}
+
+std::string canonical_content(const Expansion& expansion, const Cell& cell, const Catalog& catalog) {
+  const Settings& settings = expansion.settings[cell.settings];
+  const Engine engine = engine_of(settings, cell.kind);
+  nlohmann::json content = {{"engine", engine_content(engine)},
+                            {"kind", std::string(name_of(cell.kind))},
+                            {"settings", settings_content(settings, cell.kind)},
+                            {"version", kContentVersion}};
+  if (cell.model != kNone) content["model"] = model_content(catalog.models[cell.model]);
+  if (cell.task != kNone) content["task"] = task_content(catalog.tasks[cell.task]);
+  if (cell.depends != kNone) content["adapter"] = to_hex(expansion.cells[cell.depends].key);
+  const std::vector<std::string>& command = expansion.stages[cell.stage].command;
+  if (engine == Engine::kCommand && !command.empty()) content["command"] = command;
+  if (engine == Engine::kCommand && expansion.container && !settings.has("container"))
+    content["container"] = *expansion.container;
+  return canonical_json(content);
+}
+
+Cell substitute(Expansion& expansion, const Cell& cell, const Catalog& catalog, DType dtype) {
+  Cell other = cell;
+  Settings settings = expansion.settings[cell.settings];
+  const auto before = settings.dtype("dtype"), compute = settings.dtype("compute_dtype");
+  if (before && compute == default_compute(*before))
+    settings.set("compute_dtype", std::string(name_of(default_compute(dtype))));
+  settings.set("dtype", std::string(name_of(dtype)));
+  const auto found = std::ranges::find(expansion.settings, settings);
+  other.settings = static_cast<std::uint32_t>(found - expansion.settings.begin());
+  if (found == expansion.settings.end()) expansion.settings.push_back(std::move(settings));
+  other.key = sha256(canonical_content(expansion, other, catalog));
+  return other;
 }
 
 }  // namespace orch::matrix

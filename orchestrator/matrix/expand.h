@@ -3,7 +3,10 @@
 // Holds:
 //  - The same content gives the same key, whatever the order of keys, models or stages in the file; settings that say
 //    how a cell is run (SettingDef::in_key false) are not content.
-//  - Every combination is a cell, or is counted in a rejection with its reason, or was left out by `exclude`.
+//  - Every combination is a cell, or is counted in a rejection with its reason, or was left out by `exclude`; what is
+//    left out is in no rejection.
+//  - A key does not depend on where the cell will run: what a place would change (the image of a command) has to be
+//    settled by the matrix.
 //  - A cell stands after the cell it depends on.
 // Cells are small (a matrix may have a million): what many share is held once and referred to by index.
 #pragma once
@@ -55,7 +58,8 @@ struct Expansion {
   std::vector<Cell> cells;
   std::vector<Settings> settings;  ///< interned: each distinct set once
   std::vector<Rejection> rejected;
-  std::vector<std::string> notes;  ///< choices made for the user, `MODEL / TASK: why`; no more than kMostNotes
+  std::vector<std::string> notes;  ///< choices made for the user, and what the matrix says to no effect, `MODEL / TASK:
+                                   ///< why`, with `*` for any, or `stage NAME: why`; no more than kMostNotes
   std::int64_t duplicates = 0;     ///< combinations that two stages both asked for; each is one cell
   std::vector<std::pair<std::uint32_t, std::uint32_t>> also;  ///< (stage, cell) that it shares with an earlier stage
   std::optional<std::string> container;  ///< image of commands that do not say theirs: of the matrix, or the site's
@@ -68,11 +72,18 @@ struct Expansion {
 /// caller, because the tables belong to the planner. `settings` holds what the matrix says and is completed.
 using TrainDefaults = std::function<std::vector<std::string>(const Model& model, const Task& task, Settings& settings)>;
 
+/// A place where jobs may run, a profile on a partition.
+struct RunPlace {
+  std::string name;  ///< for people
+  Submit submit;     ///< what the profile says, over what the partition says
+};
+
 struct ExpandOptions {
   std::int64_t most_cells = 20'000'000;  ///< combinations, those that are rejected included
   bool keep_content = false;
   TrainDefaults train_defaults;          ///< may be empty
-  std::optional<std::string> container;  ///< image that the site runs commands in, where the matrix says none
+  std::optional<std::string> container;  ///< image that the cluster gives to all of its jobs
+  std::vector<RunPlace> places;          ///< where jobs may run; may be empty: nowhere is special
 };
 
 /// An error (too many cells, a cell asked for twice within one stage) is reported at its place in the matrix.

@@ -20,21 +20,10 @@
 
 #include "base/catalog.h"
 #include "base/cluster.h"
+#include "matrix/selectors.h"
 #include "matrix/settings.h"
 
 namespace orch::matrix {
-
-/// Picks models or tasks: all conditions that are given must hold.
-struct Selector {
-  std::optional<std::string> name;  ///< exact or with * and ?
-  std::optional<std::string> category, family, group, kind;
-  std::optional<double> min_params, max_params;               ///< both inclusive
-  std::map<std::string, std::vector<SettingValue>> settings;  ///< that go with what is picked here: axes
-  Place place;
-
-  /// Whether it names one entry: no glob, no conditions. It outranks the others where settings collide.
-  bool is_exact() const;
-};
 
 /// Leaves out the cells for which all given parts hold.
 struct Exclusion {
@@ -74,22 +63,5 @@ struct Matrix {
 /// Nothing is returned when there was an error.
 std::optional<Matrix> read_matrix(const Yaml& root, const std::string& file, const Catalog& catalog,
                                   Diagnostics& diagnostics);
-
-/// The entries that any of the selectors picks, in catalog order.
-std::vector<std::uint32_t> pick_models(std::span<const Selector> selectors, const Catalog& catalog);
-std::vector<std::uint32_t> pick_tasks(std::span<const Selector> selectors, const Catalog& catalog);
-
-bool picks(const Selector& selector, const Model& model, const Catalog& catalog);
-bool picks(const Selector& selector, const Task& task, const Catalog& catalog);
-
-/// The indices of the stages, each after those it waits for (by `adapter` or `after`), else in the order of the file.
-/// Stages of a cycle are left out.
-std::vector<std::uint32_t> stage_order(std::span<const Stage> stages);
-
-/// The settings of a category that cells of `kind` take.
-Axes category_axes(const Category& category, CellKind kind, Diagnostics& diagnostics);
-
-/// Checks the settings of every category of the catalog, which base/ reads without knowing what settings there are.
-void check_category_settings(const Catalog& catalog, Diagnostics& diagnostics);
 
 }  // namespace orch::matrix

@@ -27,6 +27,8 @@ bool is_quantised(DType dtype) { return bytes_of(dtype) <= 1; }
 
 }  // namespace
 
+bool has_engine(CellKind kind) { return kind == CellKind::kEval || kind == CellKind::kTrain; }
+
 std::optional<Reason> why_not_task(const Task& task, CellKind kind) {
   const bool fits = kind == CellKind::kCommand || (kind == CellKind::kEval && task.is_eval()) ||
                     (kind == CellKind::kTrain && task.kind == TaskKind::kTrain) ||

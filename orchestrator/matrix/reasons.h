@@ -18,6 +18,9 @@ struct Reason {
   About about = About::kBoth;
 };
 
+/// Whether cells of the kind may run on one engine or another: they have the setting `engine`.
+bool has_engine(CellKind kind);
+
 /// The task is of another kind than the cells of the stage.
 std::optional<Reason> why_not_task(const Task& task, CellKind kind);
 

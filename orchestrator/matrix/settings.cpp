@@ -256,7 +256,7 @@ std::string_view name_of(CellKind kind) {
 }
 
 std::optional<CellKind> cell_kind_named(std::string_view name) {
-  for (const CellKind kind : {CellKind::kEval, CellKind::kTrain, CellKind::kBench, CellKind::kCommand})
+  for (const CellKind kind : kCellKinds)
     if (name_of(kind) == name) return kind;
   return std::nullopt;
 }

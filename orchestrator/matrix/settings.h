@@ -5,6 +5,7 @@
 //  characters.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -24,6 +25,7 @@
 namespace orch::matrix {
 
 enum class CellKind : std::uint8_t { kEval, kTrain, kBench, kCommand };
+inline constexpr std::array kCellKinds = {CellKind::kEval, CellKind::kTrain, CellKind::kBench, CellKind::kCommand};
 std::string_view name_of(CellKind kind);
 std::optional<CellKind> cell_kind_named(std::string_view name);
 

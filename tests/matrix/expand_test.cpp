@@ -26,16 +26,6 @@ std::vector<std::string> problems(const std::string& text, const ExpandOptions& 
   return orch::test::problems(text, kCatalog, options);
 }
 
-std::vector<std::string> warnings(const std::string& text) {
-  Diagnostics diagnostics;
-  const auto matrix = orch::test::read(text, kCatalog, diagnostics);
-  if (matrix) expand(*matrix, kCatalog, {}, diagnostics);
-  EXPECT_TRUE(diagnostics.ok());
-  std::vector<std::string> lines;
-  for (const Problem& problem : diagnostics.warnings()) lines.push_back(to_string(problem.place) + ": " + problem.what);
-  return lines;
-}
-
 /// `model task settings`, for every cell, in order.
 std::vector<std::string> labels(const Expansion& expansion, std::initializer_list<std::string_view> shown) {
   std::vector<std::string> all;
@@ -217,101 +207,6 @@ TEST(Rejections, OfGpusThatNodesCannotShare) {
   EXPECT_THAT(expansion.cells, SizeIs(5));
 }
 
-// --- What is left out ---
-
-TEST(Exclusions, LeaveOutTheCellsForWhichAllPartsHold) {
-  const Expansion expansion = expand_it(
-      "name: m\nmodels: [llama31_8b, falcon_40b]\ntasks: [mmlu, gsm8k]\nsettings: {seed: [0, 1]}\n"
-      "exclude: [{model: 'falcon*', task: gsm8k}, {task: mmlu, seed: 1}, {model: {family: llama}, task: gsm8k, seed: "
-      "0, shots: 5}]\n");
-  EXPECT_THAT(labels(expansion, {"seed"}),
-              ElementsAre("llama31_8b mmlu seed=0", "llama31_8b gsm8k seed=1", "falcon_40b mmlu seed=0"));
-  EXPECT_THAT(expansion.rejected, IsEmpty());
-}
-
-TEST(Exclusions, OfSettingsMeetWhateverElseTheCellSays) {
-  // 2 models × 1,000 seeds × chat or not = 4,000. Left out: seeds 0 to 499 for both (2,000); of the other 500, those
-  // of a chat with seed 500 (2 cells); falcon's with seed 501 to 510 (20 cells, chat and not). An exclusion with
-  // chat_template: false meets what does not say it: seed 999 (2 cells).
-  std::string seeds, exclude;
-  for (int i = 0; i < 1000; ++i) seeds += (i ? "," : "") + std::to_string(i);
-  for (int i = 0; i < 500; ++i) exclude += "{seed: " + std::to_string(i) + "}, ";
-  for (int i = 501; i <= 510; ++i) exclude += "{model: 'falcon*', seed: " + std::to_string(i) + "}, ";
-  const std::string text = "name: m\nmodels: [llama31_8b, falcon_40b]\ntasks: [mmlu]\nsettings: {seed: [" + seeds +
-                           "], chat_template: [true, false]}\nexclude: [" + exclude +
-                           "{seed: 500, chat_template: true}, {seed: 999, chat_template: false}]\n";
-  EXPECT_THAT(expand_it(text).cells, SizeIs(4000 - 2000 - 2 - 20 - 2));
-  EXPECT_THAT(warnings(text), IsEmpty());
-}
-
-TEST(Exclusions, OfTrainingsComeBeforeTheirRejection) {
-  // Stored in fp8, so int8 would be rejected.
-  const std::string text =
-      "name: m\nkind: train\nmodels: [llama31_70b_fp8]\ntasks: [sft]\nsettings: {dtype: [bf16, int8]}\n"
-      "exclude: [{dtype: int8}]\n";
-  const Expansion expansion = expand_it(text);
-  EXPECT_THAT(expansion.cells, SizeIs(1));
-  EXPECT_THAT(rows(expansion), IsEmpty());
-  EXPECT_THAT(warnings(text), IsEmpty());
-}
-
-TEST(Exclusions, ThatLeaveOutNothingAreWarnedOf) {
-  EXPECT_THAT(
-      warnings("name: m\nmodels: [llama31_8b]\ntasks: [mmlu]\nexclude: [{model: tinyllama}, {seed: 3}, {model: "
-               "llama31_8b, seed: 0}]\n"),
-      ElementsAre("m.yaml:4:11: this exclusion leaves out nothing", "m.yaml:4:31: this exclusion leaves out nothing"));
-}
-
-// --- Twice ---
-
-TEST(Duplicates, WithinAStageAreErrorsThatShowBothSettings) {
-  EXPECT_THAT(
-      problems("name: m\nmodels: [llama31_8b]\ntasks: [bfcl]\nsettings:\n  batch: [1, 8]\n"),
-      ElementsAre(StartsWith(
-          "5:3: the same cell is asked for twice: llama31_8b × bfcl with batch=1 compute_dtype=bf16 dtype=bf16")));
-  EXPECT_THAT(problems("name: m\nmodels: [llama31_8b]\ntasks: [bfcl]\nsettings: {batch: [1, 8]}\n").at(0),
-              HasSubstr("and llama31_8b × bfcl with batch=8 compute_dtype=bf16 dtype=bf16"));
-  EXPECT_THAT(problems("name: m\nmodels: [llama31_8b]\ntasks: [bfcl]\nsettings: {batch: [1, 8, 9]}\n").at(0),
-              HasSubstr("says how a cell is run, not what it measures, and cannot be an axis (and 1 more such pair)"));
-}
-
-TEST(Duplicates, OfOneModelUnderTwoNamesAreErrors) {
-  Catalog catalog = orch::test::small_catalog();
-  Model twin = *catalog.models.find("llama31_8b");
-  twin.name = "llama31_8b_twin";
-  catalog.models.put(twin);
-  EXPECT_THAT(
-      orch::test::problems("name: m\ntasks: [mmlu]\nmodels:\n  - llama31_8b\n  - llama31_8b_twin\n", catalog),
-      ElementsAre(StartsWith("5:5: the same cell is asked for twice: llama31_8b × mmlu")));
-}
-
-TEST(Duplicates, AcrossStagesAreOneCellAndCounted) {
-  const Expansion expansion = expand_it(R"(
-name: m
-models: [llama31_8b]
-stages:
-  a: {tasks: [mmlu, gsm8k], settings: {seed: [0, 1]}}
-  b: {tasks: [gsm8k, bfcl], settings: {seed: [1, 2]}}
-)");
-  EXPECT_THAT(expansion.cells, SizeIs(7));  // 4 + 4 − gsm8k with seed 1
-  EXPECT_EQ(expansion.duplicates, 1);
-  std::set<Digest> keys;
-  for (const Cell& cell : expansion.cells) EXPECT_TRUE(keys.insert(cell.key).second);
-}
-
-TEST(Duplicates, AreRememberedForTheStageThatAskedLater) {
-  const Expansion expansion = expand_it(R"(
-name: m
-models: [llama31_8b]
-stages:
-  a: {tasks: [mmlu, gsm8k]}
-  b: {tasks: [gsm8k]}
-  c: {tasks: [bfcl], after: [b]}
-)");
-  // Cells 0 and 1 are mmlu and gsm8k of a, stage 0; b is stage 1.
-  EXPECT_THAT(expansion.also, ElementsAre(std::pair<std::uint32_t, std::uint32_t>(1, 1)));
-}
-
 // --- Training and adapters ---
 
 TEST(Training, IsCompletedByTheCallerOnceForEachCell) {
@@ -335,17 +230,6 @@ TEST(Training, IsCompletedByTheCallerOnceForEachCell) {
                           "tinyllama sft alpha=32 epochs=1 rank=16 schedule=cosine"));
   EXPECT_THAT(expansion.notes, ElementsAre("llama31_8b / sft: alpha is twice the rank", "llama31_8b / sft: for llama",
                                            "tinyllama / sft: alpha is twice the rank", "tinyllama / sft: for llama"));
-}
-
-TEST(Training, ThatTheCallerMakesEqualIsAskedForTwice) {
-  ExpandOptions options;
-  options.train_defaults = [](const Model&, const Task&, Settings& settings) {
-    settings.set("rank", std::int64_t{64});  // as a cap would
-    return std::vector<std::string>();
-  };
-  EXPECT_THAT(
-      problems("name: m\nkind: train\nmodels: [llama31_8b]\ntasks: [sft]\nsettings: {rank: [128, 256]}\n", options),
-      ElementsAre(HasSubstr("the same cell is asked for twice")));
 }
 
 TEST(Adapters, AreCrossedWithTheTasksAndSettingsOfTheirStage) {
@@ -512,7 +396,7 @@ TEST(Bounds, OfRejectionsMergeRowsOfOneReason) {
         orch::test::small_model("blind" + std::to_string(i), "blind", 1e9, 4096, DType::kBf16, {Engine::kNative}));
   for (int i = 0; i < 100; ++i)
     catalog.tasks.put(orch::test::small_task("look" + std::to_string(i), TaskKind::kVisionLanguage, "multimodal",
-                                                "eval", 0, 60, 0, 64));
+                                             "eval", 0, 60, 0, 64));
   const Expansion expansion = orch::test::expanded("name: m\nmodels: ['blind*']\ntasks: ['look*']\n", catalog);
   ASSERT_THAT(expansion.rejected, SizeIs(10'001));
   EXPECT_EQ(rejected(expansion), 11'000);

@@ -157,7 +157,9 @@ TEST(Key, DoesNotChangeWithTheCatalogsEstimates) {
 
 TEST(Key, HoldsTheCommandAsWrittenOnlyWhereItRuns) {
   const std::string base = "name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\n";
-  EXPECT_EQ(key(base + "command: [run, '{model}']\n"), key(base)) << "the cell runs on the engine native";
+  const auto both = keys(base + "settings: {engine: [native, command]}\ncommand: [run, '{model}']\n");
+  EXPECT_THAT(both, SizeIs(2));
+  EXPECT_TRUE(both.contains(key(base))) << "the cell that runs on the engine native";
   const std::string by_command = base + "settings: {engine: command}\n";
   EXPECT_NE(key(by_command + "command: [run, '{model}']\n"), key(by_command + "command: [run, '{hf_id}']\n"));
   const Expansion expansion = expand_it(by_command + "command: [run, '{model}']\n");
@@ -252,13 +254,75 @@ TEST(Key, HoldsTheContainerThatACommandRunsIn) {
 }
 
 TEST(Key, HoldsTheContainerOfAnEvaluationOnlyWhereACommandRuns) {
-  const std::string native = "name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\ncommand: [run]\n";
-  const std::string by_command = native + "settings: {engine: command}\n";
+  const std::string native = "name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\n";
+  const std::string by_command = native + "command: [run]\nsettings: {engine: command}\n";
   const std::string submit = "submit: {container: 'evo2@sha256:00'}\n";
   EXPECT_EQ(key(native + submit), key(native));
+  EXPECT_TRUE(keys(native + submit + "command: [run]\nsettings: {engine: [native, command]}\n").contains(key(native)));
   EXPECT_NE(key(by_command + submit), key(by_command));
   EXPECT_THAT(expand_it(by_command + submit).content.at(0),
               HasSubstr(R"({"command":["run"],"container":"evo2@sha256:00","engine":)"));
+}
+
+namespace {
+
+RunPlace place(const std::string& name, std::optional<std::string> container) {
+  RunPlace made;
+  made.name = name;
+  made.submit.container = std::move(container);
+  return made;
+}
+
+/// A cluster whose jobs run in cluster.sif, unless a place says otherwise.
+ExpandOptions on(std::vector<RunPlace> places) {
+  ExpandOptions options;
+  options.container = "cluster.sif";
+  options.places = std::move(places);
+  return options;
+}
+
+}  // namespace
+
+TEST(Key, HoldsTheContainerOfThePlacesWhereTheCommandMayRun) {
+  const auto key_on = [](const std::string& text, const ExpandOptions& options) {
+    return to_hex(orch::test::expanded(text, kCatalog, options).cells.at(0).key);
+  };
+  const std::string program = "name: m\nkind: command\ncommand: [run]\n";
+  const std::string evaluation =
+      "name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\ncommand: [run]\nsettings: {engine: command}\n";
+  for (const std::string& text : {program, evaluation}) {
+    const auto said = [&](const char* image) { return key(text + "submit: {container: " + image + "}\n"); };
+    EXPECT_EQ(key_on(text, on({place("one", "place.sif"), place("two", "place.sif")})), said("place.sif"));
+    EXPECT_EQ(key_on(text, on({place("one", std::nullopt)})), said("cluster.sif"));
+    EXPECT_EQ(key_on(text, on({place("one", "cluster.sif"), place("two", std::nullopt)})), said("cluster.sif"));
+    EXPECT_EQ(key_on(text + "submit: {container: own.sif}\n", on({place("one", "a.sif"), place("two", "b.sif")})),
+              said("own.sif"))
+        << "the matrix wins everywhere";
+  }
+  RunPlace of_host = place("host", std::nullopt);
+  of_host.submit.conda = "env";
+  EXPECT_EQ(key_on(program, on({of_host})), key(program)) << "conda, and so no container";
+}
+
+TEST(Key, CannotDependOnThePlaceWhereTheCommandRuns) {
+  const ExpandOptions options =
+      on({place("profile one on partition a", "a.sif"), place("profile two on partition a", std::nullopt),
+          place("profile two on partition b", "a.sif")});
+  const auto problems = [&](const std::string& text) { return orch::test::problems(text, kCatalog, options); };
+  const std::string program = "name: m\nkind: command\ncommand: [run]\nsettings: {seed: [0, 1]}\n";
+  const auto found = problems(program);
+  ASSERT_THAT(found, SizeIs(1));
+  EXPECT_THAT(found[0], HasSubstr("3:10: the matrix: the image that the command runs in"));
+  EXPECT_THAT(found[0], HasSubstr("'a.sif' on profile one on partition a, 'cluster.sif' on profile two on partition "
+                                  "a; say which in the matrix"));
+  const std::string evaluation = "name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\ncommand: [run]\nsettings: {engine: ";
+  EXPECT_THAT(problems(evaluation + "command}\n"), SizeIs(1));
+  // Nothing is in doubt where the image is said, or where no command is run.
+  EXPECT_THAT(problems(program + "submit: {container: own.sif}\n"), SizeIs(0));
+  EXPECT_THAT(problems(program + "submit: {conda: env}\n"), SizeIs(0));
+  EXPECT_THAT(problems("name: m\nkind: command\ncommand: [run]\nsettings: {container: own.sif}\n"), SizeIs(0));
+  EXPECT_THAT(problems(evaluation + "[native, command]}\nexclude: [{engine: command}]\n"), SizeIs(0));
+  EXPECT_THAT(problems("name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\n"), SizeIs(0));
 }
 
 TEST(Substitute, ComputesInTheNumberFormatThatItsWeightsDo) {

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 
 #include "matrix/command.h"
+#include "matrix/stages.h"
 #include "support/small_catalog.h"
 
 using namespace orch;

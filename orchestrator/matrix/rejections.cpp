@@ -1,0 +1,93 @@
+#include "matrix/rejections.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "base/text.h"
+#include "matrix/counts.h"
+
+namespace orch::matrix {
+
+void RejectionRows::add(const Pair& pair, const Reason& reason, std::int64_t count) {
+  if (count == 0) return;
+  Rejection row{reason.about == Reason::About::kTask || !pair.model ? "*" : pair.model->name,
+                reason.about == Reason::About::kModel || !pair.task ? "*" : pair.task->name, reason.rule, reason.what,
+                0};
+  // What does not get a row of its own shares one with more and more of its like, so that rows are bounded.
+  for (const std::size_t most : {kMostRejections, 2 * kMostRejections, std::numeric_limits<std::size_t>::max()}) {
+    const std::string id = row.model + '\n' + row.task + '\n' + row.rule + '\n' + row.reason;
+    auto at = index_.find(id);
+    if (at == index_.end() && rows_.size() < most) {
+      at = index_.emplace(id, rows_.size()).first;
+      rows_.push_back(row);
+    }
+    if (at != index_.end()) {
+      rows_[at->second].count = add_capped(rows_[at->second].count, count);
+      return;
+    }
+    if (row.model == "*" && row.task == "*") row.reason = "for more reasons than are listed one by one";
+    row.model = row.task = "*";
+  }
+}
+
+std::optional<Reason> why_not_at_all(const Pair& pair, const Stage& stage, const Block& block,
+                                     const Adapters& adapters) {
+  if (pair.task)
+    if (auto why = why_not_task(*pair.task, stage.kind)) return why;
+  if (pair.model && pair.task)
+    if (auto why = why_not_pair(*pair.model, *pair.task, stage.kind)) return why;
+  if (has_engine(stage.kind) && !block.find("engine"))
+    return choose_engine(*pair.model, *pair.task, stage.kind, !stage.command.empty()).why_none;
+  if (!stage.adapter_of.empty() && adapters.made(stage, pair.m.index).empty())
+    return adapters.refused(stage, pair.m.index) > 0
+               ? not_trained(stage)
+               : Reason{"adapter", "stage " + quote(stage.adapter_of) + " trains no adapter of it",
+                        Reason::About::kModel};
+  return std::nullopt;
+}
+
+Reason not_trained(const Stage& stage) {
+  return {"adapter",
+          "its adapter would be made by a training of stage " + quote(stage.adapter_of) + " that is rejected",
+          Reason::About::kModel};
+}
+
+std::optional<Reason> why_not_full(const Settings& settings) {
+  const auto dtype = settings.dtype("dtype");
+  if (!settings.truth("full").value_or(false) || !dtype || bytes_of(*dtype) > 1) return std::nullopt;
+  return Reason{
+      "dtype",
+      "all weights are to be trained, which " + std::string(name_of(*dtype)) + " is too coarse for; say dtype: bf16",
+      Reason::About::kModel};
+}
+
+std::vector<Forbidden> forbidden_values(const Pair& pair, const Stage& stage, const Block& block) {
+  std::vector<Forbidden> all;
+  if (!pair.model) return all;
+  const Model& model = *pair.model;
+  const auto check = [&](const char* name, auto why) {
+    const Axis* axis = block.find(name);
+    if (!axis) return;
+    Forbidden found{axis, {}};
+    for (std::size_t i = 0; i < axis->values.size(); ++i) {
+      auto reason = why(axis->values[i]);
+      if (!reason) continue;
+      found.reasons.resize(axis->values.size());
+      found.reasons[i] = std::move(reason);
+    }
+    if (!found.reasons.empty()) all.push_back(std::move(found));
+  };
+  const auto whole = [](const SettingValue& value) { return std::get<std::int64_t>(value); };
+  const auto word = [](const SettingValue& value) -> const std::string& { return std::get<std::string>(value); };
+  check("engine", [&](const SettingValue& value) {
+    return why_not_engine(*engine_named(word(value)), model, *pair.task, stage.kind, !stage.command.empty());
+  });
+  if (stage.kind == CellKind::kCommand) return all;
+  check("dtype", [&](const SettingValue& value) { return why_not_dtype(model, *dtype_named(word(value))); });
+  check("shots", [&](const SettingValue& value) { return why_not_shots(model, *pair.task, whole(value)); });
+  check("context", [&](const SettingValue& value) { return why_not_length(model, "context", whole(value)); });
+  check("sequence", [&](const SettingValue& value) { return why_not_length(model, "sequence", whole(value)); });
+  return all;
+}
+
+}  // namespace orch::matrix

@@ -1,0 +1,56 @@
+// Reads one stage, section by section, with what it inherits from beside `stages:`.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/fields.h"
+#include "base/yaml.h"
+#include "matrix/matrix.h"
+#include "matrix/selector_reader.h"
+
+namespace orch::matrix {
+
+/// A value, and which stages use it: what stands beside `stages:` serves those without a value of their own.
+struct Section {
+  const Yaml* node = nullptr;
+  bool inherited = false;
+};
+
+/// The stage's own value of `key`, else the outer one.
+Section inherit(const Yaml& node, const Yaml& outer, const char* key);
+
+class StageReader {
+ public:
+  /// `kinds` are those of all stages.
+  StageReader(std::vector<CellKind> kinds, const std::string& file, const Catalog& catalog, Diagnostics& diagnostics)
+      : kinds_(std::move(kinds)), file_(file), catalog_(catalog), diagnostics_(diagnostics) {}
+
+  /// `outer` is the whole matrix when `node` is one of its stages.
+  Stage read(const std::string& name, const Yaml& node, const Yaml* outer, CellKind kind);
+
+ private:
+  void error(const Yaml& node, std::string what) { diagnostics_.error(place_of(node, file_), what); }
+  bool affordable(const Yaml& node);
+  std::vector<CellKind> kinds_for(const Section& section, CellKind own) const;
+
+  void check_keys(const Yaml& node);
+  void read_links(const Yaml& node, Stage& stage);
+  void read_settings(const Yaml& node, const Yaml* outer, Stage& stage);
+  std::vector<Selector> read_selectors(const Section& section, Picked what, CellKind kind);
+  void read_categories(const Yaml& node, Stage& stage);
+  void read_exclude(const Section& section, Stage& stage);
+  void read_exclusion(const Yaml& item, std::span<const CellKind> kinds, Stage& stage);
+  void read_command(const Section& section, Stage& stage);
+  void check_placeholders(const Yaml& item, const Stage& stage);
+  void check_placeholder(const Yaml& item, const std::string& name, const Stage& stage);
+  void check_stage(const Yaml& node, const Yaml* outer, const Stage& stage);
+
+  std::vector<CellKind> kinds_;
+  const std::string& file_;
+  const Catalog& catalog_;
+  Diagnostics& diagnostics_;
+  std::size_t values_read_ = 0;
+};
+
+}  // namespace orch::matrix
