@@ -16,6 +16,7 @@ namespace orch::planner {
 namespace {
 
 constexpr double kMostLimit = 365.0 * 86400;  // seconds; Slurm's own limits are below, and sums stay exact
+constexpr int kMostTried = 64;                // nodes with room that a unit is tried on
 
 /// `most`, where 0 means any.
 double longest(double most) { return most > 0 ? std::min(most, kMostLimit) : kMostLimit; }
@@ -37,7 +38,10 @@ int side_by_side(const Group& group) {
   return static_cast<int>(std::min(std::floor(1 / group.share + 1e-9), 64.0));
 }
 
-bool is_small(const Group& group) { return group.nodes == 1 && group.gpus <= kSmallGpus; }
+/// Whether it may share a job with others.
+bool shares(const Group& group, const Mix& mix, const PackRules& rules) {
+  return group.nodes == 1 && (mix.exclusive || group.gpus <= rules.small_gpus);
+}
 
 /// How many pieces it takes when each is filled as far as it goes.
 std::int64_t pieces_filled(const Group& group, const PackRules& rules) {
@@ -64,7 +68,8 @@ std::int64_t pieces_filled(const Group& group, const PackRules& rules) {
 std::int64_t pieces_of(const Group& group, double work, const PackRules& rules) {
   const auto cells = static_cast<double>(group.items.size());
   if (group.spoils) return static_cast<std::int64_t>(group.items.size());
-  const double worth = group.load > 0 ? std::floor(work * kLoadWorth / (group.load * (1 - kLoadWorth))) : cells;
+  const double worth =
+      group.load > 0 ? std::floor(work * rules.load_worth / (group.load * (1 - rules.load_worth))) : cells;
   auto pieces = static_cast<double>(pieces_filled(group, rules));
   const int lanes = side_by_side(group);
   if (lanes > 1) pieces = std::ceil(pieces / lanes) * lanes;
@@ -223,6 +228,8 @@ PackedJob job_of(std::vector<Unit> units, double most, const PackRules& rules) {
   job.lanes = 0;
   job.rank = units.front().rank;
   double bound = 0;
+  // The widest first: a lane of four GPUs then has half of a node, and none lies across its middle.
+  std::stable_sort(units.begin(), units.end(), [](const Unit& a, const Unit& b) { return a.gpus > b.gpus; });
   for (Unit& unit : units) {
     const int first = job.gpus;
     job.gpus += unit.gpus;
@@ -242,43 +249,66 @@ PackedJob job_of(std::vector<Unit> units, double most, const PackRules& rules) {
   return job;
 }
 
-/// Puts units of about equal length side by side on a node.
+/// Units that stand side by side on a node.
+struct Node {
+  std::vector<Unit> units;  ///< the longest first
+  int gpus = 0;
+  double busy = 0;  ///< GPU-seconds
+  double bound = 0;
+  double most = 0;
+
+  explicit Node(Unit unit) : gpus(unit.gpus), busy(unit.seconds * unit.gpus), bound(unit.bound), most(unit.most) {
+    units.push_back(std::move(unit));
+  }
+
+  /// Adds a unit that is no longer than those before it, if it may stand beside them.
+  bool take(Unit& unit, const Mix& mix, const PackRules& rules) {
+    const int together = gpus + unit.gpus;
+    const Room* room = room_for(mix, together);
+    if (!room) return false;
+    const double with = busy + unit.seconds * unit.gpus;
+    const double paid = units.front().seconds * together;
+    if (!mix.exclusive && with < paid * (1 - rules.idle_worth)) return false;
+    const double least = std::min({most, unit.most, longest(room->most)});
+    if (!fits(std::max(bound, unit.bound), least, rules)) return false;
+    gpus = together;
+    busy = with;
+    bound = std::max(bound, unit.bound);
+    most = least;
+    units.push_back(std::move(unit));
+    return true;
+  }
+};
+
+/// Puts units side by side on nodes, the longest first: those of about equal length, or where nodes are paid for whole
+/// each onto the fullest that has room for it.
 void share_nodes(std::vector<Unit> units, const Mix& mix, const PackRules& rules, std::vector<PackedJob>& jobs) {
   std::sort(units.begin(), units.end(), [](const Unit& a, const Unit& b) {
-    return std::tuple(-a.seconds, a.rank) < std::tuple(-b.seconds, b.rank);
+    return std::tuple(-a.seconds, -a.gpus, a.rank) < std::tuple(-b.seconds, -b.gpus, b.rank);
   });
-  std::vector<Unit> open;
-  int gpus = 0;
-  double busy = 0, bound = 0, most = 0;  // GPU-seconds; of what is open
-  const auto close = [&] {
-    if (!open.empty()) jobs.push_back(job_of(std::move(open), most, rules));
-    open.clear();
+  const int room = mix.rooms.empty() ? 0 : mix.rooms.back().gpus;
+  const int most_gpus = rules.most_gpus > 0 ? std::min(room, rules.most_gpus) : room;
+  std::vector<Node> nodes;
+  std::multimap<int, std::size_t, std::greater<>> open;  // by GPUs, of those that may take more
+  const auto place = [&](Unit& unit) {
+    int tried = 0;
+    for (auto at = open.lower_bound(most_gpus - unit.gpus); at != open.end() && tried < kMostTried; ++at, ++tried) {
+      const std::size_t node = at->second;
+      if (!nodes[node].take(unit, mix, rules)) continue;
+      open.erase(at);
+      if (nodes[node].gpus < most_gpus) open.emplace(nodes[node].gpus, node);
+      return true;
+    }
+    return false;
   };
   for (Unit& unit : units) {
-    if (!open.empty()) {
-      const int together = gpus + unit.gpus;
-      const Room* room = room_for(mix, together);
-      const double with = busy + unit.seconds * unit.gpus;
-      const double paid = open.front().seconds * together;
-      const double least = room ? std::min({most, unit.most, longest(room->most)}) : 0;
-      if (room && (mix.exclusive || with >= paid * (1 - kIdleWorth)) &&
-          fits(std::max(bound, unit.bound), least, rules)) {
-        gpus = together;
-        busy = with;
-        bound = std::max(bound, unit.bound);
-        most = least;
-        open.push_back(std::move(unit));
-        continue;
-      }
-    }
-    close();
-    gpus = unit.gpus;
-    busy = unit.seconds * unit.gpus;
-    bound = unit.bound;
-    most = unit.most;
-    open.push_back(std::move(unit));
+    if (place(unit)) continue;
+    // What differs too much in length from this unit differs more from the next.
+    if (!mix.exclusive) open.clear();
+    open.emplace(unit.gpus, nodes.size());
+    nodes.emplace_back(std::move(unit));
   }
-  close();
+  for (Node& node : nodes) jobs.push_back(job_of(std::move(node.units), node.most, rules));
 }
 
 /// `piece`: the length that jobs were cut to.
@@ -307,14 +337,30 @@ void explain(PackedJob& job, std::span<const Group> groups, std::span<const std:
     return;
   }
   text += " in " + counted(job.lanes, "lane") + " side by side on " + counted(job.gpus, "GPU");
-  if (job.lanes > job.gpus) {
-    job.reasons.push_back(text + ", which share their memory as declared");
+  int ranks = 0;
+  double busy = 0;
+  for (std::size_t i = 0; i < job.loads.size(); ++i) {
+    const Load& load = job.loads[i];
+    busy += load.seconds * groups[load.group].gpus;
+    if (i == 0 || load.lane != job.loads[i - 1].lane) ranks += groups[load.group].gpus;
+  }
+  if (ranks > job.gpus) {
+    job.reasons.push_back(text + ", some of which share a GPU's memory as declared");
     return;
   }
-  double busy = 0;
-  for (const Load& load : job.loads) busy += load.seconds * groups[load.group].gpus;
   const double idle = job.seconds > 0 ? std::max(0.0, 1 - busy / (job.seconds * job.gpus)) : 0;
   job.reasons.push_back(text + ": fewer jobs, with " + format_fixed(100 * idle, 1) + " % of their GPU-time idle");
+}
+
+/// GPU-seconds of all cells, with a load of each group.
+double work_of(std::span<const Group> groups) {
+  double work = 0;
+  for (const Group& group : groups) {
+    double seconds = group.load * static_cast<double>(group.spoils ? group.items.size() : !group.items.empty());
+    for (const Item& item : group.items) seconds += static_cast<double>(item.expected);
+    work += seconds * group.gpus * std::clamp(group.share, 0.0, 1.0);
+  }
+  return work;
 }
 
 }  // namespace
@@ -330,32 +376,39 @@ bool fits_alone(double load, double bound, double most, const PackRules& rules) 
 
 double piece_length(std::span<const Group> groups, const PackRules& rules) {
   if (!(rules.gpus >= 1)) return rules.backfill;
-  double work = 0;  // GPU-seconds
-  for (const Group& group : groups) {
-    double seconds = group.load * static_cast<double>(group.spoils ? group.items.size() : !group.items.empty());
-    for (const Item& item : group.items) seconds += static_cast<double>(item.expected);
-    work += seconds * group.gpus * std::clamp(group.share, 0.0, 1.0);
-  }
-  return std::clamp(work / rules.gpus, std::min(rules.least, rules.backfill), rules.backfill);
+  return std::clamp(work_of(groups) / rules.gpus, std::min(rules.piece_least, rules.backfill), rules.backfill);
+}
+
+bool leaves_gpus_idle(std::span<const Group> groups, const PackRules& rules) {
+  if (!(rules.gpus >= 1)) return false;
+  double longest = 0;
+  for (const Group& group : groups)
+    for (const Item& item : group.items) longest = std::max(longest, group.load + static_cast<double>(item.expected));
+  return work_of(groups) / rules.gpus < longest;
 }
 
 std::vector<PackedJob> pack(std::span<const Group> groups, std::span<const Mix> mixes, const PackRules& given) {
   PackRules rules = given;
   rules.backfill = piece_length(groups, given);
+  if (leaves_gpus_idle(groups, given)) rules.load_worth = std::max(given.load_worth, given.idle_load_worth);
   std::vector<PackedJob> jobs;
   std::vector<std::int64_t> pieces(groups.size(), 0);
 
-  // Loads that may follow each other in a lane: of one mix, with the same GPUs and as many to a GPU.
-  std::map<std::tuple<std::uint32_t, int, int>, std::vector<Load>> small;
+  static const Mix kNoRooms;
+  const auto mix_of = [&](std::uint32_t mix) -> const Mix& { return mix < mixes.size() ? mixes[mix] : kNoRooms; };
+
+  // Loads that may follow each other in a lane: with the same GPUs and as many to a GPU.
+  std::map<std::tuple<std::uint32_t, std::uint32_t, int, int>, std::vector<Load>> sharing;
   for (std::uint32_t i = 0; i < groups.size(); ++i) {
     const Group& group = groups[i];
     std::vector<Load> loads;
     cut(group, i, rules, loads);
     pieces[i] = static_cast<std::int64_t>(loads.size());
     for (Load& load : loads) {
-      if (is_small(group)) {
+      if (shares(group, mix_of(group.mixes), rules)) {
         // Half a GPU and a third of one stay apart: a lane is as wide as the widest of its loads.
-        small[{group.mixes, group.gpus, group.share < 1 ? side_by_side(group) : 0}].push_back(std::move(load));
+        const int side = group.share < 1 ? side_by_side(group) : 0;
+        sharing[{group.mixes, group.follows, group.gpus, side}].push_back(std::move(load));
       } else {
         PackedJob job;
         job.gpus = group.gpus;
@@ -369,14 +422,12 @@ std::vector<PackedJob> pack(std::span<const Group> groups, std::span<const Mix> 
   }
 
   std::map<std::uint32_t, std::vector<Lane>> lanes;
-  for (auto& [key, loads] : small) {
-    const auto& [mix, gpus, side] = key;
+  for (auto& [key, loads] : sharing) {
+    const auto& [mix, follows, gpus, side] = key;
     std::vector<Lane>& of_mix = lanes[mix];
     for (Lane& lane : follow(std::move(loads), groups, std::max(side, 1), rules)) of_mix.push_back(std::move(lane));
   }
-  static const Mix kNoRooms;
-  for (auto& [mix, of_mix] : lanes)
-    share_nodes(share_gpus(std::move(of_mix)), mix < mixes.size() ? mixes[mix] : kNoRooms, rules, jobs);
+  for (auto& [mix, of_mix] : lanes) share_nodes(share_gpus(std::move(of_mix)), mix_of(mix), rules, jobs);
 
   std::sort(jobs.begin(), jobs.end(), [](const PackedJob& a, const PackedJob& b) { return a.rank < b.rank; });
   for (PackedJob& job : jobs) explain(job, groups, pieces, rules.backfill, given);

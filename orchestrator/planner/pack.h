@@ -6,7 +6,9 @@
 //  - The cells of a load are consecutive in the order of priority among those of equal need.
 //  - A job's time limit is whole minutes, and at most what its partition and profile allow.
 //  - What runs side by side on one GPU declares at most the whole of it; on one node, at most the GPUs of the job.
-//  - Sharing never costs GPU-hours beyond kIdleWorth of the job, except where idle GPUs of a node are paid for anyway.
+//  - No job has more GPUs than one may have (PackRules::most_gpus), unless a group alone does.
+//  - Sharing never costs GPU-hours beyond `idle_worth` of the job, except where idle GPUs of a node are paid for
+//  anyway.
 #pragma once
 
 #include <cstdint>
@@ -15,13 +17,6 @@
 #include <vector>
 
 namespace orch::planner {
-
-/// A load is worth repeating when it takes at most this share of the piece that it begins.
-inline constexpr double kLoadWorth = 0.20;
-/// Models share a job of several GPUs when at most this share of its GPU-time is spent waiting for the longest of them.
-inline constexpr double kIdleWorth = 0.05;
-/// The most GPUs of a model that may share a job with others.
-inline constexpr int kSmallGpus = 2;
 
 /// One cell, as far as packing goes.
 struct Item {
@@ -35,12 +30,13 @@ struct Item {
 struct Group {
   std::vector<Item> items;
   int nodes = 1;
-  int gpus = 1;             ///< over all nodes
-  double share = 1;         ///< of one GPU's memory; below 1 several run on one GPU
-  double load = 0;          ///< seconds
-  double most = 0;          ///< seconds: the longest time limit that can be asked for; 0: any
-  std::uint32_t mixes = 0;  ///< groups of equal number may share a job: of one partition, and cut alike
-  bool spoils = false;      ///< a cell changes the weights that were loaded: the next loads them again
+  int gpus = 1;               ///< over all nodes
+  double share = 1;           ///< of one GPU's memory; below 1 several run on one GPU
+  double load = 0;            ///< seconds
+  double most = 0;            ///< seconds: the longest time limit that can be asked for; 0: any
+  std::uint32_t mixes = 0;    ///< groups of equal number may share a job
+  std::uint32_t follows = 0;  ///< of one mix, groups of equal number and GPUs may follow each other in a lane
+  bool spoils = false;        ///< a cell changes the weights that were loaded: the next loads them again
 };
 
 /// A shape of one node that a shared job may take.
@@ -52,7 +48,7 @@ struct Room {
 /// What groups of one `mixes` share.
 struct Mix {
   std::vector<Room> rooms;  ///< by GPUs ascending; none: nothing runs side by side but on one GPU
-  bool exclusive = false;   ///< whole nodes are paid for, so idle GPUs of a node cost nothing more
+  bool exclusive = false;   ///< whole nodes are paid for: idle GPUs cost nothing more, and models of any size share
 };
 
 struct PackRules {
@@ -61,13 +57,19 @@ struct PackRules {
   double least = 600;          ///< seconds: the shortest limit
   double drain = 120;          ///< seconds before the limit in which nothing is begun
   double gpus = 0;             ///< that the jobs may have at once: with little work, shorter jobs fill them; 0: unknown
+  int most_gpus = 0;           ///< that one job may have; 0: any
+  double piece_least = 60;     ///< seconds: idle GPUs make no job shorter
+  double load_worth = 0.20;  ///< a load is worth repeating when it takes at most this share of the piece that it begins
+  double idle_load_worth = 0.35;  ///< the same where GPUs are idle whatever is done
+  double idle_worth = 0.05;       ///< the most of a job's GPU-time that waits for its longest model
+  int small_gpus = 2;             ///< the most GPUs of a model that shares a job where nodes are not given whole
 };
 
 /// What is loaded once, and the cells that it serves.
 struct Load {
   std::uint32_t group = 0;
   int lane = 0;                      ///< loads of one lane follow each other
-  int gpu = 0;                       ///< the first of its GPUs, of those of the job; lanes that share one are equal
+  int gpu = 0;                       ///< the first of its GPUs, of those of the job; lanes that share one say the same
   double seconds = 0;                ///< expected, with loading
   double bound = 0;                  ///< hardly exceeded, with loading
   std::vector<std::uint32_t> cells;  ///< best first
@@ -84,8 +86,12 @@ struct PackedJob {
   std::vector<std::string> reasons;
 };
 
-/// The length that jobs are cut to: what keeps all GPUs busy, at least `least`, at most `backfill`.
+/// The length that jobs are cut to: what keeps all GPUs busy, at least `piece_least`, at most `backfill`.
 double piece_length(std::span<const Group> groups, const PackRules& rules);
+
+/// Whether GPUs are idle whatever is done: all of them together need less time for the work than the longest cell
+/// alone.
+bool leaves_gpus_idle(std::span<const Group> groups, const PackRules& rules);
 
 /// `mixes` is indexed by Group::mixes. A group without items gives nothing; every item alone fits its group's `most`
 /// (see fits_alone). Jobs come in the order of their best cell.

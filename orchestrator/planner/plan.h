@@ -23,6 +23,7 @@ struct JobLoad {
   std::uint32_t sizing = 0;             ///< index in Plan::sizings
   std::uint32_t model = matrix::kNone;  ///< index in the catalog
   int lane = 0;                         ///< loads of one lane follow each other, lanes run side by side
+  int gpu = 0;                          ///< the first of the lane's GPUs, of those of the job
   double seconds = 0;                   ///< expected, with loading
   std::int64_t cells = 0;
 };
@@ -31,13 +32,14 @@ struct Job {
   std::string id;                     ///< `j1`, `j2`, … in the order of their priority
   std::uint32_t sizing = 0;           ///< index in Plan::sizings, of its first load
   std::uint32_t profile = 0;          ///< index in the catalog; of a job with several lanes, one of so many GPUs
-  Layout layout;                      ///< of the whole job: lanes count as copies
+  Layout layout;                      ///< of the whole job: lanes cut alike count as copies; of others each GPU does
   std::vector<JobLoad> loads;         ///< in the order of their lanes
   std::vector<std::uint32_t> cells;   ///< indices in the expansion, best score first
   std::vector<std::uint32_t> models;  ///< loaded in this job, in order; several when small models share a job
   int nodes = 1;
   int gpus = 1;                      ///< over all nodes
   int lanes = 1;                     ///< models that run side by side in it, each with its own placement's GPUs
+  int ranks = 1;                     ///< one a GPU of each lane; more than the GPUs where lanes share one
   double gpu_memory = 0;             ///< bytes on its fullest GPU: of lanes that share one, the sum
   double utilisation = 0;            ///< gpu_memory / the GPU's memory
   double gpu_hours = 0;              ///< with the idle GPUs of nodes that it takes whole

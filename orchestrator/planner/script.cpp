@@ -1,6 +1,7 @@
 #include "planner/script.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -16,12 +17,38 @@ namespace {
 using nlohmann::ordered_json;
 
 /// The levels of settings for the submission, innermost first.
+std::array<const Submit*, 4> levels_of(std::uint32_t profile, const Placement& place, const Site& site) {
+  return {&site.submit, &site.catalog.profiles[profile].submit, &site.cluster.partitions[place.partition].submit,
+          &site.cluster.submit};
+}
+
+Submit joined(const std::array<const Submit*, 4>& levels) {
+  return levels[0]->over(*levels[1]).over(*levels[2]).over(*levels[3]);
+}
+
+bool is_command(const Need& need) { return need.kind == matrix::CellKind::kCommand || need.engine == Engine::kCommand; }
+
+/// Of a command's job, with the image of its cells, which all are in the same.
 Submit submit_of(const Job& job, const Plan& plan, const Site& site) {
   const Placement& place = plan.sizings[job.sizing].chosen;
-  const Profile& profile = site.catalog.profiles[job.profile];
-  return site.submit.over(profile.submit)
-      .over(site.cluster.partitions[place.partition].submit)
-      .over(site.cluster.submit);
+  const auto levels = levels_of(job.profile, place, site);
+  Submit submit = joined(levels);
+  const Need& need = plan.needs[job.sizing];
+  if (!is_command(need)) return submit;
+  const std::string image = command_container(need, place, site);
+  if (image == submit.container.value_or("")) return submit;
+  submit.container.reset();
+  submit.container_runtime.reset();
+  if (image.empty()) return submit;
+  submit.container = image;
+  submit.conda.reset();  // the environment of the host is not seen in an image
+  // The runtime of the level that names the image, else of the innermost that names one.
+  const auto names_it = [&](const Submit* level) { return level->container == image; };
+  const auto has_runtime = [](const Submit* level) { return level->container_runtime.has_value(); };
+  auto level = std::find_if(levels.begin(), levels.end(), names_it);
+  if (level == levels.end()) level = std::find_if(levels.begin(), levels.end(), has_runtime);
+  if (level != levels.end()) submit.container_runtime = (*level)->container_runtime;
+  return submit;
 }
 
 /// Letters, digits and . _ -, so that it can be part of a file's name wherever it comes from.
@@ -121,8 +148,7 @@ ordered_json resources_of(const Job& job, const Plan& plan, const Site& site, co
 
   const int nodes = std::max(1, job.nodes);
   const int gpus_per_node = std::max(1, job.gpus / nodes);
-  // One rank a GPU; lanes that share a GPU have one each.
-  const int ntasks_per_node = std::max(gpus_per_node, nodes == 1 ? job.lanes : 1);
+  const int ntasks_per_node = std::max(gpus_per_node, nodes == 1 ? job.ranks : 1);
   const int cpus = std::max(1, profile.cpus_per_gpu) * gpus_per_node;
   const int most_cpus = partition.cpus_per_node > 0 ? std::min(cpus, partition.cpus_per_node) : cpus;
 
@@ -210,6 +236,12 @@ std::optional<std::string> refuse(const Submit& submit, const std::string& job_n
 }
 
 }  // namespace
+
+std::string command_container(const Need& need, const Placement& place, const Site& site) {
+  if (!is_command(need)) return "";
+  if (!need.container.empty()) return need.container;
+  return text_or_empty(joined(levels_of(place.profile, place, site)).container);
+}
 
 ordered_json script_values(const Job& job, const Plan& plan, const matrix::Expansion& expansion, const Site& site) {
   const Need& need = plan.needs[job.sizing];

@@ -11,6 +11,10 @@
 
 namespace orch::planner {
 
+/// The image that a command runs in: that of its cell, matrix or site (Need::container), else of the levels of its
+/// placement. Empty: none, or the cell is no command, and its job runs in the job's.
+std::string command_container(const Need& need, const Placement& place, const Site& site);
+
 /// What a template may use: job, resources, submit, cells. Documented in docs/templates.md.
 nlohmann::ordered_json script_values(const Job& job, const Plan& plan, const matrix::Expansion& expansion,
                                      const Site& site);

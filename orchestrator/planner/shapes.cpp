@@ -86,4 +86,15 @@ std::optional<std::string> why_not_computed(const Gpu& gpu, DType compute) {
   return text + "; compute_dtype bf16 widens the weights as they are read, and is another cell";
 }
 
+std::vector<matrix::RunPlace> run_places(const Site& site) {
+  std::vector<matrix::RunPlace> places;
+  for (const Shape& shape : shapes_of(site).usable) {
+    const Profile& profile = site.catalog.profiles[shape.profile];
+    const Partition& partition = site.cluster.partitions[shape.partition];
+    places.push_back(
+        {"profile " + profile.name + " on partition " + partition.name, profile.submit.over(partition.submit)});
+  }
+  return places;
+}
+
 }  // namespace orch::planner

@@ -20,6 +20,9 @@ struct Shapes {
   std::vector<std::string> refused;  ///< `moe on short: 6 GPUs of a node, it has 4`, the first few
 };
 
+/// Where a command may run, and what the site says of its container there. Its key must not depend on where it does.
+std::vector<matrix::RunPlace> run_places(const Site& site);
+
 /// The matrix's partition, if it names one, is the only one; else the profile's, if it names one.
 Shapes shapes_of(const Site& site);
 

@@ -47,6 +47,7 @@ struct Need {
   int nodes = 0;
   std::int64_t gpu_memory = 0;                  ///< bytes that a command declares for each GPU; 0: a whole GPU
   std::uint32_t command_stage = matrix::kNone;  ///< commands of different stages never share a job
+  std::string container;                        ///< image of a command, as its cell, matrix or site says; empty: none
   std::uint32_t weights_of =
       matrix::kNone;  ///< train cell (index) whose full weights are loaded in place of the model's
   auto operator<=>(const Need&) const = default;

@@ -13,10 +13,6 @@ namespace orch::planner {
 namespace {
 
 constexpr std::int64_t kRankStep = 8;
-constexpr std::int64_t kSequence = 8192;  // seed 003: max sequence length
-constexpr double kEmaDecay = 0.9999;      // seed 003
-constexpr double kFullRateShare = 0.1;    // of the adapters' rate; ours, the seeds have no rate for full training
-constexpr double kAlphaOfRank = 0.25;     // seed 003: 64 of 256, and so in each row
 
 std::int64_t down_to_step(double rank) {
   if (!(rank >= kRankStep)) return kRankStep;
@@ -88,49 +84,29 @@ void put(matrix::Settings& settings, const char* name, T value) {
 
 }  // namespace
 
-LoraDefaults lora_defaults(SizeClass size) {
-  switch (size) {
-    case SizeClass::kSmall:
-      return {256, 64, 0.05, 4e-4, 16, 1};
-    case SizeClass::kMedium:
-      return {512, 128, 0.1, 3e-4, 8, 2};
-    case SizeClass::kLarge:
-      return {1024, 256, 0.15, 2e-4, 4, 4};
-    case SizeClass::kXLarge:
-      return {2048, 512, 0.2, 1e-4, 2, 8};
-  }
-  return {256, 64, 0.05, 4e-4, 16, 1};
-}
-
-TaskAdjustment task_adjustment(std::string_view task_type) {
-  if (task_type == "instruct_text") return {1.40, 1.20};
-  if (task_type == "grpo") return {1.60, 0.85};
-  if (task_type == "image") return {1.50, 1.15};
-  return {};
-}
-
 std::vector<std::string> complete_training(const Model& model, const Task& task, matrix::Settings& settings,
                                            const Site& site) {
   std::vector<std::string> reasons;
   const SizeClass size = size_class(model.params);
-  const LoraDefaults row = lora_defaults(size);
-  const TaskAdjustment adjust = task_adjustment(task.type);
+  const policy::Training& table = site.policy.training;
+  const policy::AdapterRow& row = table.row(size);
+  const policy::AdapterFactors adjust = table.factors(task.type);
   const std::string row_name(name_of(size));
   const bool full = settings.truth("full").value_or(false);
   const Largest largest = largest_shape(model, site);
-  put(settings, "ema_decay", kEmaDecay);
+  put(settings, "ema_decay", table.ema_decay);
 
   if (model.decoder) {
-    const std::int64_t sequence = model.context > 0 ? std::min(kSequence, model.context) : kSequence;
+    const std::int64_t sequence = model.context > 0 ? std::min(table.sequence, model.context) : table.sequence;
     if (const auto given = settings.integer("sequence"); given && model.context > 0 && *given > model.context) {
       settings.set("sequence", model.context);
       reasons.push_back("sequence " + std::to_string(*given) + " is longer than the context of " + shown(model.name) +
                         ", " + std::to_string(model.context) + " tokens: that is used");
     } else if (!given) {
       settings.set("sequence", sequence);
-      if (sequence < kSequence)
+      if (sequence < table.sequence)
         reasons.push_back("sequence " + std::to_string(sequence) + ": the context of " + shown(model.name) +
-                          " is shorter than 8192");
+                          " is shorter than " + std::to_string(table.sequence));
     }
   }
 
@@ -141,10 +117,11 @@ std::vector<std::string> complete_training(const Model& model, const Task& task,
       reasons.push_back(std::string(name) + " means nothing when every parameter is trained: left out");
     }
     if (!settings.has("learning_rate")) {
-      const double rate = tidy(row.learning_rate * kFullRateShare);
+      const double rate = tidy(row.learning_rate * table.full_rate);
       settings.set("learning_rate", rate);
       reasons.push_back("learning rate " + format_fixed(rate * 1e6, 1) +
-                        "e-6: a tenth of the adapters' rate, because every parameter is trained");
+                        "e-6: " + format_fixed(table.full_rate * 100, 0) +
+                        " % of the adapters' rate, because every parameter is trained");
     }
   } else {
     const auto given = settings.integer("rank");
@@ -172,7 +149,7 @@ std::vector<std::string> complete_training(const Model& model, const Task& task,
       }
       if (largest.profile) {
         const DType weights = settings.dtype("dtype").value_or(model.dtype);
-        const std::int64_t sequence = settings.integer("sequence").value_or(kSequence);
+        const std::int64_t sequence = settings.integer("sequence").value_or(table.sequence);
         // The target of every placement, not its bound: a rank is not chosen so that its training is cramped.
         const policy::Planning& planning = site.policy.planning;
         const double share = std::clamp(std::min(planning.memory_high, planning.memory_most), 0.0, 1.0);
@@ -190,15 +167,15 @@ std::vector<std::string> complete_training(const Model& model, const Task& task,
 
     if (!settings.has("alpha")) {
       // The seed raises ranks and leaves alpha, so alpha follows the row. A cap keeps alpha / rank, which scales the
-      // adapter.
-      const double before = given ? std::max(1.0, std::round(wanted * kAlphaOfRank)) : static_cast<double>(row.alpha);
-      const double alpha =
-          rank < uncapped ? before * static_cast<double>(rank) / static_cast<double>(uncapped) : before;
-      settings.set("alpha", std::max(1.0, std::round(alpha)));
+      // adapter. Beside a given rank it has the row's part of the rank that is used: equal ranks, equal adapters.
+      const auto alpha_of = [&](std::int64_t of) {
+        const double base = static_cast<double>(given ? row.rank : uncapped);
+        return std::max(1.0, std::round(static_cast<double>(row.alpha) * static_cast<double>(of) / base));
+      };
+      settings.set("alpha", alpha_of(rank));
       if (rank < uncapped)
-        reasons.push_back("alpha " + format_fixed(before, 0) + " becomes " +
-                          format_fixed(std::max(1.0, std::round(alpha)), 0) +
-                          ": alpha over rank stays as it was before the cap");
+        reasons.push_back("alpha " + format_fixed(alpha_of(uncapped), 0) + " becomes " +
+                          format_fixed(alpha_of(rank), 0) + ": alpha over rank stays as it was before the cap");
     }
     put(settings, "dropout", row.dropout);
     if (!settings.has("learning_rate")) {

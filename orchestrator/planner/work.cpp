@@ -13,8 +13,6 @@ namespace {
 constexpr double kTestSeconds = 1;
 // Patches that the vision tower sees for each token that it hands to the decoder.
 constexpr double kPatchesPerToken = 4;
-// Where a command says no time. An assumption, and the plan says so.
-constexpr double kCommandSeconds = 3600;
 // Longest time that is reckoned with: a hundred years. What is beyond it will not run, and sums stay finite.
 constexpr double kLongest = 100 * 365.0 * 86400;
 // Latent tokens of one training image of 1024 × 1024 (8 × 8 pixels a latent, 2 × 2 latents a token).
@@ -215,7 +213,8 @@ Duration duration_of(const matrix::Cell& cell, const matrix::Settings& settings,
   }
 
   if (cell.kind == matrix::CellKind::kCommand || (!task && !model)) {
-    duration.bound = bounded(declared.value_or(kCommandSeconds));
+    duration.assumed = !declared;
+    duration.bound = bounded(declared.value_or(planning.command_time));
     duration.expected = duration.bound / 2;
     duration.basis = declared ? "half of the time declared" : "assumed: no time was declared";
     return duration;

@@ -52,6 +52,25 @@ Json ladder_json(const std::vector<Rung>& ladder) {
   return json;
 }
 
+Json training_json(const Training& training) {
+  Json json = {{"sizes", Json::object()}, {"tasks", Json::object()}};
+  for (const SizeClass size : kSizeClasses) {
+    const AdapterRow& row = training.row(size);
+    json["sizes"][std::string(name_of(size))] = {{"rank", row.rank},
+                                                 {"alpha", row.alpha},
+                                                 {"dropout", row.dropout},
+                                                 {"learning_rate", row.learning_rate},
+                                                 {"batch_size", row.batch_size},
+                                                 {"accumulation", row.accumulation}};
+  }
+  for (const auto& [type, factors] : training.tasks)
+    json["tasks"][type] = {{"rank", factors.rank}, {"learning_rate", factors.learning_rate}};
+  json["full_rate"] = training.full_rate;
+  json["sequence"] = training.sequence;
+  json["ema_decay"] = training.ema_decay;
+  return json;
+}
+
 /// As it would be written in YAML, on one line.
 std::string flow(const Json& json) {
   if (json.is_string()) return json.get<std::string>();
@@ -131,7 +150,18 @@ nlohmann::ordered_json to_json(const Policy& policy) {
                       {"time_quantile", planning.time_quantile},
                       {"time_margin", planning.time_margin},
                       {"time_least", seconds(planning.time_least)},
-                      {"backfill", seconds(planning.backfill)}};
+                      {"backfill", seconds(planning.backfill)},
+                      {"piece_least", seconds(planning.piece_least)},
+                      {"load_worth", planning.load_worth},
+                      {"idle_load_worth", planning.idle_load_worth},
+                      {"idle_worth", planning.idle_worth},
+                      {"small_gpus", planning.small_gpus},
+                      {"batch_least", planning.batch_least},
+                      {"rate_least", planning.rate_least},
+                      {"efficiency_worth", planning.efficiency_worth},
+                      {"own_use_worth", planning.own_use_worth},
+                      {"command_time", seconds(planning.command_time)}};
+  json["training"] = training_json(policy.training);
   json["drain_signal"] = seconds(policy.drain_signal);
   return json;
 }

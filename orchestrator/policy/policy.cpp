@@ -87,6 +87,7 @@ class Reader {
     if (const Yaml* node = fields.require("remedies")) read_remedies(*node);
     if (const Yaml* node = fields.get("tournament")) read_tournament(*node);
     if (const Yaml* node = fields.require("planning")) read_planning(*node);
+    if (const Yaml* node = fields.get("training")) read_training(*node);
     read_drain_signal(fields);
     fields.finish();
     if (diagnostics_.error_count() != before) return std::nullopt;
@@ -419,6 +420,7 @@ class Reader {
     planning.time_margin = required(fields, "time_margin", 1, 10);
     planning.time_least = required_duration(fields, "time_least");
     planning.backfill = required_duration(fields, "backfill");
+    read_thresholds(fields, planning);
     fields.finish();
     if (!fields.is_map() || diagnostics_.error_count() != before) return;
     planning_read_ = true;
@@ -436,6 +438,91 @@ class Reader {
       fields.error("backfill", "'backfill' is " + format_duration(planning.backfill) +
                                    "; it must be at least 'time_least', which is " +
                                    format_duration(planning.time_least));
+    if (fields.has("idle_load_worth"))
+      at_least("idle_load_worth", planning.idle_load_worth, "load_worth", planning.load_worth);
+    if (fields.has("piece_least") && planning.backfill < planning.piece_least)
+      fields.error("piece_least", "'piece_least' is " + format_duration(planning.piece_least) +
+                                      "; it must be at most 'backfill', which is " +
+                                      format_duration(planning.backfill));
+  }
+
+  /// What `planning` may leave out.
+  static void read_thresholds(Fields& fields, Planning& planning) {
+    const auto number = [&](std::string_view key, double least, double most, double& value) {
+      value = fields.number(key, least, most).value_or(value);
+    };
+    const auto whole = [&](std::string_view key, long long least, long long most, int& value) {
+      value = static_cast<int>(fields.integer(key, least, most).value_or(value));
+    };
+    const auto duration = [&](std::string_view key, double& value) {
+      if (fields.get(key)) value = required_duration(fields, key);
+    };
+    duration("piece_least", planning.piece_least);
+    number("load_worth", 0.01, 0.5, planning.load_worth);
+    number("idle_load_worth", 0.01, 0.9, planning.idle_load_worth);
+    number("idle_worth", 0, 0.9, planning.idle_worth);
+    whole("small_gpus", 1, 4096, planning.small_gpus);
+    whole("batch_least", 1, 256, planning.batch_least);
+    number("rate_least", 0, 1e6, planning.rate_least);
+    number("efficiency_worth", 1, 100, planning.efficiency_worth);
+    number("own_use_worth", 1, 100, planning.own_use_worth);
+    duration("command_time", planning.command_time);
+  }
+
+  void read_training(const Yaml& node) {
+    Fields fields(node, file_, "'training'", diagnostics_);
+    Training& training = policy_.training;
+    if (const Yaml* sizes = fields.get("sizes")) {
+      Fields rows(*sizes, file_, "'sizes'", diagnostics_);
+      for (const SizeClass size : kSizeClasses)
+        if (const Yaml* row = rows.require(name_of(size)))
+          training.sizes[static_cast<std::size_t>(size)] = read_row(*row, name_of(size));
+      rows.finish();
+    }
+    if (const Yaml* tasks = fields.get("tasks")) read_factors(*tasks, training);
+    training.full_rate = fields.number("full_rate", 1e-6, 1).value_or(training.full_rate);
+    training.sequence = fields.integer("sequence", 8, 10'000'000).value_or(training.sequence);
+    training.ema_decay = fields.number("ema_decay", 0, 0.9999999).value_or(training.ema_decay);
+    fields.finish();
+  }
+
+  /// One size's settings, each within what a matrix may say for it.
+  AdapterRow read_row(const Yaml& node, std::string_view size) {
+    Fields fields(node, file_, quote(size), diagnostics_);
+    const auto whole = [&](std::string_view key, long long most) -> std::int64_t {
+      return fields.require(key) ? fields.integer(key, 1, most).value_or(1) : 1;
+    };
+    AdapterRow row;
+    row.rank = whole("rank", 65536);
+    row.alpha = whole("alpha", 65536);
+    row.dropout = required(fields, "dropout", 0, 0.99);
+    row.learning_rate = required(fields, "learning_rate", 1e-12, 10);
+    row.batch_size = whole("batch_size", 1'000'000);
+    row.accumulation = whole("accumulation", 65536);
+    fields.finish();
+    return row;
+  }
+
+  /// `{grpo: {rank: 1.6, learning_rate: 0.85}}`: the types that are listed, and no others.
+  void read_factors(const Yaml& node, Training& training) {
+    if (!node.is_map()) {
+      error(node, "'tasks' must be a map of task types to factors, found " + describe(node));
+      return;
+    }
+    training.tasks.clear();
+    for (const Yaml::Entry& entry : node.entries) {
+      // No error: how a type is trained has nothing to do with what it is worth. But it may be a slip.
+      if (!policy_.task_types.empty() && !policy_.task_types.contains(entry.key))
+        diagnostics_.warn({file_, entry.line, entry.column},
+                          "the task type " + quote(entry.key) + " is not rated in 'task_types'" +
+                              hint(entry.key, names_of(policy_.task_types)));
+      Fields fields(entry.value, file_, quote(entry.key), diagnostics_);
+      AdapterFactors factors;
+      factors.rank = required(fields, "rank", 0.01, 100);
+      factors.learning_rate = required(fields, "learning_rate", 0.01, 100);
+      fields.finish();
+      training.tasks.insert_or_assign(entry.key, factors);
+    }
   }
 
   void read_drain_signal(Fields& fields) {

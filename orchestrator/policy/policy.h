@@ -1,14 +1,16 @@
 // A policy: what matters, what is accepted, what limits hold, what is done about failures (docs/policy.md).
 //
 // Holds:
-//  - Every number that read_policy() gives was in the file; it has no defaults. The values below are those of a policy
-//    that code makes, as tests do.
+//  - Every number that read_policy() gives was in the file, but for the thresholds of `planning` that it marks as
+//    optional and for `training`: what a file leaves out of these is as below, which is what policies/default.yaml
+//    says. The other values below are those of a policy that code makes, as tests do.
 //  - What read_policy() gives is safe to compute with: finite and in range, the weights sum to 1, each ladder ends in
 //    give_up.
 #pragma once
 
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <optional>
@@ -17,6 +19,7 @@
 #include <vector>
 
 #include "base/diagnostics.h"
+#include "base/model.h"
 #include "base/yaml.h"
 
 namespace orch::policy {
@@ -98,7 +101,57 @@ struct Planning {
   double time_margin = 1.3;     ///< on an estimate without history
   double time_least = 600;      ///< seconds: the shortest limit asked for
   double backfill = 4 * 3600;   ///< seconds: jobs are cut to about this length, so that they fill gaps
+  // Optional in a file.
+  double piece_least = 60;        ///< seconds: idle GPUs do not make jobs shorter than this
+  double load_worth = 0.20;       ///< a load is repeated where it takes at most this share of the piece that it begins
+  double idle_load_worth = 0.35;  ///< the same where GPUs are idle whatever is done
+  double idle_worth = 0.05;       ///< models share a job's GPUs where at most this share of their time is spent waiting
+  int small_gpus = 2;             ///< most GPUs of a model that shares a job; of whole nodes any model may
+  int batch_least = 8;            ///< a placement with room for fewer sequences is cramped
+  double rate_least = 10;         ///< tokens/s of a sequence, below which a placement is cramped
+  double efficiency_worth = 1.5;  ///< how much more each GPU of a larger placement does for it to replace a cramped one
+  double own_use_worth = 2;       ///< a profile of the model's own kind is taken below this many times the GPUs
+  double command_time = 3600;     ///< seconds that a command may take which does not say its time
 };
+
+/// What an adapter's training gets where its matrix says nothing.
+struct AdapterRow {
+  std::int64_t rank = 0;
+  std::int64_t alpha = 0;
+  double dropout = 0;
+  double learning_rate = 0;
+  std::int64_t batch_size = 0;
+  std::int64_t accumulation = 0;
+};
+
+/// Factors of a task type on its row.
+struct AdapterFactors {
+  double rank = 1;
+  double learning_rate = 1;
+};
+
+/// Settings that trainings get: seed 003's table and adjustments. A file may leave all of it out.
+struct Training {
+  /// By size class.
+  std::array<AdapterRow, 4> sizes = {{{256, 64, 0.05, 4e-4, 16, 1},
+                                      {512, 128, 0.1, 3e-4, 8, 2},
+                                      {1024, 256, 0.15, 2e-4, 4, 4},
+                                      {2048, 512, 0.2, 1e-4, 2, 8}}};
+  /// By task type; of others both factors are 1.
+  std::map<std::string, AdapterFactors, std::less<>> tasks = {
+      {"grpo", {1.60, 0.85}}, {"image", {1.50, 1.15}}, {"instruct_text", {1.40, 1.20}}};
+  double full_rate = 0.1;        ///< rate of training every parameter, of the adapters'; ours, the seeds have none
+  std::int64_t sequence = 8192;  ///< longest sample in tokens, at most the model's context
+  double ema_decay = 0.9999;     ///< of the average of the weights
+
+  const AdapterRow& row(SizeClass size) const { return sizes[static_cast<std::size_t>(size)]; }
+  AdapterFactors factors(std::string_view task_type) const {
+    const auto at = tasks.find(task_type);
+    return at == tasks.end() ? AdapterFactors{} : at->second;
+  }
+};
+inline constexpr std::array<SizeClass, 4> kSizeClasses = {SizeClass::kSmall, SizeClass::kMedium, SizeClass::kLarge,
+                                                          SizeClass::kXLarge};
 
 struct Policy {
   std::string name;
@@ -119,6 +172,7 @@ struct Policy {
   std::map<Cause, std::vector<Rung>> remedies;
   std::optional<Tournament> tournament;
   Planning planning;
+  Training training;
   double drain_signal = 120;  ///< seconds before the limit at which a job stops leasing
   Place source;
 };

@@ -156,6 +156,65 @@ TEST(Pack, KeepsLargeModelsApart) {
   EXPECT_THAT(pack(std::vector{make.group(1, 100, 4, 10), make.group(1, 100, 4, 10)}, kNode, kRules), SizeIs(2));
 }
 
+TEST(Pack, FillsNodesThatArePaidForWholeWithModelsOfAnySize) {
+  Maker make;
+  const std::vector<Group> groups = {make.group(1, 8000, 1, 0), make.group(1, 14000, 4, 0), make.group(1, 10000, 2, 0),
+                                     make.group(1, 12000, 1, 0)};
+  const auto jobs = pack(groups, kExclusiveNode, kRules);
+  ASSERT_THAT(jobs, SizeIs(1));
+  EXPECT_EQ(jobs[0].gpus, 8);
+  EXPECT_EQ(jobs[0].lanes, 4);
+  EXPECT_DOUBLE_EQ(jobs[0].seconds, 14000);
+  // Each on GPUs of its own, the widest at the node's beginning.
+  std::map<std::uint32_t, int> first;
+  for (const Load& load : jobs[0].loads) first[load.group] = load.gpu;
+  EXPECT_EQ(first[1], 0);
+  EXPECT_EQ(first[2], 4);
+  EXPECT_EQ(first[0] + first[3], 6 + 7);
+  EXPECT_THAT(pack(groups, kNode, kRules), SizeIs(4)) << "where GPUs are paid for one by one, each stands alone";
+}
+
+TEST(Pack, PutsAModelOntoTheFullestNodeThatIsPaidForWholeAndHasRoom) {
+  // By length: 6 GPUs open a node, 4 another; 2 fill the first, 4 the second. One after the other would be three nodes.
+  Maker make;
+  const std::vector<Group> groups = {make.group(1, 14000, 6, 0), make.group(1, 13900, 4, 0), make.group(1, 13800, 2, 0),
+                                     make.group(1, 13700, 4, 0)};
+  const auto jobs = pack(groups, kExclusiveNode, kRules);
+  ASSERT_THAT(jobs, SizeIs(2));
+  EXPECT_THAT(gpu_seconds(jobs), 8 * (14000 + 13900));
+}
+
+TEST(Pack, OfWholeNodesLetsLargeModelsFollowEachOtherWhereTheyAreCutAlike) {
+  Maker make;
+  std::vector<Group> groups = {make.group(1, 3000, 4, 100), make.group(1, 4000, 4, 100), make.group(1, 5000, 4, 100)};
+  auto jobs = pack(groups, kExclusiveNode, kRules);
+  ASSERT_THAT(jobs, SizeIs(1));
+  EXPECT_EQ(jobs[0].lanes, 1);
+  EXPECT_DOUBLE_EQ(jobs[0].seconds, 12300);
+  groups[1].follows = 1;
+  jobs = pack(groups, kExclusiveNode, kRules);
+  ASSERT_THAT(jobs, SizeIs(1));
+  EXPECT_EQ(jobs[0].lanes, 2);
+  EXPECT_DOUBLE_EQ(jobs[0].seconds, 8200);
+}
+
+TEST(Pack, MakesNoJobLargerThanWhatMayRunAtOnce) {
+  Maker make;
+  std::vector<Group> groups;
+  for (int i = 0; i < 12; ++i) groups.push_back(make.group(1, 14000, 1, 60));
+  PackRules rules = kRules;
+  for (const auto& mixes : {kNode, kExclusiveNode}) {
+    rules.most_gpus = 6;  // no room of six, but a job asks for the GPUs that it uses
+    const auto jobs = pack(groups, mixes, rules);
+    ASSERT_THAT(jobs, SizeIs(2));
+    EXPECT_EQ(jobs[0].gpus, 6);
+    EXPECT_EQ(jobs[1].gpus, 6);
+  }
+  // What alone is larger stays alone.
+  groups = {make.group(1, 14000, 8, 60), make.group(1, 14000, 1, 60)};
+  EXPECT_THAT(pack(groups, kExclusiveNode, rules), SizeIs(2));
+}
+
 TEST(Pack, RunsTwelveTasksOnEightGpusByTheirDeclaredMemory) {
   // Seed 003: up to 12 at once on 8 H100. Four take a GPU each, eight declare 35 GiB, 45 % of its 79.65 GiB and half of
   // the 90 % that may be used: 4 + 8 / 2 = 8 GPUs.
@@ -191,15 +250,31 @@ TEST(Pack, CutsLittleWorkSoThatItFillsTheGpusThereAre) {
   EXPECT_THAT(jobs[0].reasons, testing::Contains(testing::HasSubstr("no GPU is idle")));
 }
 
-TEST(Pack, NeverCutsBelowTheShortestLimitNorWhereLoadingIsNotWorthIt) {
+TEST(Pack, NeverCutsBelowTheShortestPieceNorWhereLoadingIsNotWorthIt) {
   Maker make;
   PackRules rules = kRules;
   rules.gpus = 1000;
+  rules.piece_least = 600;
   // 3,600 s in pieces of 600 s, of which 60 s are the load: five cells of 100 s and the load each.
   EXPECT_THAT(sizes(pack(std::vector{make.group(36, 100, 4, 60)}, kNoRooms, rules)), testing::Each(testing::Le(5u)));
   EXPECT_DOUBLE_EQ(piece_length(std::vector{make.group(36, 100, 4, 60)}, rules), 600);
   // A load of 600 s is a fifth of 3,000 s: 3,600 s of work are one piece and a half.
+  rules.idle_load_worth = rules.load_worth;
   EXPECT_THAT(sizes(pack(std::vector{make.group(36, 100, 4, 600)}, kNoRooms, rules)), ElementsAre(36));
+}
+
+TEST(Pack, LoadsMoreOftenWhereGpusAreIdleWhateverIsDone) {
+  Maker make;
+  const std::vector groups = {make.group(36, 100, 4, 600)};
+  PackRules rules = kRules;
+  rules.gpus = 1000;
+  // A load of 600 s may be 35 % of a piece: of 1,714 s, with 1,114 s of work; 3,600 s are three of these.
+  EXPECT_TRUE(leaves_gpus_idle(groups, rules));
+  EXPECT_THAT(sizes(pack(groups, kNoRooms, rules)), ElementsAre(12, 12, 12));
+  // With 16 GPUs the work takes 1,050 s, longer than a cell with its load, 700 s: none is idle.
+  rules.gpus = 16;
+  EXPECT_FALSE(leaves_gpus_idle(groups, rules));
+  EXPECT_THAT(sizes(pack(groups, kNoRooms, rules)), ElementsAre(36));
 }
 
 TEST(Pack, SpreadsSmallModelsOverIdleGpus) {
@@ -276,6 +351,7 @@ TEST(Pack, OfRandomGroupsKeepsItsPromises) {
       group.load = any(900);
       group.most = any(2) ? 86400 : 0;
       group.mixes = static_cast<std::uint32_t>(any(2));
+      group.follows = static_cast<std::uint32_t>(any(2));
       group.spoils = any(8) == 0;
       for (int c = 0, cells = 1 + any(20); c < cells; ++c, ++cell) {
         const auto seconds = static_cast<float>(1 + any(5000));
@@ -284,7 +360,9 @@ TEST(Pack, OfRandomGroupsKeepsItsPromises) {
       }
       groups.push_back(std::move(group));
     }
-    const std::vector<Mix> mixes = {kNode[0], kNoRooms[0]};
+    const bool exclusive = seed % 2 == 1;
+    const std::vector<Mix> mixes = {exclusive ? kExclusiveNode[0] : kNode[0], kNoRooms[0]};
+    if (seed % 5 == 0) rules.most_gpus = 4;
     const auto jobs = pack(groups, mixes, rules);
     std::set<std::uint32_t> seen;
     std::uint32_t rank = 0;
@@ -292,6 +370,8 @@ TEST(Pack, OfRandomGroupsKeepsItsPromises) {
       EXPECT_GE(job.rank, rank);
       rank = job.rank;
       std::map<int, double> lane_seconds, lane_share;
+      std::map<int, std::set<std::pair<std::uint32_t, int>>> in_lane;  // (follows, GPUs)
+      std::map<int, std::set<int>> lanes_of_gpu;
       std::set<std::uint32_t> mixed;
       int least = 0;
       for (const Load& load : job.loads) {
@@ -299,6 +379,8 @@ TEST(Pack, OfRandomGroupsKeepsItsPromises) {
         lane_seconds[load.lane] += load.seconds;
         lane_share[load.lane] = std::max(lane_share[load.lane], group.gpus * group.share);
         mixed.insert(group.mixes);
+        in_lane[load.lane].emplace(group.follows, group.gpus);
+        for (int gpu = load.gpu; gpu < load.gpu + group.gpus; ++gpu) lanes_of_gpu[gpu].insert(load.lane);
         if (group.spoils) EXPECT_THAT(load.cells, SizeIs(1));
         EXPECT_LE(load.gpu + group.gpus, job.gpus);
         least = std::max(least, group.gpus);
@@ -312,6 +394,13 @@ TEST(Pack, OfRandomGroupsKeepsItsPromises) {
         longest = std::max(longest, seconds);
       }
       EXPECT_THAT(lane_seconds, SizeIs(job.lanes));
+      for (const auto& [lane, kinds] : in_lane) EXPECT_THAT(kinds, SizeIs(1)) << "seed " << seed;
+      for (const auto& [gpu, lanes] : lanes_of_gpu) {
+        double together = 0;
+        for (int lane : lanes) together += std::min(lane_share[lane], 1.0);
+        EXPECT_LE(together, 1 + 1e-6) << "seed " << seed;
+      }
+      if (rules.most_gpus > 0) EXPECT_LE(job.gpus, std::max(rules.most_gpus, least)) << "seed " << seed;
       EXPECT_LE(share, job.gpus + 1e-6) << "seed " << seed;
       EXPECT_GE(job.gpus, least);
       EXPECT_LE(job.gpus, 8);
@@ -322,7 +411,7 @@ TEST(Pack, OfRandomGroupsKeepsItsPromises) {
     }
     EXPECT_EQ(seen.size(), cell) << "seed " << seed;
     EXPECT_LE(jobs.size(), cell);
-    EXPECT_LE(gpu_seconds(jobs), alone / (1 - kIdleWorth)) << "seed " << seed;
+    if (!exclusive) EXPECT_LE(gpu_seconds(jobs), alone / (1 - rules.idle_worth)) << "seed " << seed;
     const auto again = pack(groups, mixes, rules);
     ASSERT_EQ(again.size(), jobs.size());
     for (std::size_t i = 0; i < jobs.size(); ++i) {

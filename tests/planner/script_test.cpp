@@ -338,7 +338,7 @@ TEST(Script, GivesHostMemoryAndCpusInProportionToTheGpus) {
   Rig rig("ultra_large");  // 512 GiB and 8 CPUs a GPU for 8 GPUs
   EXPECT_THAT(directives(rig.script()), IsSupersetOf({"--mem=524288M", "--cpus-per-task=8"}));
   rig.plan.jobs[0].gpus = 6;
-  rig.plan.jobs[0].lanes = 12;  // two to a GPU: 48 CPUs for 12 ranks
+  rig.plan.jobs[0].lanes = rig.plan.jobs[0].ranks = 12;  // two to a GPU: 48 CPUs for 12 ranks
   EXPECT_THAT(directives(rig.script()),
               IsSupersetOf({"--mem=393216M", "--cpus-per-task=4", "--ntasks=12", "--gres=gpu:h100:6"}));
   rig.cluster.partitions[0].memory_per_node = 100 * kGiB;
@@ -354,6 +354,48 @@ TEST(Script, StartsTheWorkerThroughSrunAndPassesTheCpusOn) {
                                       "orch-worker", "--job", stage.job_dir() + "/job.json")));
   EXPECT_EQ(stage.environment()["OMP_NUM_THREADS"], "4");
   EXPECT_EQ(stage.environment()["SLURM_EXPORT_ENV"], "ALL");
+}
+
+TEST(Script, RunsACommandInTheContainerOfItsCells) {
+  Rig rig;
+  rig.cluster.submit.container = "site.sif";
+  rig.cluster.submit.container_runtime = "pyxis";
+  rig.cluster.partitions[0].submit.container = "partition.sif";
+  rig.plan.needs[0].kind = matrix::CellKind::kCommand;
+  const auto container = [&] {
+    const auto values = script_values(rig.plan.jobs[0], rig.plan, rig.expansion, rig.site());
+    return std::pair(values["submit"]["container"].get<std::string>(),
+                     values["submit"]["container_runtime"].get<std::string>());
+  };
+  EXPECT_EQ(container(), std::pair(std::string("partition.sif"), std::string("apptainer"))) << "the cells say nothing";
+  // An image of its own runs as the site runs images, and the one that a level names as that level does.
+  rig.plan.needs[0].container = "own.sif";
+  EXPECT_EQ(container(), std::pair(std::string("own.sif"), std::string("pyxis")));
+  rig.plan.needs[0].container = "site.sif";
+  EXPECT_EQ(container(), std::pair(std::string("site.sif"), std::string("pyxis")));
+  rig.plan.needs[0].container = "partition.sif";
+  EXPECT_EQ(container(), std::pair(std::string("partition.sif"), std::string("apptainer")));
+  // An environment of the host is not seen in an image.
+  rig.submit.conda = "lab";
+  rig.plan.needs[0].container = "own.sif";
+  EXPECT_EQ(container().first, "own.sif");
+  EXPECT_THAT(rig.script(), Not(HasSubstr("conda activate")));
+  // What is no command runs in the job's container.
+  rig.submit.conda.reset();
+  rig.plan.needs[0].kind = matrix::CellKind::kEval;
+  EXPECT_EQ(container().first, "partition.sif");
+}
+
+TEST(Script, OfACommandOfASharedProfileUsesTheContainerOfItsOwn) {
+  Rig rig("ultra_large");
+  const std::uint32_t own = rig.catalog.profiles.index_of("gpu_1").value();
+  Profile profile = rig.catalog.profiles[own];
+  profile.submit.container = "one.sif";
+  rig.catalog.profiles.put(profile);
+  rig.plan.sizings[0].chosen.profile = rig.catalog.profiles.index_of("gpu_1").value();
+  rig.plan.needs[0].kind = matrix::CellKind::kCommand;
+  const auto values = script_values(rig.plan.jobs[0], rig.plan, rig.expansion, rig.site());
+  EXPECT_EQ(values["submit"]["container"], "one.sif");
 }
 
 TEST(Script, OfSeveralNodesNamesTheFirstOne) {

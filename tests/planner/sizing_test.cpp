@@ -57,6 +57,28 @@ TEST(Sizing, DeepSeekV3InFp8TakesSixteenGpusOnTwoNodes) {
   EXPECT_THAT(it.refused, Contains(HasSubstr("ultra_large: tp 8 needs")));
 }
 
+TEST(Sizing, WhatIsCrampedAndWhatALargerPlaceMustBeWorthIsThePolicys) {
+  World world;
+  ASSERT_EQ(world.eval("llama2_70b").chosen.gpus, 4) << "two hold it with four sequences";
+  world.policy.planning.efficiency_worth = 100;
+  EXPECT_EQ(world.eval("llama2_70b").chosen.gpus, 2);
+  EXPECT_THAT(world.eval("llama2_7b").reasons, Not(Contains(HasSubstr("although"))));
+  world.policy.planning.batch_least = 256;
+  EXPECT_THAT(world.eval("llama2_7b").reasons, Contains(HasSubstr("although there is room for only")));
+  world.policy.planning.batch_least = 8;
+  world.policy.planning.rate_least = 5000;
+  EXPECT_THAT(world.eval("llama2_7b").reasons, Contains(HasSubstr("tokens/s, below 5000")));
+}
+
+TEST(Sizing, HowManyGpusAProfileOfTheModelsOwnKindIsWorthIsThePolicys) {
+  World world;
+  ASSERT_EQ(world.profile(world.eval("dbrx_instruct")), "moe") << "six GPUs, where four would do";
+  world.policy.planning.own_use_worth = 1.5;
+  EXPECT_EQ(world.eval("dbrx_instruct").chosen.gpus, 4);
+  world.policy.planning.own_use_worth = 1.6;
+  EXPECT_EQ(world.eval("dbrx_instruct").chosen.gpus, 6);
+}
+
 TEST(Sizing, Falcon180BInBf16FitsOneNodeOfEightGpus) {
   const World world;
   const Sizing it = world.eval("falcon_180b");

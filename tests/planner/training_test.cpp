@@ -34,8 +34,9 @@ Completed complete(const std::string& model, const std::string& task, matrix::Se
 }
 
 TEST(Training, TheTableIsSeed003s) {
-  const auto row = [](SizeClass size) {
-    const LoraDefaults it = lora_defaults(size);
+  const policy::Policy policy;
+  const auto row = [&](SizeClass size) {
+    const policy::AdapterRow it = policy.training.row(size);
     return std::tuple(it.rank, it.alpha, it.dropout, it.learning_rate, it.batch_size, it.accumulation);
   };
   EXPECT_EQ(row(SizeClass::kSmall), std::tuple(256, 64, 0.05, 4e-4, 16, 1));
@@ -79,6 +80,44 @@ TEST(Training, AGivenRankIsHeldToTheSameBounds) {
   const Completed it = complete("llama31_70b", "grpo_math", test::with("rank", std::int64_t{64}));
   EXPECT_EQ(it.settings.integer("rank"), 64);
   EXPECT_EQ(it.settings.number("alpha"), 16);
+}
+
+TEST(Training, AlphaFollowsFromTheRankThatIsUsedAndNotFromTheOneAskedFor) {
+  // 12 and 15 are made 8, and a quarter of that is 2; 600 and 1,000 are both capped at 512, whose quarter is 128.
+  for (const auto& [asked, rank, alpha] :
+       {std::tuple(8, 8, 2.0), {12, 8, 2.0}, {15, 8, 2.0}, {600, 512, 128.0}, {1000, 512, 128.0}}) {
+    const Completed it = complete("llama31_70b", "sft_instruct", test::with("rank", std::int64_t{asked}));
+    EXPECT_EQ(it.settings.integer("rank"), rank) << asked;
+    EXPECT_EQ(it.settings.number("alpha"), alpha) << asked;
+  }
+}
+
+TEST(Training, TheTableIsThePolicys) {
+  const Catalog& catalog = test::shipped();
+  const Cluster cluster = test::h100s();
+  policy::Policy policy;
+  policy.training.sizes[1] = {160, 80, 0.3, 1e-3, 5, 6};  // Llama-7B is a medium model
+  policy.training.sizes[0] = policy.training.sizes[1];
+  policy.training.tasks = {{"instruct_text", {0.5, 2}}};
+  policy.training.sequence = 1024;
+  policy.training.ema_decay = 0.5;
+  policy.training.full_rate = 0.25;
+  const Site site{catalog, cluster, policy, {}};
+  const auto completed = [&](matrix::Settings settings) {
+    complete_training(*catalog.models.find("llama1_7b"), *catalog.tasks.find("sft_instruct"), settings, site);
+    return settings;
+  };
+  const matrix::Settings settings = completed({});
+  EXPECT_EQ(settings.integer("rank"), 80);  // half of 160
+  EXPECT_EQ(settings.number("alpha"), 80);
+  EXPECT_EQ(settings.number("dropout"), 0.3);
+  EXPECT_EQ(settings.number("learning_rate"), 2e-3);
+  EXPECT_EQ(settings.integer("batch_size"), 5);
+  EXPECT_EQ(settings.integer("accumulation"), 6);
+  EXPECT_EQ(settings.integer("sequence"), 1024);
+  EXPECT_EQ(settings.number("ema_decay"), 0.5);
+  EXPECT_EQ(completed(test::with("rank", std::int64_t{16})).number("alpha"), 8) << "the row's half of the rank";
+  EXPECT_EQ(completed(test::with("full", true)).number("learning_rate"), 2.5e-4);
 }
 
 TEST(Training, WhatTheMatrixSaysStays) {

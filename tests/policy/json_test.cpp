@@ -31,8 +31,23 @@ std::string everything() {
          "best_of: 5}\n";
 }
 
+constexpr char kTraining[] =
+    "training:\n"
+    "  sizes:\n"
+    "    small: {rank: 8, alpha: 16, dropout: 0, learning_rate: 1e-3, batch_size: 2, accumulation: 3}\n"
+    "    medium: {rank: 9, alpha: 16, dropout: 0, learning_rate: 1e-3, batch_size: 2, accumulation: 3}\n"
+    "    large: {rank: 10, alpha: 16, dropout: 0, learning_rate: 1e-3, batch_size: 2, accumulation: 3}\n"
+    "    xlarge: {rank: 11, alpha: 17, dropout: 0.5, learning_rate: 2e-3, batch_size: 4, accumulation: 5}\n"
+    "  tasks: {grpo: {rank: 2, learning_rate: 0.5}}\n"
+    "  full_rate: 0.2\n"
+    "  sequence: 4096\n"
+    "  ema_decay: 0.5\n";
+
 std::string with_all_optional_keys() {
-  std::string text = everything();
+  std::string text = everything() + kTraining;
+  text = with(text, "backfill: 4h",
+              "backfill: 4h, piece_least: 5min, load_worth: 0.3, idle_load_worth: 0.4, idle_worth: 0.1, small_gpus: 4, "
+              "batch_least: 16, rate_least: 20, efficiency_worth: 2, own_use_worth: 3, command_time: 30min");
   text = with(text, "success: {strength: 10}", "success: {strength: 12, prior: {llama: 0.8, llama/grpo: 0.7}}");
   return with(text, "acceptance: {}",
               "acceptance: {task_types: [grpo], families: [llama, falcon], max_duration: 90.5s, min_score: 0.11}");
@@ -59,6 +74,11 @@ TEST(PolicyJson, HoldsEveryKeyOfTheFileWithItsValue) {
   EXPECT_EQ(json["time"]["horizon"], "72000s");
   EXPECT_EQ(json["limits"]["per_sweep"]["gpu_hours"], 0.25);
   EXPECT_EQ(json["tournament"]["best_of"], 5);
+  EXPECT_EQ(json["planning"]["command_time"], "1800s");
+  EXPECT_EQ(json["planning"]["idle_load_worth"], 0.4);
+  EXPECT_EQ(json["training"]["sizes"]["xlarge"]["alpha"], 17);
+  EXPECT_EQ(json["training"]["tasks"].dump(), R"({"grpo":{"rank":2.0,"learning_rate":0.5}})");
+  EXPECT_EQ(json["training"]["ema_decay"], 0.5);
   EXPECT_EQ(json["remedies"]["gpu_memory"][0].dump(), R"({"smaller_batch":2,"factor":0.5})");
   EXPECT_EQ(json["remedies"]["node_failure"][0].dump(), R"({"retry":1})");
 }

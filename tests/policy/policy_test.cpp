@@ -4,6 +4,7 @@
 
 #include <gmock/gmock.h>
 
+#include "policy/json.h"
 #include "policy/read.h"
 #include "policy/remedy.h"
 
@@ -128,6 +129,81 @@ TEST(Policy, SmallestWholeOneIsReadWithoutAWord) {
   EXPECT_EQ(reading.policy->source, (Place{"p.yaml", 1, 1}));
 }
 
+// What a file leaves out of the thresholds and of `training` is what default.yaml says.
+TEST(Policy, LeftOutThresholdsAndTrainingAreThoseOfTheShippedPolicies) {
+  const Reading reading = read_text(small_policy());
+  ASSERT_TRUE(reading.policy);
+  for (const char* name : {"default", "tournament", "fastest"}) {
+    for (const Change& change : changes(*reading.policy, shipped(name))) {
+      EXPECT_FALSE(change.key.starts_with("training.")) << name << ": " << change.key;
+      if (change.key != "planning.prefer")
+        EXPECT_FALSE(change.key.starts_with("planning.")) << name << ": " << change.key;
+    }
+  }
+}
+
+TEST(Policy, TrainingIsSeed003sTableAndAdjustments) {
+  const Training training = shipped("default").training;
+  const auto row = [&](SizeClass size) {
+    const AdapterRow it = training.row(size);
+    return std::tuple(it.rank, it.alpha, it.dropout, it.learning_rate, it.batch_size, it.accumulation);
+  };
+  EXPECT_EQ(row(SizeClass::kSmall), std::tuple(256, 64, 0.05, 4e-4, 16, 1));
+  EXPECT_EQ(row(SizeClass::kMedium), std::tuple(512, 128, 0.1, 3e-4, 8, 2));
+  EXPECT_EQ(row(SizeClass::kLarge), std::tuple(1024, 256, 0.15, 2e-4, 4, 4));
+  EXPECT_EQ(row(SizeClass::kXLarge), std::tuple(2048, 512, 0.2, 1e-4, 2, 8));
+  // Instruct text + 40 % and + 20 %, GRPO + 60 % and − 15 %, image + 50 % and + 15 %.
+  const auto factors = [&](const char* type) {
+    return std::pair(training.factors(type).rank, training.factors(type).learning_rate);
+  };
+  EXPECT_EQ(factors("instruct_text"), std::pair(1.4, 1.2));
+  EXPECT_EQ(factors("grpo"), std::pair(1.6, 0.85));
+  EXPECT_EQ(factors("image"), std::pair(1.5, 1.15));
+  EXPECT_EQ(factors("dpo"), std::pair(1.0, 1.0));
+}
+
+TEST(Policy, ThresholdsAndTrainingAreRead) {
+  const Reading reading = read_text(
+      with(small_policy(), "backfill: 4h",
+           "backfill: 4h, piece_least: 5min, load_worth: 0.3, idle_load_worth: 0.4, idle_worth: 0.1, small_gpus: 4, "
+           "batch_least: 16, rate_least: 20, efficiency_worth: 2, own_use_worth: 3, command_time: 30min") +
+      "training:\n"
+      "  sizes:\n"
+      "    small: {rank: 8, alpha: 16, dropout: 0, learning_rate: 1e-3, batch_size: 2, accumulation: 3}\n"
+      "    medium: {rank: 9, alpha: 16, dropout: 0, learning_rate: 1e-3, batch_size: 2, accumulation: 3}\n"
+      "    large: {rank: 10, alpha: 16, dropout: 0, learning_rate: 1e-3, batch_size: 2, accumulation: 3}\n"
+      "    xlarge: {rank: 11, alpha: 16, dropout: 0.5, learning_rate: 2e-3, batch_size: 4, accumulation: 5}\n"
+      "  tasks: {grpo: {rank: 2, learning_rate: 0.5}}\n"
+      "  full_rate: 0.2\n"
+      "  sequence: 4096\n"
+      "  ema_decay: 0\n");
+  ASSERT_TRUE(reading.policy) << reading.diagnostics.errors().front().what;
+  const Planning& planning = reading.policy->planning;
+  EXPECT_EQ(planning.piece_least, 300);
+  EXPECT_EQ(planning.load_worth, 0.3);
+  EXPECT_EQ(planning.idle_load_worth, 0.4);
+  EXPECT_EQ(planning.idle_worth, 0.1);
+  EXPECT_EQ(planning.small_gpus, 4);
+  EXPECT_EQ(planning.batch_least, 16);
+  EXPECT_EQ(planning.rate_least, 20);
+  EXPECT_EQ(planning.efficiency_worth, 2);
+  EXPECT_EQ(planning.own_use_worth, 3);
+  EXPECT_EQ(planning.command_time, 1800);
+  const Training& training = reading.policy->training;
+  EXPECT_EQ(training.row(SizeClass::kSmall).rank, 8);
+  EXPECT_EQ(training.row(SizeClass::kXLarge).rank, 11);
+  EXPECT_EQ(training.row(SizeClass::kXLarge).alpha, 16);
+  EXPECT_EQ(training.row(SizeClass::kXLarge).dropout, 0.5);
+  EXPECT_EQ(training.row(SizeClass::kXLarge).learning_rate, 2e-3);
+  EXPECT_EQ(training.row(SizeClass::kXLarge).batch_size, 4);
+  EXPECT_EQ(training.row(SizeClass::kXLarge).accumulation, 5);
+  EXPECT_EQ(training.factors("grpo").rank, 2);
+  EXPECT_EQ(training.factors("image").rank, 1) << "a list of tasks is the whole list";
+  EXPECT_EQ(training.full_rate, 0.2);
+  EXPECT_EQ(training.sequence, 4096);
+  EXPECT_EQ(training.ema_decay, 0);
+}
+
 TEST(Policy, LimitsAreReadForUsersAndSweepsApart) {
   const Reading reading =
       read_text(small_policy() +
@@ -229,6 +305,27 @@ INSTANTIATE_TEST_SUITE_P(
             "'time_margin' must be a number from 1 to 10, found the number 0.9"},
         Bad{"backfill: 4h", "backfill: @5min",
             "'backfill' is 5 min; it must be at least 'time_least', which is 10 min"},
+        Bad{"backfill: 4h", "backfill: 4h, piece_least: @5h",
+            "'piece_least' is 5 h; it must be at most 'backfill', which is 4 h"},
+        Bad{"backfill: 4h", "backfill: 4h, load_worth: @0.6",
+            "'load_worth' must be a number from 0.01 to 0.5, found the number 0.6"},
+        Bad{"backfill: 4h", "backfill: 4h, idle_load_worth: @0.1",
+            "'idle_load_worth' is 0.1; it must be at least 'load_worth', which is 0.2"},
+        Bad{"backfill: 4h", "backfill: 4h, idle_worth: @-1",
+            "'idle_worth' must be a number from 0 to 0.9, found the number -1"},
+        Bad{"backfill: 4h", "backfill: 4h, small_gpus: @0",
+            "'small_gpus' must be a whole number from 1 to 4096, found the number 0"},
+        Bad{"backfill: 4h", "backfill: 4h, batch_least: @1.5",
+            "'batch_least' must be a whole number from 1 to 256, found the number 1.5"},
+        Bad{"backfill: 4h", "backfill: 4h, efficiency_worth: @0.5",
+            "'efficiency_worth' must be a number from 1 to 100, found the number 0.5"},
+        Bad{"backfill: 4h", "backfill: 4h, command_time: @3600",
+            "'command_time' must be a duration with its unit, such as 90s, 30min, 20h or 1-12:00:00, found the number "
+            "3600"},
+        Bad{"drain_signal: 120s", "drain_signal: 120s\ntraining: {full_rate: @2}",
+            "'full_rate' must be a number from 0.000001 to 1, found the number 2"},
+        Bad{"drain_signal: 120s", "drain_signal: 120s\ntraining: {sequence: @7}",
+            "'sequence' must be a whole number from 8 to 10000000, found the number 7"},
         Bad{"prefer: smallest", "prefer: @smalest",
             "'prefer' must be one of smallest, fastest; found the text 'smalest'; did you mean 'smallest'?"},
         Bad{"drain_signal: 120s", "drain_signal: @20h",
@@ -240,6 +337,12 @@ INSTANTIATE_TEST_SUITE_P(
 INSTANTIATE_TEST_SUITE_P(
     Keys, PolicyBadInput,
     testing::Values(
+        Bad{"drain_signal: 120s", "drain_signal: 120s\ntraining: {@size: {}}",
+            "'training' has no key 'size'; did you mean 'sizes'?"},
+        Bad{"drain_signal: 120s", "drain_signal: 120s\ntraining: {tasks: {grpo: @{rank: 1}}}",
+            "'grpo' needs the key 'learning_rate'"},
+        Bad{"drain_signal: 120s", "drain_signal: 120s\ntraining: {tasks: @[grpo]}",
+            "'tasks' must be a map of task types to factors, found a list"},
         Bad{"acceptance: {}", "acceptance: {@max_time: 20h}",
             "'acceptance' has no key 'max_time'; it takes families, max_duration, min_score, task_types"},
         Bad{"drain_signal: 120s", "drain_signal: 120s\n@famlies: {}",
@@ -426,6 +529,16 @@ TEST(PolicyWarnings, TellOfAScoreThatNothingCanReach) {
   EXPECT_EQ(out_of_reach.diagnostics.warnings()[0].place, (Place{"p.yaml", 7, 13}));
   EXPECT_THAT(read_text(with(small_policy(), "acceptance: {}", "acceptance: {min_score: 0.72}")).diagnostics.warnings(),
               IsEmpty());
+}
+
+TEST(PolicyWarnings, TellOfFactorsForATaskTypeThatNothingRates) {
+  const Reading reading = read_text(with(small_policy(), "drain_signal: 120s",
+                                         "drain_signal: 120s\ntraining: {tasks: {gpro: {rank: 2, learning_rate: 1}}}"));
+  ASSERT_TRUE(reading.policy);
+  ASSERT_THAT(reading.diagnostics.warnings(), SizeIs(1));
+  EXPECT_THAT(reading.diagnostics.warnings()[0].what,
+              HasSubstr("'gpro' is not rated in 'task_types'; did you mean 'grpo'?"));
+  EXPECT_EQ(reading.policy->training.factors("gpro").rank, 2);
 }
 
 TEST(PolicyWarnings, TellOfAnAgeingThatLetsCellsStarve) {
