@@ -42,6 +42,9 @@ int bad_input(Session& session, const std::string& what);
 /// One JSON value and a newline; bytes that are not UTF-8 (of a file's name, say) are replaced.
 void print_json(Session& session, const nlohmann::ordered_json& value);
 
+/// The `problem`s of docs/schemas/output.json.
+nlohmann::ordered_json problems_json(const Diagnostics& diagnostics);
+
 /// The files that a plan is made of, as named on the command line.
 struct PlanFiles {
   std::string matrix;

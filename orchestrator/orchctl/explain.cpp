@@ -1,8 +1,10 @@
 // orchctl explain: why a model needs what it needs, why a job is where it is, why a cell has its score.
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/text.h"
+#include "base/units.h"
 #include "orchctl/load.h"
 #include "report/explain_report.h"
 #include "report/plan_report.h"
@@ -10,15 +12,42 @@
 namespace orch::orchctl {
 namespace {
 
+using nlohmann::ordered_json;
+
+int answer(Session& session, const ordered_json& json,
+           void (*print)(std::ostream&, const report::Style&, const ordered_json&)) {
+  if (session.json)
+    print_json(session, json);
+  else
+    print(session.out, session.style, json);
+  return kWell;
+}
+
+/// A model whose architecture is known runs on a whole profile, so a number that no profile has cannot be asked for.
+std::optional<std::string> no_such_number(const Model& model, int gpus, const Catalog& catalog) {
+  std::set<int> numbers;
+  for (const Profile& profile : catalog.profiles.all()) numbers.insert(profile.gpus());
+  if (!model.decoder || numbers.contains(gpus)) return std::nullopt;
+  std::vector<std::string> known;
+  for (const int number : numbers) known.push_back(grouped(number));
+  return "no profile has " + counted(gpus, "GPU") + "; those of the catalog have " + join(known, ", ") +
+         " (orchctl profiles lists them)";
+}
+
 int explain_model(Session& session, const ExplainArguments& arguments, const Catalog& catalog, std::uint32_t index) {
   Diagnostics diagnostics;
   const auto policy = load_policy(session, arguments.files.policy, diagnostics);
   const auto cluster = load_cluster(session, arguments.files.cluster, arguments.files.on, catalog, diagnostics);
   if (!policy || !cluster) return bad_input(session, diagnostics);
+  diagnostics.print(session.err);
   if (!arguments.part.empty())
     return bad_input(session,
                      quote(arguments.what) + " is a model; " + quote(arguments.part) + " after it means nothing");
+  if (!arguments.files.history.empty())
+    return bad_input(session, "--history goes with a matrix: what a model needs does not depend on what was measured");
   const Model& model = catalog.models[index];
+  if (arguments.gpus)
+    if (const auto problem = no_such_number(model, *arguments.gpus, catalog)) return bad_input(session, *problem);
   const planner::Site site{catalog, *cluster, *policy, {}};
   planner::Need need;
   need.model = index;
@@ -30,62 +59,45 @@ int explain_model(Session& session, const ExplainArguments& arguments, const Cat
   need.tokens = arguments.tokens.value_or(4096);
   if (model.context > 0) need.tokens = std::min(need.tokens, model.context);
   need.gpus = arguments.gpus.value_or(0);
-  const auto json = report::model_json(model, need, site);
-  if (session.json)
-    print_json(session, json);
-  else
-    report::print_model(session.out, session.style, json);
-  return kWell;
+  return answer(session, report::model_json(model, need, site), report::print_model);
 }
 
-/// The job or the cells that `part` names; what it is taken for is decided by what the plan has.
-int explain_part(Session& session, const ExplainArguments& arguments, const Planned& planned) {
-  const planner::Plan& plan = planned.plan;
-  const std::string& part = arguments.part;
-  for (std::uint32_t i = 0; i < plan.jobs.size(); ++i) {
-    if (plan.jobs[i].id != part) continue;
-    const auto json = report::job_json(i, plan, planned.expansion, *planned.site);
-    if (session.json)
-      print_json(session, json);
-    else
-      report::print_job(session.out, session.style, json);
-    return kWell;
-  }
-  std::vector<std::uint32_t> found;
+struct Pair {
+  std::string model, task;
+};
+
+std::optional<Pair> pair_named(const std::string& part) {
+  const std::size_t slash = part.find('/');
+  if (slash == std::string::npos) return std::nullopt;
+  return Pair{part.substr(0, slash), part.substr(slash + 1)};
+}
+
+/// Cells of the pair, or whose key begins with `part`, best first.
+std::vector<std::uint32_t> cells_named(const std::string& part, const Planned& planned) {
   const std::string prefix = lower(part);
   const bool key = prefix.size() >= 4 && prefix.find_first_not_of("0123456789abcdef") == std::string::npos;
-  const std::size_t slash = part.find('/');
+  const auto pair = pair_named(part);
+  std::vector<std::uint32_t> found;
+  if (!key && !pair) return found;
   for (std::uint32_t i = 0; i < planned.expansion.cells.size(); ++i) {
     const matrix::Cell& cell = planned.expansion.cells[i];
-    if (key && to_hex(cell.key).starts_with(prefix)) found.push_back(i);
-    if (slash != std::string::npos && report::model_name(planned.catalog, cell.model) == part.substr(0, slash) &&
-        report::task_name(planned.catalog, cell.task) == part.substr(slash + 1))
+    if (key ? to_hex(cell.key).starts_with(prefix)
+            : report::model_name(planned.catalog, cell.model) == pair->model &&
+                  report::task_name(planned.catalog, cell.task) == pair->task)
       found.push_back(i);
   }
-  if (found.empty()) {
-    if (slash != std::string::npos)
-      for (const matrix::Rejection& row : plan.rejected)
-        if ((row.model == part.substr(0, slash) || row.model == "*") &&
-            (row.task == part.substr(slash + 1) || row.task == "*")) {
-          if (session.json)
-            print_json(session,
-                       {{"rejected",
-                         {{{"model", row.model}, {"task", row.task}, {"rule", row.rule}, {"reason", row.reason}}}}});
-          else
-            session.out << part << " was rejected by " << row.rule << ": " << row.reason << "\n";
-          return kWell;
-        }
-    return bad_input(session,
-                     "the plan has no job or cell " + quote(part) +
-                         "; name a job (j1), the beginning of a cell's key (4 characters or more), or MODEL/TASK");
-  }
-  // One cell in full; several, best first, are many screens, so at most ten.
-  std::ranges::stable_sort(
-      found, [&](std::uint32_t a, std::uint32_t b) { return plan.scores[a].total > plan.scores[b].total; });
+  std::ranges::stable_sort(found, [&](std::uint32_t a, std::uint32_t b) {
+    return planned.plan.scores[a].total > planned.plan.scores[b].total;
+  });
+  return found;
+}
+
+/// One cell in full; several are many screens, so at most ten.
+int explain_cells(Session& session, const std::vector<std::uint32_t>& found, const Planned& planned) {
   const std::size_t count = std::min<std::size_t>(found.size(), 10);
-  nlohmann::ordered_json list = nlohmann::ordered_json::array();
+  ordered_json list = ordered_json::array();
   for (std::size_t i = 0; i < count; ++i)
-    list.push_back(report::cell_json(found[i], plan, planned.expansion, *planned.site));
+    list.push_back(report::cell_json(found[i], planned.plan, planned.expansion, *planned.site));
   if (session.json) {
     print_json(session, count == 1 ? list[0] : list);
     return kWell;
@@ -97,6 +109,52 @@ int explain_part(Session& session, const ExplainArguments& arguments, const Plan
   if (found.size() > count)
     session.out << "\n… and " << counted(static_cast<long long>(found.size() - count), "more cell") << "\n";
   return kWell;
+}
+
+/// Why the matrix makes no cell of the pair. A row that is about one of the two alone is about every pair of it.
+ordered_json rejections_of(const Pair& pair, const Planned& planned) {
+  ordered_json found = ordered_json::array();
+  for (const matrix::Rejection& row : planned.expansion.rejected) {
+    const bool model = row.model == pair.model, task = row.task == pair.task;
+    if ((model && task) || (model && row.task == "*") || (task && row.model == "*"))
+      found.push_back({{"model", pair.model}, {"task", pair.task}, {"rule", row.rule}, {"reason", row.reason}});
+  }
+  return found;
+}
+
+void print_rejected(std::ostream& out, const report::Style&, const ordered_json& json) {
+  for (const auto& row : json["rejected"])
+    out << shown(row["model"].get<std::string>()) << "/" << shown(row["task"].get<std::string>()) << " was rejected by "
+        << row["rule"].get<std::string>() << ": " << shown(row["reason"].get<std::string>(), 400) << "\n";
+}
+
+int explain_pair(Session& session, const Pair& pair, const Planned& planned) {
+  if (!planned.catalog.models.find(pair.model))
+    return bad_input(session,
+                     "no model " + quote(pair.model) + hint_sentence(pair.model, planned.catalog.models.names()));
+  if (!planned.catalog.tasks.find(pair.task))
+    return bad_input(session, "no task " + quote(pair.task) + hint_sentence(pair.task, planned.catalog.tasks.names()));
+  const ordered_json rows = rejections_of(pair, planned);
+  if (rows.empty())
+    return bad_input(session, "the matrix makes no cell of " + quote(pair.model + "/" + pair.task) +
+                                  ": it picks not both, or an exclusion leaves them out");
+  return answer(session, {{"rejected", rows}}, print_rejected);
+}
+
+/// The job or the cells that `part` names; what it is taken for is decided by what the plan has.
+int explain_part(Session& session, const std::string& part, const Planned& planned) {
+  const planner::Plan& plan = planned.plan;
+  const auto job = std::ranges::find(plan.jobs, part, &planner::Job::id);
+  if (job != plan.jobs.end())
+    return answer(
+        session,
+        report::job_json(static_cast<std::uint32_t>(job - plan.jobs.begin()), plan, planned.expansion, *planned.site),
+        report::print_job);
+  if (const auto found = cells_named(part, planned); !found.empty()) return explain_cells(session, found, planned);
+  if (const auto pair = pair_named(part)) return explain_pair(session, *pair, planned);
+  return bad_input(session,
+                   "the plan has no job or cell " + quote(part) +
+                       "; name a job (j1), the beginning of a cell's key (4 characters or more), or MODEL/TASK");
 }
 
 }  // namespace
@@ -121,7 +179,8 @@ int explain(Session& session, const ExplainArguments& arguments) {
   files.matrix = arguments.what;
   const auto planned = load_and_plan(session, files, diagnostics);
   if (!planned) return bad_input(session, diagnostics);
-  return explain_part(session, arguments, *planned);
+  diagnostics.print(session.err);
+  return explain_part(session, arguments.part, *planned);
 }
 
 }  // namespace orch::orchctl

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "matrix/matrix.h"
 #include "planner/history_file.h"
+#include "planner/shapes.h"
 #include "planner/training.h"
 
 namespace orch::orchctl {
@@ -30,9 +31,12 @@ std::optional<DataFolders> source_tree(const fs::path& root) {
                      root / "examples"};
 }
 
-/// The path that `named` means: itself if there is such a file, else the file of that name that ships in `folder`.
-std::optional<fs::path> resolve(const std::string& named, const fs::path& folder, const char* what,
-                                Diagnostics& diagnostics) {
+/// The path that `given` means, else the variable, else `usual`: itself if there is such a file, else the file of that
+/// name that ships in `folder`.
+std::optional<fs::path> resolve(const std::string& given, const char* variable, const char* usual,
+                                const fs::path& folder, const char* what, Diagnostics& diagnostics) {
+  const std::string from_variable = given.empty() ? environment(variable) : "";
+  const std::string named = !given.empty() ? given : !from_variable.empty() ? from_variable : usual;
   std::error_code ignored;
   if (fs::exists(named, ignored) || named.find('/') != std::string::npos || named.ends_with(".yaml") ||
       named.ends_with(".yml"))
@@ -44,7 +48,8 @@ std::optional<fs::path> resolve(const std::string& named, const fs::path& folder
     if (entry.path().extension() == ".yaml") known.push_back(entry.path().stem().string());
   std::ranges::sort(known);
   diagnostics.error({named}, std::string("no such file, and no ") + what + " of that name ships with the program (" +
-                                 join(known, ", ") + ")" + hint(named, known));
+                                 join(known, ", ") + ")" + hint(named, known) +
+                                 (from_variable.empty() ? "" : std::string("; ") + variable + " names it"));
   return std::nullopt;
 }
 
@@ -73,8 +78,7 @@ Catalog load_catalog(const Session& session, Diagnostics& diagnostics) {
 }
 
 std::optional<policy::Policy> load_policy(const Session& session, const std::string& named, Diagnostics& diagnostics) {
-  const std::string given = named.empty() ? environment("ORCH_POLICY") : named;
-  const auto path = resolve(given.empty() ? "default" : given, session.data.policies, "policy", diagnostics);
+  const auto path = resolve(named, "ORCH_POLICY", "default", session.data.policies, "policy", diagnostics);
   if (!path) return std::nullopt;
   const auto root = load_yaml(*path, diagnostics);
   if (!root) return std::nullopt;
@@ -83,9 +87,8 @@ std::optional<policy::Policy> load_policy(const Session& session, const std::str
 
 std::optional<Cluster> load_cluster(const Session& session, const std::string& named, const std::string& on,
                                     const Catalog& catalog, Diagnostics& diagnostics) {
-  const std::string given = named.empty() ? environment("ORCH_CLUSTER") : named;
   const auto path =
-      resolve(given.empty() ? "h100x8" : given, session.data.policies / "clusters", "cluster", diagnostics);
+      resolve(named, "ORCH_CLUSTER", "h100x8", session.data.policies / "clusters", "cluster", diagnostics);
   if (!path) return std::nullopt;
   const auto root = load_yaml(*path, diagnostics);
   if (!root) return std::nullopt;
@@ -103,6 +106,16 @@ std::optional<Cluster> load_cluster(const Session& session, const std::string& n
     diagnostics.error({path->string()},
                       "describes no cluster " + quote(on) + ", but " + join(names, ", ") + hint(on, names));
   return std::nullopt;
+}
+
+matrix::ExpandOptions expand_options(const planner::Site& site) {
+  matrix::ExpandOptions options;
+  options.train_defaults = [&site](const Model& model, const Task& task, matrix::Settings& settings) {
+    return planner::complete_training(model, task, settings, site);
+  };
+  options.container = site.cluster.submit.container;
+  options.places = planner::run_places(site);
+  return options;
 }
 
 std::unique_ptr<Planned> load_and_plan(const Session& session, const PlanFiles& files, Diagnostics& diagnostics) {
@@ -136,12 +149,7 @@ std::unique_ptr<Planned> load_and_plan(const Session& session, const PlanFiles& 
   }
   planned->site.reset(new planner::Site{planned->catalog, planned->cluster, planned->policy, matrix->submit});
 
-  matrix::ExpandOptions options;
-  options.train_defaults = [&site = *planned->site](const Model& model, const Task& task, matrix::Settings& settings) {
-    return planner::complete_training(model, task, settings, site);
-  };
-  options.container = planned->cluster.submit.container;
-  auto expansion = matrix::expand(*matrix, planned->catalog, options, diagnostics);
+  auto expansion = matrix::expand(*matrix, planned->catalog, expand_options(*planned->site), diagnostics);
   if (!expansion) return nullptr;
   planned->expansion = std::move(*expansion);
   planned->plan = planner::make_plan(planned->expansion, *planned->site, planned->history);

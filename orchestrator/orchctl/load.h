@@ -26,6 +26,9 @@ std::optional<policy::Policy> load_policy(const Session& session, const std::str
 std::optional<Cluster> load_cluster(const Session& session, const std::string& named, const std::string& on,
                                     const Catalog& catalog, Diagnostics& diagnostics);
 
+/// What expansion takes from the place that a matrix is planned for, which must outlive the options.
+matrix::ExpandOptions expand_options(const planner::Site& site);
+
 /// A plan with all that it refers to. Not to be moved: `site` refers to its neighbours.
 struct Planned {
   Catalog catalog;

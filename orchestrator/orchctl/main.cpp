@@ -1,39 +1,52 @@
 // orchctl: the command line. This file says what can be typed, finds the data, and runs the command that was named;
 // what the commands do is in the file of each. CLI11 is included here alone, because it takes long to compile.
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <charconv>
+#include <csignal>
 #include <cstdlib>
 #include <functional>
 #include <iostream>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "base/text.h"
+#include "base/units.h"
 #include "orchctl/command.h"
 #include "orchctl/load.h"
 
 namespace orch::orchctl {
 
-int bad_input(Session& session, const Diagnostics& diagnostics) {
-  diagnostics.print(session.err);
-  return kBadInput;
-}
-
-int bad_input(Session& session, const std::string& what) {
-  session.err << "orchctl: " << what << "\n";
-  return kBadInput;
-}
-
-void print_json(Session& session, const nlohmann::ordered_json& value) {
-  session.out << value.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) << "\n";
-}
-
 namespace {
 
 /// The command that was named, with its arguments: set while parsing, run afterwards.
 using Chosen = std::function<int()>;
+
+/// A whole number in digits alone: CLI11 itself would read 010 as 8, and call `abc` out of range.
+CLI::Validator whole(std::int64_t least, std::int64_t most) {
+  return CLI::Validator(
+      [least, most](std::string& text) {
+        std::int64_t value = 0;
+        const char* const end = text.data() + text.size();
+        const auto [stopped, error] = std::from_chars(text.data(), end, value);
+        if (error != std::errc() || stopped != end || value < least || value > most)
+          return quote(text) + " is not a whole number from " + grouped(least) + " to " + grouped(most);
+        text = std::to_string(value);
+        return std::string();
+      },
+      "");
+}
+
+CLI::Validator one_of(const std::vector<std::string>& known) {
+  return CLI::Validator(
+      [known](std::string& text) {
+        if (std::ranges::find(known, text) != known.end()) return std::string();
+        return quote(text) + " is none of " + join(known, ", ") + hint(text, known);
+      },
+      "{" + join(known, ",") + "}");
+}
 
 /// A command with the options that every command has. `example` stands at the end of its --help.
 CLI::App* add(CLI::App& app, Session& session, const std::string& name, const std::string& help,
@@ -41,7 +54,7 @@ CLI::App* add(CLI::App& app, Session& session, const std::string& name, const st
   CLI::App* command = app.add_subcommand(name, help);
   command->add_flag("--json", session.json, "print JSON and nothing else (orchctl schema output describes it)");
   command->add_option("--color", session.color, "auto (on a terminal), always or never")
-      ->check(CLI::IsMember({"auto", "always", "never"}))
+      ->check(one_of({"auto", "always", "never"}))
       ->type_name("WHEN");
   command->add_option("--catalog", session.catalogs, "a site's own catalog file or folder; may be given several times")
       ->type_name("PATH")
@@ -60,11 +73,12 @@ void on(CLI::App* command, Chosen& chosen, Session& session, int (*run)(Session&
   });
 }
 
-void add_plan_files(CLI::App* command, PlanFiles& files) {
-  command->add_option("-c,--cluster", files.cluster, "a cluster file, or the name of one that ships (h100x8, …)")
-      ->type_name("C");
-  command->add_option("--on", files.on, "which cluster, when the file describes several")->type_name("NAME");
-  command->add_option("--history", files.history, "a file of measured durations and outcomes")->type_name("H");
+std::vector<CLI::Option*> add_plan_files(CLI::App* command, PlanFiles& files) {
+  return {
+      command->add_option("-c,--cluster", files.cluster, "a cluster file, or the name of one that ships (h100x8, …)")
+          ->type_name("C"),
+      command->add_option("--on", files.on, "which cluster, when the file describes several")->type_name("NAME"),
+      command->add_option("--history", files.history, "a file of measured durations and outcomes")->type_name("H")};
 }
 
 void add_policy_option(CLI::App* command, PlanFiles& files) {
@@ -82,9 +96,12 @@ void add_plan(CLI::App& app, Session& session, Chosen& chosen) {
   command->add_option("matrix", arguments->files.matrix, "the matrix file")->required()->type_name("MATRIX");
   add_policy_option(command, arguments->files);
   add_plan_files(command, arguments->files);
-  command->add_flag("--cells", arguments->cells, "list every accepted cell with its score");
-  command->add_option("--script", arguments->script, "print the sbatch script of this job")->type_name("JOB");
+  CLI::Option* cells = command->add_flag("--cells", arguments->cells, "list every accepted cell with its score");
+  CLI::Option* script =
+      command->add_option("--script", arguments->script, "print the sbatch script of this job")->type_name("JOB");
+  script->excludes(cells);
   command->add_option("--templates", arguments->templates, "a folder of templates that win over those that ship")
+      ->needs(script)
       ->type_name("FOLDER");
   on(command, chosen, session, plan, arguments);
 }
@@ -93,9 +110,9 @@ void add_validate(CLI::App& app, Session& session, Chosen& chosen) {
   CLI::App* command = add(app, session, "validate", "check matrix, policy, catalog, cluster and history files",
                           "orchctl validate examples/nightly-core.yaml policies/default.yaml");
   auto arguments = std::make_shared<ValidateArguments>();
-  command->add_option("files", arguments->files, "the files")->required()->type_name("FILE");
+  command->add_option("file", arguments->files, "one file or more")->required()->type_name("FILE");
   command->add_option("--kind", arguments->kind, "what the files are, if they do not show it")
-      ->check(CLI::IsMember({"auto", "matrix", "policy", "catalog", "cluster", "history"}))
+      ->check(one_of({"auto", "matrix", "policy", "catalog", "cluster", "history"}))
       ->type_name("KIND");
   on(command, chosen, session, validate, arguments);
 }
@@ -114,15 +131,15 @@ void add_explain(CLI::App& app, Session& session, Chosen& chosen) {
   add_policy_option(command, arguments->files);
   add_plan_files(command, arguments->files);
   command->add_option("--dtype", arguments->dtype, "of the weights")
-      ->check(CLI::IsMember({"fp32", "bf16", "fp16", "fp8", "int8", "int4"}))
+      ->check(one_of({"fp32", "bf16", "fp16", "fp8", "int8", "int4"}))
       ->type_name("DTYPE");
   command->add_option("--kv-dtype", arguments->kv_dtype, "of the KV cache")
-      ->check(CLI::IsMember({"bf16", "fp16", "fp8"}))
+      ->check(one_of({"bf16", "fp16", "fp8"}))
       ->type_name("DTYPE");
   command->add_option("--tokens", arguments->tokens, "of the longest sequence (4,096)")
-      ->check(CLI::Range(1, 10'000'000))
+      ->transform(whole(1, 10'000'000))
       ->type_name("N");
-  command->add_option("--gpus", arguments->gpus, "on exactly so many GPUs")->check(CLI::Range(1, 4096))->type_name("N");
+  command->add_option("--gpus", arguments->gpus, "on exactly so many GPUs")->transform(whole(1, 4096))->type_name("N");
   on(command, chosen, session, explain, arguments);
 }
 
@@ -170,8 +187,9 @@ void add_policy(CLI::App& app, Session& session, Chosen& chosen) {
   auto arguments = std::make_shared<DiffArguments>();
   diff->add_option("a", arguments->a, "the policy as it is")->required()->type_name("A");
   diff->add_option("b", arguments->b, "the policy as it would be")->required()->type_name("B");
-  diff->add_option("-m,--matrix", arguments->files.matrix, "plan this matrix with both")->type_name("M");
-  add_plan_files(diff, arguments->files);
+  CLI::Option* matrix =
+      diff->add_option("-m,--matrix", arguments->files.matrix, "plan this matrix with both")->type_name("M");
+  for (CLI::Option* option : add_plan_files(diff, arguments->files)) option->needs(matrix);
   on(diff, chosen, session, policy_diff, arguments);
 }
 
@@ -195,24 +213,33 @@ void add_schema(CLI::App& app, Session& session, Chosen& chosen) {
   on(command, chosen, session, schema, kind);
 }
 
+std::vector<std::string> options_of(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::Option* option : app.get_options())
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  std::ranges::sort(names);
+  return names;
+}
+
+std::vector<std::string> commands_of(const CLI::App& app) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
+    names.push_back(command->get_name());
+  return names;
+}
+
 /// Every command by its words (`policy diff`), the program itself by none.
 void collect(const CLI::App& app, const std::string& path, std::map<std::string, Words>& found) {
-  Words words;
-  for (const CLI::Option* option : app.get_options())
-    for (const std::string& name : option->get_lnames()) words.options.push_back("--" + name);
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
-    words.commands.push_back(command->get_name());
-    collect(*command, path.empty() ? command->get_name() : path + " " + command->get_name(), found);
-  }
-  std::ranges::sort(words.options);
-  found[path] = std::move(words);
+  found[path] = {commands_of(app), options_of(app)};
+  for (const std::string& name : commands_of(app))
+    collect(*app.get_subcommand(name), path.empty() ? name : path + " " + name, found);
 }
 
 void add_completion(CLI::App& app, Session& session, Chosen& chosen) {
   CLI::App* command = app.add_subcommand("completion", "print a completion script for bash or zsh");
   command->footer("Example:\n  source <(orchctl completion bash)\n");
   auto shell = std::make_shared<std::string>();
-  command->add_option("shell", *shell, "bash or zsh")->required()->check(CLI::IsMember({"bash", "zsh"}));
+  command->add_option("shell", *shell, "bash or zsh")->required()->check(one_of({"bash", "zsh"}));
   command->callback([&session, &chosen, &app, shell] {
     chosen = [&session, &app, shell] {
       std::map<std::string, Words> found;
@@ -229,27 +256,61 @@ bool use_color(const std::string& when) {
   return isatty(STDOUT_FILENO) == 1 && !(none && *none) && term && std::string_view(term) != "dumb";
 }
 
-/// A word that is no command, with the nearest that is: CLI11 would only say that it was not expected.
-std::optional<std::string> unknown_command(const CLI::App& app, int argc, char** argv) {
-  if (argc < 2 || argv[1][0] == '-') return std::nullopt;
-  std::vector<std::string> known;
-  for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; }))
-    known.push_back(command->get_name());
-  if (std::ranges::find(known, argv[1]) != known.end()) return std::nullopt;
-  return "no command " + quote(argv[1]) + hint_sentence(argv[1], known) + " The commands are " + join(known, ", ") +
-         ".";
+/// Columns of the terminal that is printed to; 0 for anything else, which takes lines of any length.
+std::size_t terminal_width() {
+  if (isatty(STDOUT_FILENO) != 1) return 0;
+  const std::string given = std::getenv("COLUMNS") ? std::getenv("COLUMNS") : "";
+  std::size_t columns = 0;
+  if (std::from_chars(given.data(), given.data() + given.size(), columns).ec == std::errc()) return columns;
+  winsize size{};
+  return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
 }
 
-int run(int argc, char** argv) {
-  Session session{std::cout, std::cerr, {}, false, "auto", {}, {}};
-  CLI::App app{"Plans evaluations and fine-tuning of large models on Slurm clusters.", "orchctl"};
-  app.set_version_flag("--version", std::string("orchctl ") + ORCH_VERSION);
-  app.require_subcommand(1);
-  app.footer(
-      "Exit codes: 0 well, 1 failed, 2 bad usage or a bad file.\n"
-      "Environment: ORCH_CATALOG, ORCH_POLICY, ORCH_CLUSTER, ORCH_DATA_DIR, NO_COLOR.\n\n"
-      "Example:\n  orchctl plan examples/nightly-core.yaml\n");
-  Chosen chosen;
+/// What CLI11 would take or tell badly: an empty word, a command that is missing or does not exist.
+std::optional<std::string> wrong_words(const CLI::App& app, int argc, char** argv) {
+  // It could be taken for "not given", and the plan be another than was asked for.
+  for (int i = 1; i < argc; ++i)
+    if (!*argv[i]) return "argument " + std::to_string(i) + " is empty: a variable that is not set?";
+  const CLI::App* at = &app;
+  std::string path;
+  for (int i = 1;; ++i) {
+    const std::vector<std::string> known = commands_of(*at);
+    if (known.empty() || (i < argc && argv[i][0] == '-')) return std::nullopt;
+    const std::string all = (known.size() == 1 ? "The only one is " : "The commands are ") + join(known, ", ") + ".";
+    if (i >= argc) return (path.empty() ? "say" : quote(trim(path)) + " needs") + std::string(" a command. ") + all;
+    if (std::ranges::find(known, argv[i]) == known.end())
+      return "no command " + quote(path + argv[i]) + hint_sentence(argv[i], known) + " " + all;
+    at = at->get_subcommand(argv[i]);
+    path += at->get_name() + " ";
+  }
+}
+
+/// What CLI11 found wrong, under the name of the command, and where to read more.
+std::string usage_error(const CLI::App& app, const CLI::ParseError& error) {
+  const CLI::App* command = &app;
+  std::string path = "orchctl";
+  for (auto named = app.get_subcommands(); !named.empty(); named = command->get_subcommands()) {
+    command = named.front();
+    path += " " + command->get_name();
+  }
+  std::string what = shown(error.what(), 400);
+  const std::size_t colon = what.find(": ");
+  if (dynamic_cast<const CLI::ArgumentMismatch*>(&error) && colon != std::string::npos)
+    what = what.substr(0, colon) + (what.ends_with("missing") ? " needs a value" : " may be given only once");
+  if (dynamic_cast<const CLI::RequiredError*>(&error) && !commands_of(*command).empty())
+    what = "a command comes first: " + join(commands_of(*command), ", ");
+  const std::vector<std::string> left = app.remaining(true);
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) && !left.empty()) {
+    const auto option = std::ranges::find_if(left, [](const std::string& word) { return word.starts_with("-"); });
+    if (option == left.end())
+      what = quote(left.front()) + " is one argument too many";
+    else
+      what = "no option " + quote(*option) + hint(*option, options_of(*command));
+  }
+  return path + ": " + what + " (" + path + " --help says more)";
+}
+
+void add_commands(CLI::App& app, Session& session, Chosen& chosen) {
   add_plan(app, session, chosen);
   add_validate(app, session, chosen);
   add_explain(app, session, chosen);
@@ -258,28 +319,49 @@ int run(int argc, char** argv) {
   add_cluster(app, session, chosen);
   add_schema(app, session, chosen);
   add_completion(app, session, chosen);
+}
 
-  if (const auto unknown = unknown_command(app, argc, argv)) return bad_input(session, *unknown);
+/// Parses, and runs what was named. `--help` and `--version` are run by CLI11 itself.
+int parse_and_run(Session& session, int argc, char** argv) {
+  CLI::App app{"Plans evaluations and fine-tuning of large models on Slurm clusters.", "orchctl"};
+  app.set_version_flag("--version", std::string("orchctl ") + ORCH_VERSION);
+  app.require_subcommand(1);
+  app.footer(
+      "Exit codes: 0 well, 1 failed, 2 bad usage or a bad file.\n"
+      "Environment: ORCH_CATALOG, ORCH_POLICY, ORCH_CLUSTER, ORCH_DATA_DIR, NO_COLOR.\n\n"
+      "Example:\n  orchctl plan examples/nightly-core.yaml\n");
+  Chosen chosen;
+  add_commands(app, session, chosen);
+  if (const auto wrong = wrong_words(app, argc, argv)) return bad_input(session, *wrong);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return app.exit(error, std::cout, std::cerr) == 0 ? kWell : kBadInput;
+    if (error.get_exit_code() == 0) return app.exit(error, session.out, session.err);
+    session.err << usage_error(app, error) << "\n";
+    return kBadInput;
   }
-  session.style.color = use_color(session.color);
+  session.style = {use_color(session.color), terminal_width()};
   std::error_code ignored;
   const auto data = find_data(std::filesystem::read_symlink("/proc/self/exe", ignored));
-  if (!data)
-    return bad_input(session,
-                     "the catalog that ships with the program was not found; set ORCH_DATA_DIR to the folder that "
-                     "holds catalog/, policies/ and templates/");
-  session.data = *data;
-  const int code = chosen();
-  session.out.flush();
-  if (!session.out) {
-    session.err << "orchctl: the output could not be written to its end\n";
-    return kFailed;
+  if (!data) {
+    const char* given = std::getenv("ORCH_DATA_DIR");
+    return bad_input(session, given && *given
+                                  ? "ORCH_DATA_DIR is " + quote(given) + ", which holds no catalog/"
+                                  : std::string("the catalog that ships with the program was not found; set "
+                                                "ORCH_DATA_DIR to the folder that holds catalog/, policies/ and "
+                                                "templates/"));
   }
-  return code;
+  session.data = *data;
+  return chosen();
+}
+
+int run(int argc, char** argv) {
+  Session session{std::cout, std::cerr, {}, false, "auto", {}, {}};
+  const int code = parse_and_run(session, argc, argv);
+  session.out.flush();
+  if (session.out) return code;
+  session.err << "orchctl: the output could not be written to its end\n";
+  return kFailed;
 }
 
 }  // namespace
@@ -287,6 +369,8 @@ int run(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   std::ios::sync_with_stdio(false);
+  // Whoever closes the pipe (`| head -1`) has read enough: end at once and in silence, even if the parent ignores it.
+  std::signal(SIGPIPE, SIG_DFL);
   try {
     return orch::orchctl::run(argc, argv);
   } catch (const std::bad_alloc&) {

@@ -6,7 +6,6 @@
 #include "base/text.h"
 #include "orchctl/load.h"
 #include "planner/history_file.h"
-#include "planner/training.h"
 
 namespace orch::orchctl {
 namespace {
@@ -33,16 +32,10 @@ std::int64_t check_matrix(const Session& session, const Yaml& root, const std::s
   if (!matrix) return 0;
   const auto policy = load_policy(session, "default", diagnostics);
   const auto cluster = load_cluster(session, "", "", catalog, diagnostics);
-  matrix::ExpandOptions options;
   std::optional<planner::Site> site;
-  if (policy && cluster) {
-    site.emplace(planner::Site{catalog, *cluster, *policy, matrix->submit});
-    options.container = cluster->submit.container;
-    options.train_defaults = [&site](const Model& model, const Task& task, matrix::Settings& settings) {
-      return planner::complete_training(model, task, settings, *site);
-    };
-  }
-  const auto expansion = matrix::expand(*matrix, catalog, options, diagnostics);
+  if (policy && cluster) site.emplace(planner::Site{catalog, *cluster, *policy, matrix->submit});
+  const auto expansion =
+      matrix::expand(*matrix, catalog, site ? expand_options(*site) : matrix::ExpandOptions{}, diagnostics);
   return expansion ? static_cast<std::int64_t>(expansion->cells.size()) : 0;
 }
 
@@ -88,17 +81,11 @@ int validate(Session& session, const ValidateArguments& arguments) {
     well = well && diagnostics.ok();
     diagnostics.print(session.err);
     if (session.json) {
-      nlohmann::ordered_json errors = nlohmann::ordered_json::array();
-      for (const Problem& problem : diagnostics.errors())
-        errors.push_back({{"file", problem.place.file},
-                          {"line", problem.place.line},
-                          {"column", problem.place.column},
-                          {"what", problem.what}});
       list.push_back({{"file", file},
                       {"kind", verdict.kind},
                       {"ok", diagnostics.ok()},
                       {"error_count", diagnostics.error_count()},
-                      {"errors", std::move(errors)}});
+                      {"errors", problems_json(diagnostics)}});
     } else if (diagnostics.ok()) {
       session.out << shown(file, 400) << ": a " << verdict.kind << " file without errors";
       if (verdict.kind == "matrix") session.out << ", " << counted(verdict.cells, "cell");

@@ -2,21 +2,21 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 #include <nlohmann/json.hpp>
 #include <ostream>
 
 #include "base/text.h"
 #include "base/units.h"
+#include "report/rejections.h"
 
 namespace orch::report {
 namespace {
 
 using nlohmann::ordered_json;
 
-std::string hours(double gpu_hours) {
-  if (gpu_hours >= 1000) return grouped(std::llround(gpu_hours));
-  return format_fixed(gpu_hours, gpu_hours < 1 ? 3 : 1);
+/// On one line; bytes that are not UTF-8 (of a file's name, say) are replaced.
+std::string compact(const ordered_json& json) {
+  return json.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
 }
 
 ordered_json totals_json(const planner::Totals& totals) {
@@ -26,7 +26,7 @@ ordered_json totals_json(const planner::Totals& totals) {
           {"makespan_s", totals.makespan}};
 }
 
-ordered_json job_json(const planner::Job& job, const planner::Plan& plan, const planner::Site& site) {
+ordered_json job_row(const planner::Job& job, const planner::Plan& plan, const planner::Site& site) {
   const planner::Placement& placed = plan.sizings[job.sizing].chosen;
   const planner::Need& need = plan.needs[job.sizing];
   ordered_json json;
@@ -61,8 +61,8 @@ ordered_json job_json(const planner::Job& job, const planner::Plan& plan, const 
   return json;
 }
 
-ordered_json cell_json(std::uint32_t index, const planner::Plan& plan, const matrix::Expansion& expansion,
-                       const planner::Site& site) {
+ordered_json cell_row(std::uint32_t index, const planner::Plan& plan, const matrix::Expansion& expansion,
+                      const planner::Site& site) {
   const matrix::Cell& cell = expansion.cells[index];
   const policy::Score& score = plan.scores[index];
   ordered_json terms;
@@ -82,36 +82,53 @@ ordered_json cell_json(std::uint32_t index, const planner::Plan& plan, const mat
   return json;
 }
 
-/// `mmmu, docvqa`, or with many `mmmu, docvqa + 3 more`.
-std::string few(const std::vector<std::string>& names) {
-  constexpr std::size_t kMost = 3;
-  if (names.size() <= kMost) return join(names, ", ");
-  return join(std::span(names).first(kMost - 1), ", ") + " + " + std::to_string(names.size() - (kMost - 1)) + " more";
-}
-
-/// One row a reason: a hundred models that see no images are one row, not five hundred.
-void print_rejections(std::ostream& out, const Style& style, const std::vector<matrix::Rejection>& rejected) {
-  struct Row {
-    std::vector<std::string> models, tasks;
-    std::int64_t count = 0;
-  };
-  std::vector<std::pair<std::string, std::string>> order;
-  std::map<std::pair<std::string, std::string>, Row> rows;
-  for (const matrix::Rejection& rejection : rejected) {
-    const std::pair key(rejection.rule, rejection.reason);
-    const auto [at, added] = rows.try_emplace(key);
-    if (added) order.push_back(key);
-    Row& row = at->second;
-    row.count += rejection.count;
-    if (std::ranges::find(row.models, rejection.model) == row.models.end()) row.models.push_back(rejection.model);
-    if (std::ranges::find(row.tasks, rejection.task) == row.tasks.end()) row.tasks.push_back(rejection.task);
-  }
-  Table table({{"models"}, {"tasks"}, {"rule"}, {"combinations", Align::kRight}, {"reason", Align::kLeft, 400}});
-  for (const auto& key : order) {
-    const Row& row = rows.at(key);
-    table.add({few(row.models), few(row.tasks), key.first, grouped(row.count), key.second});
+void print_jobs(std::ostream& out, const Style& style, const planner::Plan& plan, const planner::Site& site) {
+  std::vector<bool> waits(plan.jobs.size());
+  for (const planner::Waiting& waiting : plan.waiting) waits[waiting.job] = true;
+  Table table({{"job"},
+               {"score", Align::kRight},
+               {"profile"},
+               {"model"},
+               {"kind"},
+               {"dtype"},
+               {"GPUs", Align::kRight},
+               {"layout"},
+               {"batch", Align::kRight},
+               {"GPU memory", Align::kRight},
+               {"cells", Align::kRight},
+               {"expected", Align::kRight},
+               {"limit", Align::kRight},
+               {"starts", Align::kRight}});
+  for (std::size_t i = 0; i < plan.jobs.size(); ++i) {
+    const planner::Job& job = plan.jobs[i];
+    const planner::Placement& placed = plan.sizings[job.sizing].chosen;
+    const planner::Need& need = plan.needs[job.sizing];
+    std::string layout = to_string(placed.layout);
+    if (job.lanes > 1) layout = std::to_string(job.lanes) + " lanes" + (placed.share < 1 ? " on a GPU" : "");
+    std::string gpus = std::to_string(job.gpus);
+    if (job.nodes > 1) gpus = std::to_string(job.nodes) + " × " + std::to_string(job.gpus / job.nodes);
+    table.add({job.id, format_fixed(job.score, 3), site.catalog.profiles[job.profile].name,
+               models_of(job, site.catalog), std::string(matrix::name_of(need.kind)), std::string(name_of(need.dtype)),
+               gpus, layout, grouped(placed.batch), format_fixed(job.utilisation * 100, 0) + " %",
+               grouped(static_cast<long long>(job.cells.size())), format_duration(job.seconds),
+               format_duration(static_cast<double>(job.time_limit)),
+               waits[i]         ? "waits"
+               : job.start == 0 ? "at once"
+                                : "+" + format_duration(job.start)});
   }
   table.print(out, style);
+}
+
+/// Jobs and GPU-hours of the totals count what waits; the makespan cannot.
+void print_waits(std::ostream& out, const planner::Plan& plan) {
+  const Waits waits = waits_of(plan);
+  const std::int64_t others = plan.totals.jobs - waits.jobs;
+  out << "Of " << counted(plan.totals.jobs, "job") << " and " << format_hours(plan.totals.gpu_hours) << " GPU-hours, "
+      << counted(waits.jobs, "job") << " and " << format_hours(waits.gpu_hours)
+      << " GPU-hours wait for the reasons above; "
+      << (others ? "the makespan of this plan is that of the other " + (others == 1 ? "one" : grouped(others))
+                 : "nothing is left to run, so this plan has no makespan")
+      << ".\n";
 }
 
 void compare(std::ostream& out, const Style& style, const planner::Plan& plan) {
@@ -121,7 +138,7 @@ void compare(std::ostream& out, const Style& style, const planner::Plan& plan) {
                {"GPU-hours", Align::kRight},
                {"makespan", Align::kRight}});
   const auto row = [&](const char* what, const planner::Totals& totals) {
-    table.add({what, grouped(totals.jobs), grouped(totals.model_loads), hours(totals.gpu_hours),
+    table.add({what, grouped(totals.jobs), grouped(totals.model_loads), format_hours(totals.gpu_hours),
                format_duration(totals.makespan)});
   };
   row("one job per cell", plan.naive);
@@ -131,12 +148,26 @@ void compare(std::ostream& out, const Style& style, const planner::Plan& plan) {
 
 }  // namespace
 
+std::string format_hours(double gpu_hours) {
+  if (gpu_hours >= 1000) return grouped(std::llround(gpu_hours));
+  return format_fixed(gpu_hours, gpu_hours > 0 && gpu_hours < 1 ? 3 : 1);
+}
+
 std::string model_name(const Catalog& catalog, std::uint32_t model) {
   return model == matrix::kNone ? "-" : catalog.models[model].name;
 }
 
 std::string task_name(const Catalog& catalog, std::uint32_t task) {
   return task == matrix::kNone ? "-" : catalog.tasks[task].name;
+}
+
+Waits waits_of(const planner::Plan& plan) {
+  Waits waits;
+  for (const planner::Waiting& waiting : plan.waiting) {
+    ++waits.jobs;
+    waits.gpu_hours += plan.jobs[waiting.job].gpu_hours;
+  }
+  return waits;
 }
 
 std::string models_of(const planner::Job& job, const Catalog& catalog) {
@@ -175,51 +206,15 @@ void print_plan(std::ostream& out, const Style& style, const planner::Plan& plan
                 const planner::Site& site) {
   out << bold(style, "Plan of " + shown(expansion.name)) << ", policy " << shown(site.policy.name) << ", cluster "
       << shown(site.cluster.name) << ": " << counted(plan.cells, "cell");
-  std::int64_t rejected = 0;
-  for (const matrix::Rejection& row : plan.rejected) rejected += row.count;
-  if (rejected) out << ", " << counted(rejected, "rejected combination");
+  if (const std::int64_t rejected = count_of(plan.rejected)) out << ", " << counted(rejected, "rejected combination");
   out << "\n";
-
   if (!plan.jobs.empty()) {
     out << "\n" << bold(style, "Jobs") << ", best score first\n";
-    Table table({{"job"},
-                 {"score", Align::kRight},
-                 {"profile"},
-                 {"model"},
-                 {"kind"},
-                 {"dtype"},
-                 {"GPUs", Align::kRight},
-                 {"layout"},
-                 {"batch", Align::kRight},
-                 {"GPU memory", Align::kRight},
-                 {"cells", Align::kRight},
-                 {"expected", Align::kRight},
-                 {"limit", Align::kRight},
-                 {"starts", Align::kRight}});
-    std::vector<bool> waits(plan.jobs.size());
-    for (const planner::Waiting& waiting : plan.waiting) waits[waiting.job] = true;
-    for (std::size_t i = 0; i < plan.jobs.size(); ++i) {
-      const planner::Job& job = plan.jobs[i];
-      const planner::Placement& placed = plan.sizings[job.sizing].chosen;
-      const planner::Need& need = plan.needs[job.sizing];
-      std::string layout = to_string(placed.layout);
-      if (job.lanes > 1) layout = std::to_string(job.lanes) + " lanes" + (placed.share < 1 ? " on a GPU" : "");
-      std::string gpus = std::to_string(job.gpus);
-      if (job.nodes > 1) gpus = std::to_string(job.nodes) + " × " + std::to_string(job.gpus / job.nodes);
-      table.add({job.id, format_fixed(job.score, 3), site.catalog.profiles[job.profile].name,
-                 models_of(job, site.catalog), std::string(matrix::name_of(need.kind)),
-                 std::string(name_of(need.dtype)), gpus, layout, grouped(placed.batch),
-                 format_fixed(job.utilisation * 100, 0) + " %", grouped(static_cast<long long>(job.cells.size())),
-                 format_duration(job.seconds), format_duration(static_cast<double>(job.time_limit)),
-                 waits[i]         ? "waits"
-                 : job.start == 0 ? "at once"
-                                  : "+" + format_duration(job.start)});
-    }
-    table.print(out, style);
+    print_jobs(out, style, plan, site);
   }
   if (!plan.rejected.empty()) {
     out << "\n" << bold(style, "Rejected") << "\n";
-    print_rejections(out, style, plan.rejected);
+    print_rejections(out, style, rejections_json(plan.rejected));
   }
   if (!plan.waiting.empty()) {
     out << "\n" << bold(style, "Waiting") << "\n";
@@ -232,6 +227,7 @@ void print_plan(std::ostream& out, const Style& style, const planner::Plan& plan
     for (const std::string& note : plan.notes) out << "  " << shown(note, 400) << "\n";
   }
   out << "\n";
+  if (!plan.waiting.empty()) print_waits(out, plan);
   compare(out, style, plan);
 }
 
@@ -262,10 +258,10 @@ void print_cells(std::ostream& out, const Style& style, const planner::Plan& pla
 void write_plan_json(std::ostream& out, const planner::Plan& plan, const matrix::Expansion& expansion,
                      const planner::Site& site, bool with_cells) {
   const auto list = [&](std::string_view name, std::size_t count, const auto& item) {
-    out << "," << ordered_json(std::string(name)).dump() << ":[";
+    out << "," << compact(std::string(name)) << ":[";
     for (std::size_t i = 0; i < count; ++i) {
       if (i) out << ",";
-      out << "\n" << item(i).dump();
+      out << "\n" << compact(item(i));
     }
     out << "]";
   };
@@ -275,27 +271,26 @@ void write_plan_json(std::ostream& out, const planner::Plan& plan, const matrix:
   head["cluster"] = site.cluster.name;
   head["cells"] = plan.cells;
   head["duplicates"] = expansion.duplicates;
-  const std::string opened = head.dump();
+  const std::string opened = compact(head);
   out << opened.substr(0, opened.size() - 1);
-  list("rejected", plan.rejected.size(), [&](std::size_t i) {
-    const matrix::Rejection& row = plan.rejected[i];
-    return ordered_json{
-        {"model", row.model}, {"task", row.task}, {"rule", row.rule}, {"reason", row.reason}, {"count", row.count}};
-  });
-  list("jobs", plan.jobs.size(), [&](std::size_t i) { return job_json(plan.jobs[i], plan, site); });
+  const ordered_json rejected = rejections_json(plan.rejected);
+  list("rejected", rejected.size(), [&](std::size_t i) { return rejected[i]; });
+  list("jobs", plan.jobs.size(), [&](std::size_t i) { return job_row(plan.jobs[i], plan, site); });
   list("waiting", plan.waiting.size(), [&](std::size_t i) {
     return ordered_json{{"job", plan.jobs[plan.waiting[i].job].id}, {"reason", plan.waiting[i].reason}};
   });
   list("notes", plan.notes.size(), [&](std::size_t i) { return ordered_json(plan.notes[i]); });
-  // `jobs` is the list; the count is its length.
-  ordered_json sums{{"model_loads", plan.totals.model_loads},
-                    {"gpu_hours", plan.totals.gpu_hours},
-                    {"makespan_s", plan.totals.makespan},
-                    {"naive", totals_json(plan.naive)}};
-  out << "," << sums.dump().substr(1, sums.dump().size() - 2);
+  ordered_json sums = totals_json(plan.totals);
+  sums.erase("jobs");  // is the list, whose length it would be
+  const Waits waits = waits_of(plan);
+  sums["waiting_jobs"] = waits.jobs;
+  sums["waiting_gpu_hours"] = waits.gpu_hours;
+  sums["naive"] = totals_json(plan.naive);
+  const std::string text = compact(sums);
+  out << "," << text.substr(1, text.size() - 2);
   if (with_cells) {
     const std::vector<std::uint32_t> order = ranked_cells(plan, expansion);
-    list("cell_list", order.size(), [&](std::size_t i) { return cell_json(order[i], plan, expansion, site); });
+    list("cell_list", order.size(), [&](std::size_t i) { return cell_row(order[i], plan, expansion, site); });
   }
   out << "}\n";
 }

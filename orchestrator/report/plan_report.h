@@ -22,8 +22,18 @@ void print_cells(std::ostream& out, const Style& style, const planner::Plan& pla
 void write_plan_json(std::ostream& out, const planner::Plan& plan, const matrix::Expansion& expansion,
                      const planner::Site& site, bool with_cells);
 
+/// What the totals of a plan count that does not run.
+struct Waits {
+  std::int64_t jobs = 0;
+  double gpu_hours = 0;
+};
+Waits waits_of(const planner::Plan& plan);
+
 /// Indices of the accepted cells: best score first, then key, so that the order is the same everywhere.
 std::vector<std::uint32_t> ranked_cells(const planner::Plan& plan, const matrix::Expansion& expansion);
+
+/// GPU-hours: `1,250`, `41.2`, `0.031`.
+std::string format_hours(double gpu_hours);
 
 std::string model_name(const Catalog& catalog, std::uint32_t model);  ///< `-` for none
 std::string task_name(const Catalog& catalog, std::uint32_t task);

@@ -9,13 +9,13 @@
 
 namespace orch::report {
 
-/// Whether colour is used: only on a terminal that wants it. Who prints decides, nobody here looks.
+/// How to print. Who prints decides, nobody here looks at a terminal.
 struct Style {
   bool color = false;
+  std::size_t width = 0;  ///< of the terminal; 0: lines may have any length
 };
 
 std::string bold(const Style& style, std::string_view text);
-std::string dim(const Style& style, std::string_view text);
 
 /// Columns that a text takes on a terminal: code points, wide ones twice, combining ones not at all.
 std::size_t display_width(std::string_view utf8);
@@ -35,7 +35,8 @@ class Table {
   void add(std::vector<std::string> row);
   std::size_t rows() const { return rows_.size(); }
 
-  /// Nothing at all when there are no rows.
+  /// Nothing at all when there are no rows. Where the lines are wider than the terminal, a last column of text goes on
+  /// below itself, if the terminal has room for a readable piece of it.
   void print(std::ostream& out, const Style& style) const;
 
  private:

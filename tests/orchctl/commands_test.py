@@ -1,12 +1,18 @@
 """Every command as its users type it: exit codes, what stands on which stream, JSON that is nothing but JSON."""
 
+import fcntl
 import hashlib
 import json
 import math
+import os
 import pathlib
+import pty
 import re
+import signal
+import struct
 import subprocess
 import tempfile
+import termios
 import unittest
 
 from program import ORCHCTL, ROOT, main, orchctl
@@ -79,14 +85,48 @@ class Usage(WithFiles):
     def test_bad_usage_ends_with_2_and_prints_nothing_on_standard_output(self):
         for arguments in ([], ["plan"], ["plna", "x"], ["plan", "--nonsense", "x"], ["models", "--color", "green"],
                           ["explain"], ["explain", "llama2_70b", "--dtype", "fp9"], ["explain", "llama2_70b", "--gpus", "0"],
-                          ["policy"], ["policy", "chek"], ["schema", "matrx"], ["completion", "fish"]):
+                          ["policy"], ["policy", "chek"], ["schema", "matrx"], ["completion", "fish"], ["plan", ""], ["--json"],
+                          ["plan", "examples/all.yaml", "--policy", ""], ["plan", "examples/all.yaml", "--policy"],
+                          ["plan", "examples/all.yaml", "extra"], ["plan", "examples/all.yaml", "-p", "default", "-p", "fastest"],
+                          ["plan", "examples/all.yaml", "--cells", "--script", "j1"],
+                          ["plan", "examples/all.yaml", "--templates", "templates"],
+                          ["policy", "diff", "default", "fastest", "--cluster", "laptop"],
+                          ["explain", "llama2_70b", "--history", "h.yaml"]):
             ended = orchctl(*arguments)
             self.assertEqual(ended.code, 2, (arguments, ended))
             self.assertEqual(ended.out, "", arguments)
             self.assertNotEqual(ended.err, "", arguments)
 
-    def test_the_nearest_command_is_suggested(self):
-        self.assertIn("did you mean 'plan'", orchctl("plna", "x").err)
+    def test_the_nearest_command_option_or_value_is_suggested(self):
+        for arguments, near in ((["plna", "x"], "plan"), (["policy", "chek"], "check"), (["plan", "x", "--polcy", "fastest"], "--policy"),
+                                (["explain", "llama2_70b", "--dtype", "BF16"], "bf16")):
+            self.assertIn(f"did you mean '{near}'", orchctl(*arguments).err)
+
+    def test_what_is_wrong_is_said_under_the_name_of_the_command(self):
+        for arguments, said in ((["plan"], "orchctl plan: matrix is required"), (["policy", "diff", "default"], "orchctl policy diff: b is"),
+                                (["plan", "x", "y"], "orchctl plan: 'y' is one argument too many"), (["--json"], "a command comes first"),
+                                (["plan", "x", "--policy"], "orchctl plan: --policy needs a value"), (["policy"], "'policy' needs a command"),
+                                (["plan", "x", "-p", "a", "-p", "b"], "--policy may be given only once"),
+                                (["plan", "x", "-p", ""], "argument 4 is empty")):
+            self.assertIn(said, orchctl(*arguments).err)
+
+    def test_a_wrong_variable_is_named(self):
+        for variable, arguments in (("ORCH_POLICY", ["policy", "show"]), ("ORCH_CLUSTER", ["explain", "llama2_70b"]), ("ORCH_DATA_DIR", ["models"])):
+            ended = orchctl(*arguments, env={variable: "nobody"})
+            self.assertEqual((ended.code, ended.out), (2, ""), ended)
+            self.assertIn(variable, ended.err)
+            self.assertIn("nobody", ended.err)
+        # What is said on the command line wins, and is what is wrong.
+        self.assertNotIn("ORCH_POLICY", orchctl("policy", "show", "nobody", env={"ORCH_POLICY": "default"}).err)
+
+    def test_errors_leave_standard_output_to_json(self):
+        for arguments in (["plan", "none.yaml"], ["plan", ROOT], ["validate", "none.yaml", "--catalog", "none.yaml"], ["models", "nobody"],
+                          ["explain", "nobody"], ["explain", "llama2_70b", "--gpus", "7"], ["policy", "show", "nobody"],
+                          ["policy", "diff", "default", "nobody"], ["schema", "nobody"], ["gpus", "--catalog", "none.yaml"],
+                          ["plan", "examples/all.yaml", "--script", "j0"], ["plan", "examples/all.yaml", "--on", "nowhere"]):
+            ended = orchctl(*arguments, "--json")
+            self.assertEqual((ended.code, ended.out), (2, ""), (arguments, ended))
+            self.assertNotEqual(ended.err, "", arguments)
 
     def test_a_filter_that_can_match_nothing_is_an_error(self):
         for arguments, near in ((["models", "--family", "lama"], "llama"), (["models", "llama2_70"], "llama2_70b"),
@@ -94,6 +134,52 @@ class Usage(WithFiles):
             ended = orchctl(*arguments)
             self.assertEqual(ended.code, 2, ended)
             self.assertIn(near, ended.err)
+
+
+class Streams(WithFiles):
+    def test_a_pipe_that_closes_early_ends_the_program_in_silence(self):
+        # More than a pipe holds. A parent that ignores SIGPIPE, as some runners do, makes no difference.
+        for before in ("", "trap '' PIPE; "):
+            command = f"{before}'{ORCHCTL}' plan examples/all.yaml --cells --json | head -c 1"
+            done = subprocess.run(["bash", "-c", f"{command}; echo ${{PIPESTATUS[0]}}"], cwd=ROOT, capture_output=True, text=True, timeout=60)
+            self.assertEqual((done.stdout, done.stderr), (f"{{{128 + signal.SIGPIPE}\n", ""), before)
+
+    def test_output_that_cannot_be_written_is_a_failure(self):
+        for arguments in (["models"], ["models", "--json"], ["--help"], ["plan", "--help"], ["--version"], ["completion", "bash"]):
+            with open("/dev/full", "wb") as full:
+                done = subprocess.run([ORCHCTL, *arguments], cwd=ROOT, stdout=full, stderr=subprocess.PIPE, timeout=60)
+            self.assertEqual(done.returncode, 1, arguments)
+            self.assertIn(b"could not be written", done.stderr)
+
+    def on_a_terminal(self, columns, *arguments, **env):
+        """What the program prints when it stands on a terminal of so many columns."""
+        ours, its = pty.openpty()
+        fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        environment = {k: v for k, v in os.environ.items() if k not in ("COLUMNS", "NO_COLOR") and not k.startswith("ORCH_")}
+        done = subprocess.Popen([ORCHCTL, *map(str, arguments)], cwd=ROOT, stdout=its, env={**environment, "TERM": "xterm", **env})
+        os.close(its)
+        text = b""
+        try:
+            while piece := os.read(ours, 65536):
+                text += piece
+        except OSError:  # EIO: the other side is closed
+            pass
+        os.close(ours)
+        self.assertEqual(done.wait(timeout=60), 0)
+        return text.decode()
+
+    def test_a_terminal_gets_colour_unless_it_or_its_user_does_not_want_it(self):
+        self.assertIn("\x1b[1m", self.on_a_terminal(200, "gpus"))
+        for env in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
+            self.assertNotIn("\x1b", self.on_a_terminal(200, "gpus", **env))
+        self.assertNotIn("\x1b", self.on_a_terminal(200, "gpus", "--color", "never"))
+
+    def test_long_reasons_are_wrapped_to_the_terminal(self):
+        long = max(len(line) for line in self.well("categories").out.splitlines())
+        self.assertGreater(long, 80)
+        for text in (self.on_a_terminal(80, "categories", NO_COLOR="1"), self.on_a_terminal(200, "categories", NO_COLOR="1", COLUMNS="80")):
+            self.assertLessEqual(max(len(line) for line in text.splitlines()), 80, text)
+            self.assertEqual(text.split(), self.well("categories").out.split(), "nothing is lost")
 
 
 class Lists(WithFiles):
@@ -168,6 +254,42 @@ class Plans(WithFiles):
         self.assertIn("this plan", lines[-1])
         numbers = [int(word.replace(",", "")) for word in re.findall(r"\s([\d,]+)(?=\s)", lines[-2])[:2]]
         self.assertEqual(numbers, [8, 8])
+
+    def test_what_waits_is_set_apart_from_the_totals(self):
+        text = (ROOT / "policies/default.yaml").read_text()
+        whole = self.plan().json
+        self.assertEqual((whole["waiting_jobs"], whole["waiting_gpu_hours"]), (0, 0))
+        self.assertNotIn("wait", self.well("plan", self.folder / "m.yaml").out)
+        smallest = min(job["gpu_hours"] for job in whole["jobs"])
+        for budget, some in ((smallest * 1.01, True), (smallest / 2, False)):
+            policy = self.file("p.yaml", re.sub(r"(?m)^  per_sweep: .*$", f"  per_sweep: {{gpu_hours: {budget:.9f}}}", text))
+            plan = self.plan(SMALL, "--policy", policy).json
+            waiting = {row["job"] for row in plan["waiting"]}
+            self.assertTrue(waiting)
+            self.assertEqual(plan["waiting_jobs"], len(waiting))
+            rows = {job["id"]: job for job in plan["jobs"]}
+            self.assertTrue(math.isclose(plan["waiting_gpu_hours"], sum(rows[name]["gpu_hours"] for name in waiting)))
+            self.assertTrue(math.isclose(plan["gpu_hours"], sum(job["gpu_hours"] for job in plan["jobs"])), "those that wait included")
+            ends = [job["start_s"] + job["expected_s"] for job in plan["jobs"] if job["id"] not in waiting]
+            self.assertEqual(bool(ends), some)
+            self.assertTrue(math.isclose(plan["makespan_s"], max(ends, default=0)))
+            said = self.well("plan", self.folder / "m.yaml", "--policy", policy).out
+            self.assertRegex(said, rf"Of {len(rows)} jobs and \S+ GPU-hours, {len(waiting)} jobs? and \S+ GPU-hours wait")
+            self.assertIn("the makespan of this plan is that of the other" if some else "this plan has no makespan", said)
+
+    def test_what_is_rejected_is_one_row_a_reason(self):
+        plan = self.plan("name: m\nmodels: ['falcon*', tinyllama_1b]\ntasks: ['*mmmu', docvqa, mmlu]\n").json
+        reasons = [(row["rule"], row["reason"]) for row in plan["rejected"]]
+        self.assertEqual(len(set(reasons)), len(reasons))
+        vision = next(row for row in plan["rejected"] if row["rule"] == "vision")
+        falcons = {m["name"] for m in self.well("models", "falcon*", "--json").json}
+        seeing = {t["name"] for t in self.well("tasks", "*mmmu", "--json").json} | {"docvqa"}
+        self.assertEqual((set(vision["models"]), set(vision["tasks"])), (falcons | {"tinyllama_1b"}, seeing))
+        self.assertEqual(vision["count"], (len(falcons) + 1) * len(seeing))
+        self.assertEqual((vision["model"], vision["task"]), ("*", "*"))
+        # Text and JSON are the same rows.
+        table = self.well("plan", self.folder / "m.yaml").out.split("\nRejected\n")[1].split("\n\n")[0]
+        self.assertEqual(len(table.splitlines()) - 1, len(plan["rejected"]))
 
     def test_few_jobs_load_each_model_once(self):
         plan = self.plan().json
@@ -250,10 +372,37 @@ class Explains(WithFiles):
         self.assertEqual(hashlib.sha256(content.encode()).hexdigest(), cell["key"])
         self.assertEqual([term["weighted"] for term in explained["terms"]], list(cell["score"]["terms"].values()))
 
+    def test_a_number_of_gpus_that_no_profile_has_is_refused_with_those_that_are(self):
+        numbers = sorted({profile["gpus"] for profile in self.well("profiles", "--json").json})
+        for odd in (7, 3, 4096):
+            self.assertNotIn(odd, numbers)
+            ended = orchctl("explain", "llama2_70b", "--gpus", odd)
+            self.assertEqual((ended.code, ended.out), (2, ""), ended)
+            self.assertIn(f"no profile has {odd:,} GPUs; those of the catalog have {', '.join(map(str, numbers))} ", ended.err)
+        # What runs in a program of its own takes any part of a profile's GPUs.
+        self.assertEqual(self.well("explain", "evo2_7b", "--gpus", "7", "--json").json["sizing"]["chosen"]["gpus"], 7)
+
+    def test_a_number_is_digits_in_range(self):
+        for text in ("0", "-1", "4097", "99999999999999999999", "seven", "1.5", "1e3", "0x10", "1,000"):
+            ended = orchctl("explain", "llama2_70b", "--gpus", text)
+            self.assertEqual((ended.code, ended.out), (2, ""), ended)
+            self.assertIn(f"'{text}' is not a whole number from 1 to 4,096", ended.err)
+        eight = self.well("explain", "llama2_70b", "--gpus", "08", "--json").json  # no octal number
+        self.assertEqual(eight["sizing"]["chosen"]["gpus"], 8)
+
     def test_a_rejected_pair_says_its_rule(self):
         path = self.file("m.yaml", "name: m\nmodels: ['falcon*']\ntasks: ['*mmmu', mmlu]\n")
-        ended = self.well("explain", path, "falcon_40b/mmmu")
-        self.assertIn("vision", ended.out)
+        self.assertIn("falcon_40b/mmmu was rejected by vision", self.well("explain", path, "falcon_40b/mmmu").out)
+
+    def test_a_pair_that_the_matrix_does_not_pick_was_not_rejected(self):
+        # The policy rejects every evaluation; that says nothing of cells which do not exist.
+        path = self.file("m.yaml", SMALL)
+        self.assertIn("acceptance", self.well("explain", path, "llama2_70b/mmlu", "-p", "tournament").out)
+        for pair, said in (("falcon_40b/mmlu", "makes no cell"), ("llama2_70b/boolq", "makes no cell"),
+                           ("falcon_40/mmlu", "did you mean 'falcon_40b'"), ("falcon_40b/mmlu_", "did you mean 'mmlu'")):
+            ended = orchctl("explain", path, pair, "-p", "tournament")
+            self.assertEqual((ended.code, ended.out), (2, ""), ended)
+            self.assertIn(said, ended.err)
 
     def test_what_is_not_there_is_refused(self):
         path = self.file("m.yaml", SMALL)
@@ -274,9 +423,18 @@ class Policies(WithFiles):
         mine = self.file("mine.yaml", re.sub(r"(?m)^(  llama:\s*)0\.95", r"\g<1>0.10", text))
         matrix = self.file("m.yaml", "name: m\nmodels: [llama2_70b, qwen25_72b]\ntasks: [mmlu]\n")
         diff = self.well("policy", "diff", "default", mine, "--matrix", matrix, "--json").json
-        self.assertEqual(diff["changes"], [{"key": "families.llama", "from": "0.95", "to": "0.1"}])
+        self.assertEqual(diff["changes"], [{"key": "families.llama", "from": 0.95, "to": 0.1}])
         ranks = {mover["model"]: (mover["from"], mover["to"]) for mover in diff["ranking"]}
         self.assertEqual(ranks, {"llama2_70b": (1, 2), "qwen25_72b": (2, 1)})
+
+    def test_diff_has_numbers_for_programs_and_durations_for_people(self):
+        changes = {row["key"]: row for row in self.well("policy", "diff", "default", "tournament", "--json").json["changes"]}
+        self.assertEqual((changes["acceptance.max_duration"]["from"], changes["acceptance.max_duration"]["to"]), (None, "72000s"))
+        self.assertEqual(changes["acceptance.min_score"]["to"], 0.45)
+        self.assertIn("llama", changes["acceptance.families"]["to"])
+        table = self.well("policy", "diff", "default", "tournament").out
+        self.assertRegex(table, r"(?m)^  acceptance\.max_duration +- +20 h$")  # 72,000 s
+        self.assertNotIn("72000s", table + self.well("policy", "show", "tournament").out)
 
     def test_diff_with_the_tournament_shows_the_rejections(self):
         matrix = self.file("m.yaml", SMALL)
