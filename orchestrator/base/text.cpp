@@ -83,6 +83,11 @@ std::optional<std::string> shortened(std::string_view name, std::span<const std:
   return begins ? begins : holds;
 }
 
+/// U+202A…U+202E and U+2066…U+2069 turn the direction of what follows: a name could look like another.
+bool turns_text(std::string_view character) {
+  return (character >= "\u202a" && character <= "\u202e") || (character >= "\u2066" && character <= "\u2069");
+}
+
 }  // namespace
 
 std::string_view trim(std::string_view text) {
@@ -137,7 +142,7 @@ std::string shown(std::string_view text, std::size_t most) {
     // U+0080…U+009F steer terminals as the C0 controls do.
     const bool steering =
         c < 0x20 || c == 0x7F || (c == 0xC2 && length == 2 && static_cast<unsigned char>(text[1]) < 0xA0);
-    if (length == 0 || steering) {
+    if (length == 0 || steering || turns_text(text.substr(0, length))) {
       char escape[8];
       std::snprintf(escape, sizeof escape, "\\x%02x", c);
       out += c == '\n' ? "\\n" : c == '\t' ? "\\t" : c == '\r' ? "\\r" : escape;

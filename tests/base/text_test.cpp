@@ -48,6 +48,7 @@ TEST(Text, ShowsControlCharactersAsEscapes) {
   EXPECT_EQ(shown(std::string_view("\0", 1)), "\\x00");
   EXPECT_EQ(shown("\xC2\x9B"), "\\xc2\\x9b");  // CSI in 8 bits
   EXPECT_EQ(shown("\xFF"), "\\xff");
+  EXPECT_EQ(shown("a\u202Eb"), "a\\xe2\\x80\\xaeb");  // text that is turned round could look like another
   EXPECT_EQ(shown("é…"), "é…");
 }
 
