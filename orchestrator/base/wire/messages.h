@@ -1,0 +1,123 @@
+// What workers and the daemon say to each other, over HTTP or as files in the job's directory: the same JSON.
+//
+// Holds:
+//  - Only durations cross the wire, each side on its own clock.
+//  - What is read is checked whole: a wrong type, a missing or unknown member, a number out of range is an error with
+//  the
+//    member's name. Nothing that a worker sends is a path or a program.
+//  - Protocol p speaks to p and p - 1.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace orch::wire {
+
+inline constexpr int kProtocol = 1;
+
+/// A chunk of a cell.
+struct Chunk {
+  std::uint32_t cell = 0;
+  std::uint32_t number = 0;
+  bool operator==(const Chunk&) const = default;
+};
+
+/// `POST /v1/jobs/{job}/claim`: the worker's first word.
+struct Claim {
+  int protocol = kProtocol;
+  std::string cluster_id;  ///< SLURM_JOB_ID
+  int restarts = 0;        ///< SLURM_RESTART_COUNT
+  std::string copy;        ///< drawn at its start: the same claim twice is one
+  std::vector<std::string> nodes;
+};
+struct Claimed {
+  std::uint32_t epoch = 0;
+  double lease_term = 0;    ///< seconds without a word after which its leases go back
+  double heartbeat = 0;     ///< seconds between words
+  double idle_timeout = 0;  ///< seconds with nothing to do after which it ends
+  bool drain = false;
+};
+
+/// `…/lease`
+struct AskLease {
+  std::uint32_t epoch = 0;
+  double time_left = 0;  ///< seconds
+  std::uint32_t most = 64;
+  std::vector<std::string> loaded;
+  std::vector<Chunk> held;
+};
+/// A chunk to work on, with all that is needed for it.
+struct Leased {
+  Chunk chunk;
+  std::uint64_t ticket = 0;
+  std::uint32_t generation = 1;
+  int attempt = 1;
+  double time_limit = 0;  ///< seconds
+  double gpus = 0;        ///< of the job's; a part of one for a cell that shares it
+  int cpus = 1;
+  std::int64_t memory = 0;  ///< bytes; 0: not said
+  double smaller_batch = 1;
+  std::string model, task;
+  std::string engine;                    ///< command | lm-eval
+  std::vector<std::string> run;          ///< argument vector; no shell
+  std::vector<std::string> environment;  ///< NAME=value
+  std::string folder;  ///< of this attempt, relative to the job's directory; holds result.json and log
+};
+struct Given {
+  std::vector<Leased> leased;
+  bool drain = false;
+  bool nothing_left = false;  ///< no cell waits that this worker could take
+  double retry_after = 0;     ///< seconds
+};
+
+/// `…/heartbeat`
+struct Heartbeat {
+  struct Held {
+    Chunk chunk;
+    bool running = false;
+  };
+  std::uint32_t epoch = 0;
+  std::vector<Held> held;
+};
+struct Beat {
+  std::vector<Chunk> drop;  ///< leave these: done elsewhere, or wanted no more
+  bool drain = false;
+};
+
+/// `…/deliver`
+struct Delivered {
+  Chunk chunk;
+  std::uint64_t ticket = 0;
+  std::uint32_t generation = 1;
+  std::string what;     ///< done | failed | returned
+  std::string metrics;  ///< of done: JSON, an object of `name: {value, stderr}`
+  std::string cause;    ///< of failed: a cause of the policy
+  std::string reason;   ///< of failed
+  double seconds = 0;
+  double gpu_seconds = 0;
+};
+struct Deliver {
+  std::uint32_t epoch = 0;
+  std::vector<Delivered> items;
+};
+struct Acknowledged {
+  std::uint32_t accepted = 0;  ///< that were news; all were taken note of
+};
+
+/// `…/exit`, and the file `exit.json`: the worker's last words.
+struct Exit {
+  std::uint32_t epoch = 0;
+  std::string end;  ///< done | drained | superseded | gpu_memory | nan | lost_peer | bad_input | …
+  std::string reason;
+};
+
+template <class Message>
+Result<Message> read(std::string_view json);
+template <class Message>
+std::string write(const Message& message);
+
+}  // namespace orch::wire
