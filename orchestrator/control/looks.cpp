@@ -1,0 +1,74 @@
+// What the cluster says of our jobs. Absence counts only from a look that succeeded, and began after the job was there.
+#include <algorithm>
+
+#include "control/step.h"
+
+namespace orch::control {
+namespace {
+
+using event::Seen;
+
+void see_alive(Step& step, Job& job, const Seen& seen) {
+  job.cluster_says = seen.says;
+  if (!seen.nodes.empty() && job.epoch == Epoch{}) job.nodes = seen.nodes;
+  step.state.missing_since.erase(job.id);
+  const bool adopted = job.cluster_id.empty();
+  if (adopted) job.cluster_id = seen.cluster_id;
+  JobState to = job.state;
+  if (job.state == JobState::kSubmitting)
+    to = JobState::kQueued;
+  else if (job.state == JobState::kMissing)
+    to = job.epoch == Epoch{} ? JobState::kQueued : job.cancel_asked ? JobState::kDraining : JobState::kRunning;
+  else if (seen.phase == Seen::Phase::kPending && job.has_worker())
+    to = JobState::kQueued;  // requeued: its next copy will claim it anew
+  if (to != job.state || adopted) step.set(job, to);
+  if (job.cancel_asked && job.state == JobState::kQueued && adopted) step.act(action::Cancel{job.id});
+}
+
+void see(Step& step, const Seen& seen) {
+  Job* job = find_job(step, seen.name);
+  if (!job || job->is_over()) return;
+  if (!job->cluster_id.empty() && job->cluster_id != seen.cluster_id) return;  // fenced off: it will end as superseded
+  switch (seen.phase) {
+    case Seen::Phase::kPending:
+    case Seen::Phase::kRunning:
+      return see_alive(step, *job, seen);
+    case Seen::Phase::kOver:
+      if (job->cluster_id.empty()) job->cluster_id = seen.cluster_id;
+      if (job->epoch == Epoch{} && !seen.nodes.empty()) job->nodes = seen.nodes;
+      return begin_ending(step, *job, seen.end.value_or(End::kUnknown), seen.says);
+    case Seen::Phase::kUnknown:
+      job->cluster_says = seen.says;
+      return;
+  }
+}
+
+}  // namespace
+
+void looked(Step& step, const event::Looked& look) {
+  std::set<std::string_view> there;
+  for (const Seen& seen : look.jobs) {
+    there.insert(seen.name);
+    see(step, seen);
+  }
+  std::vector<JobId> lost;
+  for (auto& [id, job] : step.state.jobs) {
+    if (job.is_over() || there.contains(job.name)) continue;
+    if (job.state == JobState::kMissing) {
+      lost.push_back(id);
+      continue;
+    }
+    const auto sure = step.state.sure_after.find(id);
+    if (sure == step.state.sure_after.end() || look.asked <= sure->second) continue;
+    step.state.missing_since[id] = step.now.serving;
+    step.set(job, JobState::kMissing);
+    lost.push_back(id);
+  }
+  if (!lost.empty()) step.act(action::AskHistory{std::move(lost)});
+}
+
+void history(Step& step, const event::History& history) {
+  for (const Seen& seen : history.jobs) see(step, seen);
+}
+
+}  // namespace orch::control

@@ -1,0 +1,169 @@
+// Which jobs stand in the cluster's queue: as many of the plan as the policy allows, and none that nobody needs.
+//
+// Holds: a job is written before the cluster hears of it, and its name is never used twice (invariant 2).
+#include <algorithm>
+
+#include "control/step.h"
+#include "policy/limits.h"
+
+namespace orch::control {
+namespace {
+
+policy::InUse in_use(const State& state, std::optional<SweepId> sweep) {
+  policy::InUse use;
+  for (const auto& [id, job] : state.jobs) {
+    if (job.is_over() || (sweep && job.sweep != *sweep)) continue;
+    ++use.jobs;
+    if (job.has_worker())
+      use.gpus += static_cast<int>(job.resources.gpus);
+    else
+      ++use.queued;
+  }
+  return use;
+}
+
+/// GPU-hours that jobs have had, those that still run included.
+double gpu_hours(const State& state, Now now, std::optional<SweepId> sweep) {
+  double seconds = 0;
+  for (const auto& [id, job] : state.jobs) {
+    if (job.started == Utc{} || (sweep && job.sweep != *sweep)) continue;
+    const Utc until = job.ended == Utc{} ? now.utc : job.ended;
+    seconds += std::max(0.0, std::chrono::duration<double>(until - job.started).count()) * job.resources.gpus;
+  }
+  return seconds / 3600;
+}
+
+std::optional<std::string> over_limits(const Step& step, const event::PlannedJob& planned) {
+  const State& state = step.state;
+  const int gpus = static_cast<int>(planned.resources.gpus);
+  const double more = planned.resources.gpus * static_cast<double>(planned.time_limit) / 3600;
+  const struct {
+    const policy::Limits& limits;
+    std::optional<SweepId> sweep;
+    std::string_view whose;
+  } levels[] = {{state.policy.per_sweep, planned.sweep, "the sweep"},
+                {state.policy.per_user, std::nullopt, "the user"}};
+  for (const auto& level : levels) {
+    if (auto why = policy::not_now(level.limits, in_use(state, level.sweep), gpus, level.whose)) return why;
+    if (level.limits.gpu_hours && gpu_hours(state, step.now, level.sweep) + more > *level.limits.gpu_hours)
+      return "the GPU-hours of " + std::string(level.whose) + " are used up";
+  }
+  return std::nullopt;
+}
+
+bool something_waits_for(const Step& step, const Job& job) {
+  for (const Need& need : step.state.needs)
+    if (step.state.backlog[index(need.id)].waiting > 0 && fits(need, job) && step.is_wanted(need.id)) return true;
+  return false;
+}
+
+/// Where the job is not to run: what its cells have had enough of, and what fails for all. As many as are needed are
+/// left, or the cluster would never start it.
+std::vector<std::string> nodes_to_avoid(const Step& step, const Need& need) {
+  std::set<std::string> nodes;
+  const auto add = [&](const std::string& node) {
+    if (need.nodes_there == 0 || static_cast<int>(nodes.size()) + need.resources.nodes < need.nodes_there)
+      nodes.insert(node);
+  };
+  for (const auto& [id, trouble] : step.state.troubles) {
+    const Cell& cell = step.state.cells[index(id)];
+    if (cell.need == need.id && cell.state == CellState::kWaiting)
+      for (const std::string& node : trouble.excluded_nodes) add(node);
+  }
+  for (const auto& [name, node] : step.state.nodes)
+    if (node.excluded_until && *node.excluded_until > step.now.utc) add(name);
+  return {nodes.begin(), nodes.end()};
+}
+
+Job job_for(const Step& step, const event::PlannedJob& planned) {
+  Job job;
+  job.id = JobId{step.state.next_job};
+  job.name = "orch-" + step.state.instance + "-" + std::to_string(step.state.next_job);
+  job.need = planned.need;
+  job.sweep = planned.sweep;
+  job.resources = planned.resources;
+  job.environment = step.state.needs[index(planned.need)].environment;
+  job.profile = planned.profile;
+  job.script_values = planned.script_values;
+  job.time_limit = planned.time_limit;
+  job.submitted = step.now.utc;
+  return job;
+}
+
+void cancel_what_nobody_needs(Step& step) {
+  for (auto& [id, job] : step.state.jobs) {
+    if (job.state != JobState::kQueued || job.epoch != Epoch{} || job.cancel_asked) continue;
+    if (something_waits_for(step, job)) continue;
+    job.cancel_asked = true;
+    job.reason = "no cell waits for it any more";
+    step.set(job, job.state);
+    step.act(action::Cancel{id});
+  }
+}
+
+}  // namespace
+
+void submitted(Step& step, const event::Submitted& answer) {
+  const auto at = step.state.jobs.find(answer.job);
+  if (at == step.state.jobs.end() || at->second.is_over()) return;
+  Job& job = at->second;
+  step.state.submit_pause = Serving{};
+  step.state.sure_after[job.id] = step.now.serving;
+  if (job.cluster_id.empty()) job.cluster_id = answer.cluster_id;
+  step.set(job, job.state == JobState::kSubmitting ? JobState::kQueued : job.state);
+  if (job.cancel_asked) step.act(action::Cancel{job.id});
+}
+
+void not_submitted(Step& step, const event::NotSubmitted& answer) {
+  const auto at = step.state.jobs.find(answer.job);
+  if (at == step.state.jobs.end() || at->second.is_over()) return;
+  Job& job = at->second;
+  job.reason = answer.reason;
+  if (answer.why == event::NotSubmitted::Why::kUnclear) {
+    step.state.sure_after[job.id] = step.now.serving;
+    step.set(job, job.state);
+    return step.act(action::LookSoon{});
+  }
+  job.end = End::kNotSubmitted;
+  job.ended = step.now.utc;
+  step.set(job, JobState::kEnded);
+  step.plan_anew();
+  if (answer.why == event::NotSubmitted::Why::kMistake) {
+    Need& need = step.need(job.need);
+    need.stopped = answer.reason;
+    step.put(row::PutNeed{need});
+    step.note_job("job.refused", job.id, answer.reason);
+    return stop_need(step, job.need);
+  }
+  Serving& pause = step.state.submit_pause;
+  pause = pause == Serving{} ? step.state.rules.retry_submit : std::min(2 * pause, step.state.rules.retry_submit_most);
+  step.state.submit_again = step.now.serving + pause;
+  step.note_job("job.not_submitted", job.id, answer.reason + "; tried again later");
+}
+
+void top_up(Step& step) {
+  State& state = step.state;
+  cancel_what_nobody_needs(step);
+  std::vector<event::PlannedJob> later;
+  for (event::PlannedJob& planned : state.plan) {
+    Job job = job_for(step, planned);
+    if (!something_waits_for(step, job)) continue;
+    if (step.now.serving < state.submit_again || over_limits(step, planned)) {
+      later.push_back(std::move(planned));
+      continue;
+    }
+    job.excluded_nodes = nodes_to_avoid(step, step.need(planned.need));
+    ++state.next_job;
+    step.put(row::PutJob{job});
+    state.by_name.emplace(job.name, job.id);
+    step.act(action::Submit{job.id});
+    state.jobs.emplace(job.id, std::move(job));
+  }
+  state.plan = std::move(later);
+  if (!state.plan_asked && state.plan_version > state.plan_made) {
+    state.plan_asked = state.plan_version;
+    step.act(action::Plan{state.plan_version});
+  }
+}
+
+}  // namespace orch::control
