@@ -1,0 +1,128 @@
+#include "link/directory.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+
+#include "base/text.h"
+
+namespace orch::worker {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::size_t kMostOwner = 200;       // bytes
+constexpr std::size_t kMostExit = 64 * 1024;  // bytes
+
+Error system_error(const std::string& what) { return Error{what + ": " + std::strerror(errno)}; }
+
+/// A descriptor that closes itself.
+class Descriptor {
+ public:
+  explicit Descriptor(int number) : number_(number) {}
+  ~Descriptor() {
+    if (number_ >= 0) ::close(number_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+  int operator*() const { return number_; }
+  bool ok() const { return number_ >= 0; }
+
+ private:
+  int number_;
+};
+
+bool write_all(int descriptor, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t written = ::write(descriptor, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return false;
+    text.remove_prefix(static_cast<std::size_t>(written));
+  }
+  return true;
+}
+
+void sync_folder(const fs::path& folder) {
+  const Descriptor opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  // Some file systems cannot; the rename itself is still atomic there.
+  if (opened.ok()) ::fsync(*opened);
+}
+
+Result<std::string> read_small(const fs::path& file, std::size_t most) {
+  std::ifstream in(file, std::ios::binary);
+  if (!in) return system_error("cannot read " + file.string());
+  std::string text(most + 1, '\0');
+  in.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<std::size_t>(in.gcount()));
+  if (text.size() > most) return Error{file.string() + " is larger than anything that we write there"};
+  return text;
+}
+
+}  // namespace
+
+Result<std::monostate> write_whole(const fs::path& file, std::string_view text) {
+  const fs::path aside = file.string() + ".new";
+  {
+    const Descriptor out(::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+    if (!out.ok()) return system_error("cannot write " + aside.string());
+    if (!write_all(*out, text) || ::fsync(*out) != 0) return system_error("cannot write " + aside.string());
+  }
+  if (::rename(aside.c_str(), file.c_str()) != 0) return system_error("cannot rename " + aside.string());
+  sync_folder(file.parent_path());
+  return std::monostate{};
+}
+
+Result<std::optional<std::string>> JobDirectory::own(const std::string& cluster_id) const {
+  const fs::path file = path_ / "owner";
+  {
+    const Descriptor out(::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+    if (out.ok()) {
+      if (!write_all(*out, cluster_id) || ::fsync(*out) != 0) return system_error("cannot write " + file.string());
+      sync_folder(path_);
+      return std::optional<std::string>();
+    }
+    if (errno != EEXIST) return system_error("cannot make " + file.string());
+  }
+  const auto owner = read_small(file, kMostOwner);
+  if (!owner) return owner.error();
+  if (*owner == cluster_id) return std::optional<std::string>();
+  return std::optional<std::string>(owner->empty() ? "an unknown job" : *owner);
+}
+
+Result<std::monostate> JobDirectory::write_exit(const wire::Exit& exit) const {
+  return write_whole(path_ / "exit.json", wire::write(exit));
+}
+
+Result<std::optional<wire::Exit>> JobDirectory::read_exit() const {
+  const fs::path file = path_ / "exit.json";
+  std::error_code error;
+  if (!fs::exists(file, error)) return std::optional<wire::Exit>();
+  const auto text = read_small(file, kMostExit);
+  if (!text) return text.error();
+  auto exit = wire::read<wire::Exit>(*text);
+  if (!exit) return Error{file.string() + ": " + exit.error().what};
+  return std::optional<wire::Exit>(*std::move(exit));
+}
+
+Result<fs::path> JobDirectory::attempt_folder(const std::string& relative) const {
+  const fs::path asked(relative);
+  const bool inside = !relative.empty() && asked.is_relative() && relative.find('\0') == std::string::npos &&
+                      std::none_of(asked.begin(), asked.end(), [](const fs::path& part) { return part == ".."; });
+  if (!inside) return Error{"the folder " + quote(relative) + " is not in the job's directory"};
+  fs::path folder = path_ / asked;
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) return Error{"cannot make " + folder.string() + ": " + error.message()};
+  // A link in it could lead elsewhere.
+  const fs::path real = fs::canonical(folder, error), root = fs::canonical(path_, error);
+  if (error || std::mismatch(root.begin(), root.end(), real.begin(), real.end()).first != root.end())
+    return Error{"the folder " + quote(relative) + " leads out of the job's directory"};
+  return folder;
+}
+
+}  // namespace orch::worker

@@ -1,0 +1,42 @@
+// A job's directory, as its worker uses it: the fence, the last words, the attempts' folders.
+//
+// Holds:
+//  - The first script that starts writes the cluster's id into `owner`, with O_EXCL; another one finds it and leaves.
+//  - `exit.json` is there whole or not at all: written aside, synced, renamed, and the folder synced.
+//  - No path that comes from outside leads out of the directory.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <variant>
+
+#include "base/result.h"
+#include "base/wire/messages.h"
+
+namespace orch::worker {
+
+class JobDirectory {
+ public:
+  explicit JobDirectory(std::filesystem::path path) : path_(std::move(path)) {}
+
+  const std::filesystem::path& path() const { return path_; }
+
+  /// Nothing when the job is ours (again, after a requeue); else the id that owns it.
+  Result<std::optional<std::string>> own(const std::string& cluster_id) const;
+
+  Result<std::monostate> write_exit(const wire::Exit& exit) const;
+  /// The last words, if there are any; an error: there are, and they cannot be read.
+  Result<std::optional<wire::Exit>> read_exit() const;
+
+  /// The folder of an attempt, made: `cells/12-34`. An error if the name would lead elsewhere.
+  Result<std::filesystem::path> attempt_folder(const std::string& relative) const;
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// `text` in a file that is there whole or not at all, also after a crash.
+Result<std::monostate> write_whole(const std::filesystem::path& file, std::string_view text);
+
+}  // namespace orch::worker

@@ -1,0 +1,96 @@
+// A worker's life: claim, lease, run, deliver, until nothing is left or its time is over.
+//
+// Holds:
+//  - What was measured is in the spool before anything else is done about it.
+//  - With the daemon away it goes on with what it has; it leases nothing more until it is back.
+//  - Told to drain it begins nothing, gives back what has not begun, and ends when what runs has ended.
+//  - Its last act is the exit record.
+#pragma once
+
+#include <chrono>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "link/directory.h"
+#include "link/spool.h"
+#include "link/transport.h"
+#include "run/program.h"
+#include "run/slots.h"
+
+namespace orch::worker {
+
+struct LoopOptions {
+  std::string cluster_id;  ///< SLURM_JOB_ID
+  int restarts = 0;
+  std::vector<std::string> nodes;
+  std::vector<std::string> gpus;  ///< as CUDA_VISIBLE_DEVICES names them
+  int cpus = 1;
+  std::int64_t memory = 0;               ///< bytes; 0: not limited
+  std::chrono::seconds time{24 * 3600};  ///< from now until it must have ended
+  std::chrono::seconds drain{120};       ///< before that it begins nothing
+  std::vector<std::string> environment;  ///< of the programs, before the cells' own
+};
+
+class Loop {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  Loop(LoopOptions options, const JobDirectory& directory, Spool spool, Transport& transport);
+
+  /// To its end; `signals` is a signalfd for SIGUSR1, SIGTERM and SIGCHLD, or -1.
+  wire::Exit run(int signals);
+
+ private:
+  struct Running {
+    wire::Leased leased;
+    Program program;
+    std::filesystem::path folder;
+    Clock::time_point started;
+  };
+  struct Phase {
+    bool draining = false;  ///< nothing new is begun
+    bool hurried = false;   ///< SIGTERM, or the time is nearly over: what runs is ended too
+    std::string why;
+    std::string end = "done";
+  };
+
+  void take_signals(int signals);
+  void watch_time();
+  void drain(std::string why);
+  void hurry(std::string why);
+  void reap();
+  void begin_waiting();
+  void begin(const wire::Leased& leased, const std::vector<std::string>& gpus);
+  void finish(const wire::Leased& leased, const std::filesystem::path& folder, const Ending& ending, double seconds);
+  void fail(const wire::Leased& leased, std::string cause, std::string reason, double seconds);
+  void keep(wire::Delivered item);
+  void speak();
+  void deliver();
+  void say_last(const wire::Exit& exit);
+  void hear(const Mailman::Answered& answered);
+  void hear_given(const std::string& body);
+  void hear_beat(const std::string& body);
+  bool is_over() const;
+  std::chrono::milliseconds until_next() const;
+  double time_left() const;
+
+  LoopOptions options_;
+  const JobDirectory& directory_;
+  Spool spool_;
+  Mailman mailman_;
+  Slots slots_;
+  const Clock::time_point ends_;
+  Phase phase_;
+  std::string copy_;
+  std::optional<wire::Claimed> claimed_;
+  bool superseded_ = false, nothing_left_ = false;
+  std::map<std::uint64_t, Running> running_;  ///< by ticket
+  std::vector<wire::Leased> waiting_;         ///< leased, and not begun: in the order in which they came
+  std::size_t delivering_ = 0;                ///< items of the spool that are on their way
+  Clock::time_point speak_at_, beat_at_, lease_at_, idle_since_;
+  std::chrono::milliseconds pause_{0};  ///< while the daemon is away; doubles
+};
+
+}  // namespace orch::worker

@@ -1,0 +1,58 @@
+// A user's program: started without a shell, in a process group of its own, its output in a file, ended in time.
+//
+// Holds:
+//  - It gets its arguments as they are, an empty standard input, and the environment given, no more.
+//  - When it has ended, or was killed, nothing of its process group is left.
+//  - Where it ends by itself, how is told apart: exit code, signal, out of its time.
+#pragma once
+
+#include <sys/types.h>
+
+#include <chrono>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+
+namespace orch::worker {
+
+struct Ending {
+  int code = 0;    ///< of exit
+  int signal = 0;  ///< that ended it; 0: it exited
+  bool out_of_time = false;
+};
+
+class Program {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  static Result<Program> start(const std::vector<std::string>& run, const std::vector<std::string>& environment,
+                               const std::filesystem::path& folder, const std::filesystem::path& log,
+                               Clock::time_point until);
+  Program(Program&& other) noexcept;
+  Program& operator=(Program&& other) noexcept;
+  /// Kills what still runs.
+  ~Program();
+
+  /// SIGTERM once, SIGKILL after `grace`; seen to by poll().
+  void stop(Clock::duration grace);
+  /// Its end, once; sees to its time. Never waits.
+  std::optional<Ending> poll(Clock::time_point now);
+  pid_t pid() const { return pid_; }
+
+ private:
+  Program(pid_t pid, Clock::time_point until) : pid_(pid), until_(until) {}
+  void kill_group(int signal) const;
+
+  pid_t pid_ = -1;
+  Clock::time_point until_;
+  std::optional<Clock::time_point> kill_at_;
+  bool out_of_time_ = false;
+};
+
+/// The end of a log, for a reason: at most so many bytes of whole lines.
+std::string last_lines(const std::filesystem::path& log, std::size_t most);
+
+}  // namespace orch::worker
