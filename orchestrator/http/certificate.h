@@ -1,0 +1,44 @@
+// The server's own certificate. There is no authority: who knows its SHA-256 (from the pointer file) trusts it.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "base/digest.h"
+#include "base/result.h"
+#include "http/message.h"
+
+namespace orch::http {
+
+struct Certificate {
+  std::string certificate_pem;
+  Secret key_pem;
+};
+
+/// A self-signed EC P-256 certificate for ten years, with a new key. `names` are host names or IP addresses; it needs
+/// at least one.
+Result<Certificate> make_certificate(const std::vector<std::string>& names);
+
+/// Writes both files anew: the key is readable by its owner alone from the first byte, and each is there whole or not
+/// at all.
+Result<std::monostate> write_certificate(const Certificate& certificate, const std::filesystem::path& certificate_file,
+                                         const std::filesystem::path& key_file);
+
+/// Reads both and sees to it that they belong together. A key that others can read is refused.
+Result<Certificate> read_certificate(const std::filesystem::path& certificate_file,
+                                     const std::filesystem::path& key_file);
+
+/// SHA-256 of the (first) certificate's DER form: what `openssl x509 -fingerprint -sha256` prints.
+Result<Digest> fingerprint(std::string_view certificate_pem);
+
+/// 64 hexadecimal digits of either case, with or without colons between the bytes.
+std::optional<Digest> read_fingerprint(std::string_view text);
+
+/// What OpenSSL has to say about the last failure, as the rest of a sentence; it is forgotten then.
+std::string openssl_says();
+
+}  // namespace orch::http
