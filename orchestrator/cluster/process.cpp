@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstring>
 #include <optional>
+#include <string_view>
 #include <utility>
 
 #include "base/text.h"
@@ -77,13 +78,18 @@ struct Settings {
   }
 };
 
-std::vector<std::string> clean_environment() {
-  std::vector<std::string> kept;
+std::vector<std::string> clean_environment(const std::vector<std::string>& more) {
+  std::vector<std::string> kept = more;
+  if (std::ranges::none_of(more, [](const std::string& text) { return text.starts_with("LC_ALL="); }))
+    kept.emplace_back("LC_ALL=C");
   for (char** variable = environ; variable && *variable; ++variable) {
-    const std::string text = *variable;
-    if (!shapes_answers(text.substr(0, text.find('=')))) kept.push_back(text);
+    const std::string_view text = *variable;
+    const std::string_view name = text.substr(0, text.find('='));
+    const auto is_given = [&](const std::string& other) {
+      return std::string_view(other).substr(0, other.find('=')) == name;
+    };
+    if (!shapes_answers(std::string(name)) && std::ranges::none_of(more, is_given)) kept.emplace_back(text);
   }
-  kept.emplace_back("LC_ALL=C");
   return kept;
 }
 
@@ -95,10 +101,11 @@ std::vector<char*> pointers_to(std::vector<std::string>& texts) {
 }
 
 RunError system_error(const std::string& program, const char* deed, int code) {
-  return {RunFailure::kSystem, 0, quote(program) + " was not run: " + deed + ": " + std::strerror(code)};
+  return {RunFailure::kSystem, 0, quote(program) + " was not run: " + deed + ": " + std::strerror(code), ""};
 }
 
-Result<pid_t, RunError> start(const std::vector<std::string>& argv, const Pipe& out, const Pipe& err) {
+Result<pid_t, RunError> start(const std::vector<std::string>& argv, const Pipe& out, const Pipe& err,
+                              const std::vector<std::string>& variables) {
   Settings settings;
   posix_spawn_file_actions_addopen(&settings.actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
   posix_spawn_file_actions_adddup2(&settings.actions, out.write.get(), STDOUT_FILENO);
@@ -114,7 +121,7 @@ Result<pid_t, RunError> start(const std::vector<std::string>& argv, const Pipe& 
   posix_spawnattr_setsigdefault(&settings.attributes, &signals);
   posix_spawnattr_setflags(&settings.attributes,
                            POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
-  std::vector<std::string> arguments = argv, environment = clean_environment();
+  std::vector<std::string> arguments = argv, environment = clean_environment(variables);
   pid_t child = 0;
   const int code = posix_spawnp(&child, argv.front().c_str(), &settings.actions, &settings.attributes,
                                 pointers_to(arguments).data(), pointers_to(environment).data());
@@ -123,7 +130,8 @@ Result<pid_t, RunError> start(const std::vector<std::string>& argv, const Pipe& 
     return RunError{RunFailure::kNotFound, 0,
                     quote(argv.front()) + (code == ENOENT || code == ENOTDIR
                                                ? " was not found on the PATH"
-                                               : " could not be run: " + std::string(std::strerror(code)))};
+                                               : " could not be run: " + std::string(std::strerror(code))),
+                    ""};
   return system_error(argv.front(), "no process could be started", code);
 }
 
@@ -200,25 +208,27 @@ std::string said(const std::string& err) {
 }  // namespace
 
 bool shapes_answers(const std::string& variable) {
-  for (const char* prefix : {"SINFO_", "SQUEUE_", "SACCT_", "SPRIO_", "SSHARE_", "SCONTROL_", "LC_"})
+  for (const char* prefix : {"SINFO_", "SQUEUE_", "SACCT_", "SPRIO_", "SSHARE_", "SCONTROL_", "SBATCH_", "SCANCEL_",
+                             "SALLOC_", "SRUN_", "LC_"})
     if (variable.starts_with(prefix)) return true;
-  // With SLURM_CLUSTERS the answers are those of other clusters, each under a heading.
-  for (const char* name :
-       {"SLURM_CLUSTERS", "SLURM_TIME_FORMAT", "SLURM_BITSTR_LEN", "SLURM_JSON", "SLURM_YAML", "LANGUAGE"})
-    if (variable == name) return true;
-  return false;
+  if (variable == "LANGUAGE") return true;
+  // Those of a job in which we run would be handed on to the jobs that are submitted there, and SLURM_CLUSTERS,
+  // SLURM_TIME_FORMAT and their like change the answers. Only where Slurm is found, and by which right, is left.
+  for (const char* kept : {"SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT"})
+    if (variable == kept) return false;
+  return variable.starts_with("SLURM_");
 }
 
 Result<Output, RunError> run_program(const std::vector<std::string>& argv, std::chrono::milliseconds timeout,
-                                     std::size_t most_output) {
-  if (argv.empty() || argv.front().empty()) return RunError{RunFailure::kNotFound, 0, "no program was named"};
+                                     std::size_t most_output, const std::vector<std::string>& variables) {
+  if (argv.empty() || argv.front().empty()) return RunError{RunFailure::kNotFound, 0, "no program was named", ""};
   const std::string& program = argv.front();
   const Clock::time_point deadline = Clock::now() + timeout;
   auto out = make_pipe();
   if (!out) return system_error(program, "no pipe could be made", errno);
   auto err = make_pipe();
   if (!err) return system_error(program, "no pipe could be made", errno);
-  const auto started = start(argv, *out, *err);
+  const auto started = start(argv, *out, *err, variables);
   if (!started) return started.error();
   Child child(*started);
   out->write.close();
@@ -229,7 +239,8 @@ Result<Output, RunError> run_program(const std::vector<std::string>& argv, std::
     return RunError{RunFailure::kTimedOut, 0,
                     quote(program) + " gave no answer within " +
                         format_duration(std::chrono::duration<double>(timeout).count()) + " and was ended" +
-                        said(output.err)};
+                        said(output.err),
+                    output.err};
   };
   switch (read_all(out->read, err->read, output, deadline, most_output)) {
     case Reading::kTimedOut:
@@ -237,7 +248,8 @@ Result<Output, RunError> run_program(const std::vector<std::string>& argv, std::
     case Reading::kTooMuch:
       return RunError{
           RunFailure::kTooMuch, 0,
-          quote(program) + " printed more than " + format_bytes(static_cast<double>(most_output)) + " and was ended"};
+          quote(program) + " printed more than " + format_bytes(static_cast<double>(most_output)) + " and was ended",
+          output.err};
     case Reading::kEnded:
       break;
   }
@@ -251,10 +263,11 @@ Result<Output, RunError> run_program(const std::vector<std::string>& argv, std::
   if (WIFEXITED(*status) && WEXITSTATUS(*status) == 0) return output;
   if (WIFEXITED(*status))
     return RunError{RunFailure::kNonZero, WEXITSTATUS(*status),
-                    quote(program) + " ended with code " + std::to_string(WEXITSTATUS(*status)) + said(output.err)};
+                    quote(program) + " ended with code " + std::to_string(WEXITSTATUS(*status)) + said(output.err),
+                    output.err};
   const int signal = WIFSIGNALED(*status) ? WTERMSIG(*status) : 0;
   return RunError{RunFailure::kNonZero, 128 + signal,
-                  quote(program) + " was ended by signal " + std::to_string(signal) + said(output.err)};
+                  quote(program) + " was ended by signal " + std::to_string(signal) + said(output.err), output.err};
 }
 
 }  // namespace orch::cluster

@@ -5,7 +5,8 @@
 //  - It ends within the time given, and its output within the size given; past either, it and what it started are
 //  killed, by the
 //    id of its own process group, and no process is left behind.
-//  - What would change the form of Slurm's answers (SINFO_FORMAT, SQUEUE_SORT, SLURM_TIME_FORMAT, …) does not reach it.
+//  - What would change the form of Slurm's answers (SINFO_FORMAT, SQUEUE_SORT, SLURM_TIME_FORMAT, …) does not reach it,
+//    nor what would change a job that it submits (SBATCH_PARTITION, or the SLURM_* of a job that we run in ourselves).
 #pragma once
 
 #include <chrono>
@@ -35,14 +36,16 @@ struct RunError {
   RunFailure kind = RunFailure::kSystem;
   int code = 0;      ///< of kNonZero: the exit code, or 128 + the signal
   std::string what;  ///< a sentence: which program, what became of it, what it said
+  std::string said;  ///< all that it printed on its standard error
 };
 
 /// Runs argv[0], looked up in PATH, and waits for its end. `most_output` bounds standard output and standard error,
-/// each.
+/// each. `variables`, each
+/// `NAME=value`, are added to its environment.
 Result<Output, RunError> run_program(const std::vector<std::string>& argv, std::chrono::milliseconds timeout,
-                                     std::size_t most_output);
+                                     std::size_t most_output, const std::vector<std::string>& variables = {});
 
-/// Whether a variable of the environment changes the form of what Slurm's commands print.
+/// Whether a variable of the environment changes what Slurm's commands print or submit.
 bool shapes_answers(const std::string& variable);
 
 }  // namespace orch::cluster
