@@ -112,6 +112,32 @@ void members(V&& visit, auto& m) requires std::same_as<std::remove_cvref_t<declt
   visit("reason", m.reason);
 }
 
+template <class V>
+void members(V&& visit, auto& m) requires std::same_as<std::remove_cvref_t<decltype(m)>, Endpoint> {
+  visit("protocol", m.protocol);
+  visit("version", m.version);
+  visit("instance", m.instance);
+  visit("host", m.host);
+  visit("pid", m.pid);
+  visit("socket", m.socket);
+  visit("addresses", m.addresses);
+  visit("port", m.port);
+  visit("certificate", m.certificate);
+}
+template <class V>
+void members(V&& visit, auto& m) requires std::same_as<std::remove_cvref_t<decltype(m)>, JobFile> {
+  visit("protocol", m.protocol);
+  visit("job", m.job);
+  visit("endpoint", m.endpoint);
+  visit("link", m.link);
+  visit("time", m.time);
+  visit("drain", m.drain);
+  visit("nodes", m.nodes);
+  visit("gpus", m.gpus);
+  visit("cpus", m.cpus);
+  visit("memory", m.memory);
+}
+
 class Writer {
  public:
   explicit Writer(json& out) : out_(out) {}
@@ -248,6 +274,8 @@ template Result<Beat> read(std::string_view);
 template Result<Deliver> read(std::string_view);
 template Result<Acknowledged> read(std::string_view);
 template Result<Exit> read(std::string_view);
+template Result<Endpoint> read(std::string_view);
+template Result<JobFile> read(std::string_view);
 template std::string write(const Claim&);
 template std::string write(const Claimed&);
 template std::string write(const AskLease&);
@@ -257,5 +285,7 @@ template std::string write(const Beat&);
 template std::string write(const Deliver&);
 template std::string write(const Acknowledged&);
 template std::string write(const Exit&);
+template std::string write(const Endpoint&);
+template std::string write(const JobFile&);
 
 }  // namespace orch::wire

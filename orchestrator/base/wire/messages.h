@@ -115,6 +115,37 @@ struct Exit {
   std::string reason;
 };
 
+// Files, of the same form.
+
+/// `endpoint.json` in the daemon's state directory: where it serves. Written whole at each of its starts, so that a
+/// worker or a command line that lost it reads it again.
+struct Endpoint {
+  int protocol = kProtocol;
+  std::string version;   ///< of the program
+  std::string instance;  ///< of its store
+  std::string host;      ///< on which it runs
+  std::int64_t pid = 0;
+  std::string socket;                  ///< path of its Unix socket, on that host
+  std::vector<std::string> addresses;  ///< names or IP addresses for TLS
+  int port = 0;                        ///< of TLS; 0: it serves on its own host alone
+  std::string certificate;             ///< SHA-256 of the certificate, hexadecimal
+};
+
+/// `job.json` in a job's directory: what its worker knows before it has called. The job's token is in the file `token`
+/// beside it.
+struct JobFile {
+  int protocol = kProtocol;
+  std::string job;       ///< its name
+  std::string endpoint;  ///< path of endpoint.json
+  std::string link;      ///< http | files
+  double time = 0;       ///< seconds: the job's limit
+  double drain = 0;      ///< seconds before it in which nothing is begun
+  int nodes = 1;
+  int gpus = 0;             ///< on each node
+  int cpus = 1;             ///< on each node
+  std::int64_t memory = 0;  ///< bytes on each node; 0: not said
+};
+
 template <class Message>
 Result<Message> read(std::string_view json);
 template <class Message>
