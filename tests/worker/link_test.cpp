@@ -30,6 +30,27 @@ TEST(JobDirectory, BelongsToTheFirstThatComesAndToItsRequeuedCopies) {
   EXPECT_EQ(*directory.own("101"), "100");
 }
 
+TEST(JobDirectory, KnowsTheClaimThatTheJobsScriptHasWritten) {
+  const TemporaryFolder folder;
+  std::ofstream(folder / "claim") << "100\n";  // `echo "$SLURM_JOB_ID"`
+  const JobDirectory directory(folder.path());
+  EXPECT_EQ(*directory.own("100"), std::nullopt);
+  EXPECT_EQ(*directory.own("10"), "100");
+  const TemporaryFolder other;
+  ASSERT_TRUE(JobDirectory(other.path()).own("7").ok());
+  std::ifstream claim(other / "claim");
+  EXPECT_EQ(std::string(std::istreambuf_iterator<char>(claim), {}), "7\n") << "as the script would have";
+}
+
+TEST(JobDirectory, HasASpoolForEachStart) {
+  const TemporaryFolder folder;
+  const JobDirectory directory(folder.path());
+  for (const char* name : {"spool.10", "spool.2", "spool.x", "spool", "spool.3.new"})
+    std::ofstream(folder / name) << "";
+  EXPECT_EQ(directory.spool(2), folder / "spool.2");
+  EXPECT_THAT(*directory.spools(), testing::ElementsAre(folder / "spool.2", folder / "spool.10"));
+}
+
 TEST(JobDirectory, KeepsTheLastWords) {
   const TemporaryFolder folder;
   const JobDirectory directory(folder.path());

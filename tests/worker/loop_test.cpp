@@ -5,14 +5,13 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <csignal>
-#include <deque>
 #include <fstream>
-#include <functional>
-#include <mutex>
+#include <thread>
 
 #include "support/temporary.h"
+#include "worker/played_daemon.h"
+#include "worker/processes.h"
 
 namespace orch::worker {
 namespace {
@@ -22,90 +21,13 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::SizeIs;
 using namespace std::chrono_literals;
-
-/// Leases what it has, remembers what it is told.
-class PlayedDaemon : public Transport {
- public:
-  Reply call(std::string_view verb, const std::string& body) override {
-    const std::lock_guard lock(mutex_);
-    calls.emplace_back(verb);
-    if (away > 0 && verb != "claim") {
-      --away;
-      return {Reply::What::kAway, "", "away"};
-    }
-    if (gone) return {Reply::What::kGone, "", "superseded"};
-    if (verb == "claim") return ok(wire::Claimed{1, 60, 0.05, idle, false});
-    if (verb == "exit") {
-      exits.push_back(wire::read<wire::Exit>(body)->end);
-      return {Reply::What::kOk, "{}", ""};
-    }
-    if (verb == "heartbeat") {
-      wire::Beat beat;
-      beat.drop = drop;
-      beat.drain = drain;
-      return ok(beat);
-    }
-    if (verb == "deliver") {
-      const auto deliver = wire::read<wire::Deliver>(body);
-      delivered.insert(delivered.end(), deliver->items.begin(), deliver->items.end());
-      return ok(wire::Acknowledged{});
-    }
-    wire::Given given;
-    const std::size_t count = std::min(most, cells.size());
-    given.leased.assign(cells.begin(), cells.begin() + static_cast<std::ptrdiff_t>(count));
-    cells.erase(cells.begin(), cells.begin() + static_cast<std::ptrdiff_t>(count));
-    given.nothing_left = count == 0 && ends;
-    given.retry_after = 0.02;
-    if (on_lease) on_lease();
-    return ok(given);
-  }
-
-  void add(std::uint32_t cell, const std::string& script, double gpus = 0, double time = 60) {
-    wire::Leased leased;
-    leased.chunk = {cell, 0};
-    leased.ticket = 100 + cell;
-    leased.run = {"sh", "-c", script};
-    leased.environment = {"PATH=/usr/bin:/bin"};
-    leased.folder = "cells/" + std::to_string(cell);
-    leased.time_limit = time;
-    leased.gpus = gpus;
-    leased.engine = "command";
-    cells.push_back(leased);
-  }
-  std::vector<std::string> what() {
-    const std::lock_guard lock(mutex_);
-    std::vector<std::string> list;
-    for (const auto& item : delivered) list.push_back(std::to_string(item.chunk.cell) + " " + item.what);
-    std::sort(list.begin(), list.end());
-    return list;
-  }
-
-  std::deque<wire::Leased> cells;
-  std::vector<wire::Delivered> delivered;
-  std::vector<wire::Chunk> drop;
-  std::vector<std::string> calls, exits;
-  std::function<void()> on_lease;
-  std::size_t most = 64;
-  int away = 0;
-  double idle = 0.3;  ///< seconds
-  bool ends = true, drain = false;
-  std::atomic<bool> gone = false;
-
- private:
-  template <class Message>
-  static Reply ok(const Message& message) {
-    return {Reply::What::kOk, wire::write(message), ""};
-  }
-  std::mutex mutex_;
-};
-
-constexpr const char* kWell = "echo '{\"acc\": 0.5}' > result.json";
+using namespace test;
 
 class LoopTest : public testing::Test {
  protected:
   wire::Exit run(LoopOptions options = {}, int signals = -1) {
     options.cluster_id = "100";
-    return Loop(std::move(options), directory_, *Spool::open(folder_ / "spool"), daemon_).run(signals);
+    return Loop(std::move(options), directory_, *Spool::open(folder_ / "spool"), daemon_, starter_).run(signals);
   }
   static LoopOptions with(std::vector<std::string> gpus, int cpus) {
     LoopOptions options;
@@ -113,6 +35,7 @@ class LoopTest : public testing::Test {
     options.cpus = cpus;
     return options;
   }
+  Starter starter_ = *Starter::fork();
   TemporaryFolder folder_;
   JobDirectory directory_{folder_.path()};
   PlayedDaemon daemon_;
@@ -145,6 +68,137 @@ TEST_F(LoopTest, GivesEachCellItsGpusAndNeverMoreThanThereAre) {
   run(with({"3", "5"}, 8));
   EXPECT_THAT(daemon_.what(),
               ElementsAre("1 done", "2 done", "3 done", "4 done", "5 done", "6 done", "7 done", "8 done"));
+}
+
+TEST_F(LoopTest, TellsEachProgramItsPartOfTheGpus) {
+  const std::string tell =
+      "echo \"$CUDA_VISIBLE_DEVICES|$ORCH_GPUS|${CUDA_MPS_ACTIVE_THREAD_PERCENTAGE:-all}\" > said; " +
+      std::string(kWell);
+  daemon_.add(1, tell, 0);
+  daemon_.add(2, tell, 0.25);
+  daemon_.add(3, tell, 2);
+  for (auto& leased : daemon_.cells) leased.environment.push_back("CUDA_VISIBLE_DEVICES=0,1,2,3,4,5,6,7");
+  LoopOptions options = with({"3", "5", "6"}, 3);
+  options.environment = {"CUDA_VISIBLE_DEVICES=3,5,6", "PATH=/nowhere"};
+  run(options);
+  EXPECT_EQ(text_of(folder_ / "cells/1/said"), "|0|all\n");
+  EXPECT_EQ(text_of(folder_ / "cells/2/said"), "3|1|25\n");
+  EXPECT_EQ(text_of(folder_ / "cells/3/said"), "5,6|2|all\n");
+}
+
+TEST_F(LoopTest, LetsProgramsShareAGpuAsFarAsTheirPartsGo) {
+  Bell bell(folder_ / "bell");
+  // Each waits until the other is there too, on one GPU.
+  const std::string meet = "echo > ../../bell; until [ -e ../../go ]; do sleep 0.01; done; " + std::string(kWell);
+  daemon_.add(1, meet, 0.5);
+  daemon_.add(2, meet, 0.5);
+  std::thread meeting([&] {
+    bell.wait();
+    bell.wait();
+    std::ofstream(folder_ / "go") << "";
+  });
+  run(with({"0"}, 2));
+  meeting.join();
+  EXPECT_THAT(daemon_.what(), ElementsAre("1 done", "2 done"));
+}
+
+TEST_F(LoopTest, TellsCausesApart) {
+  const std::vector<std::pair<std::string, std::string>> table = {
+      {"echo torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB; exit 1", "gpu_memory"},
+      {"echo RuntimeError: CUDA_ERROR_OUT_OF_MEMORY; seq 100; kill -ABRT $$", "gpu_memory"},
+      {"kill -KILL $$", "host_memory"},
+      {"sh -c 'kill -KILL $$'; exit $?", "host_memory"},
+      {"no-such-program", "bad_input"},
+      {"exit 1", "unknown"},
+      {"true", "bad_input"},
+      {"echo '{\"acc\": \"high\"}' > result.json", "bad_input"},
+      {"echo CUDA out of memory, caught; echo '{\"acc\": 1}' > result.json", ""}};
+  for (std::uint32_t i = 0; i < table.size(); ++i) daemon_.add(i, table[i].first);
+  daemon_.add(99, "");
+  daemon_.cells.back().run = {"no-such-program"};
+  run();
+  ASSERT_THAT(daemon_.delivered, SizeIs(table.size() + 1));
+  for (const wire::Delivered& item : daemon_.delivered) {
+    if (item.chunk.cell == 99) {
+      EXPECT_EQ(item.cause, "bad_input");
+      EXPECT_THAT(item.reason, HasSubstr("'no-such-program': No such file"));
+    } else {
+      EXPECT_EQ(item.cause, table[item.chunk.cell].second) << table[item.chunk.cell].first << ": " << item.reason;
+    }
+    if (item.chunk.cell == 0) EXPECT_THAT(item.reason, HasSubstr("Tried to allocate 2 GiB")) << "the end of its log";
+    if (item.chunk.cell == 6) EXPECT_THAT(item.reason, HasSubstr("it wrote no result.json"));
+    if (item.chunk.cell == 7) EXPECT_THAT(item.reason, HasSubstr("'acc' is neither a finite number"));
+  }
+}
+
+TEST_F(LoopTest, TakesNoResultThatAnEarlierStartOfTheAttemptLeft) {
+  std::filesystem::create_directories(folder_ / "cells/1");
+  std::ofstream(folder_ / "cells/1/result.json") << R"({"acc": 0.25})";
+  daemon_.add(1, "true");
+  run();
+  EXPECT_THAT(daemon_.what(), ElementsAre("1 failed"));
+}
+
+TEST_F(LoopTest, KeepsTheAttemptsOfACellApart) {
+  daemon_.add(1, "echo first > mine; exit 1");
+  daemon_.cells.back().folder = "cells/1-1";
+  daemon_.add(1, "ls; echo second > mine; " + std::string(kWell));
+  daemon_.cells.back().folder = "cells/1-2";
+  daemon_.cells.back().ticket = 7;
+  run();
+  EXPECT_EQ(text_of(folder_ / "cells/1-1/mine"), "first\n");
+  EXPECT_EQ(text_of(folder_ / "cells/1-2/mine"), "second\n");
+  EXPECT_EQ(text_of(folder_ / "cells/1-2/log"), "log\n") << "it began with its log alone";
+}
+
+TEST_F(LoopTest, GivesBackWhatRanWhenItsHelperIsKilled) {
+  Bell bell(folder_ / "bell");
+  daemon_.add(1, "echo > ../../bell; sleep 600");
+  daemon_.add(2, kWell);
+  std::thread killer([&] {
+    bell.wait();
+    ::kill(starter_.pid(), SIGKILL);
+  });
+  const wire::Exit exit = run();
+  killer.join();
+  EXPECT_EQ(exit.end, "unknown");
+  EXPECT_THAT(daemon_.what(), ElementsAre("1 returned", "2 returned"));
+}
+
+TEST_F(LoopTest, BeginsNothingThatWasOnItsWayWhenItWasToldToDrain) {
+  sigset_t set, before;
+  sigemptyset(&set);
+  sigaddset(&set, SIGUSR1);
+  ASSERT_EQ(pthread_sigmask(SIG_BLOCK, &set, &before), 0);
+  const int signals = ::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+  daemon_.add(1, kWell);
+  // The signal comes while the daemon is about to answer, and the answer only after it was heard.
+  daemon_.on_lease = [&] {
+    ::kill(::getpid(), SIGUSR1);
+    while (can_be_read(signals, 0ms)) std::this_thread::sleep_for(1ms);
+  };
+  EXPECT_EQ(run({}, signals).end, "drained");
+  EXPECT_THAT(daemon_.what(), ElementsAre("1 returned"));
+  ::close(signals);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+TEST_F(LoopTest, DeliversWhatItHasEvenWhenItIsSuperseded) {
+  daemon_.add(1, kWell);
+  daemon_.gone_verb = "lease";
+  daemon_.on_lease = [&] { daemon_.gone = true; };
+  EXPECT_EQ(run().end, "superseded");
+  EXPECT_THAT(daemon_.what(), ElementsAre("1 done")) << "a lower epoch may still deliver";
+  EXPECT_THAT(daemon_.exits, SizeIs(0));
+}
+
+TEST_F(LoopTest, SaysSoWhenTheDaemonNeverAnswered) {
+  daemon_.absent = true;
+  LoopOptions options;
+  options.time = 1s;
+  options.drain = 1s;
+  EXPECT_NE(run(options).end, "done");
+  EXPECT_FALSE(std::filesystem::exists(folder_ / "exit.json"));
 }
 
 TEST_F(LoopTest, LosesNothingWhileTheDaemonIsAway) {
@@ -212,6 +266,14 @@ TEST_F(LoopTest, EndsInTimeByItself) {
 TEST_F(LoopTest, GivesTheGpusBackWhenNothingCame) {
   daemon_.ends = false;
   EXPECT_EQ(run().end, "done") << "after the idle time-out of 0.3 s";
+}
+
+TEST_F(LoopTest, IsNotIdleWhileALeaseIsOnItsWay) {
+  daemon_.add(1, kWell);
+  daemon_.idle = 0.5;
+  daemon_.on_lease = [] { std::this_thread::sleep_for(1500ms); };  // past a look at the time
+  EXPECT_EQ(run().end, "done");
+  EXPECT_THAT(daemon_.what(), ElementsAre("1 done"));
 }
 
 TEST(FileTransport, AsksAndIsAnsweredByFiles) {

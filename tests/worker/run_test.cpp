@@ -2,14 +2,14 @@
 #include <gmock/gmock.h>
 #include <signal.h>
 
+#include <cerrno>
 #include <fstream>
-#include <sstream>
-#include <thread>
 
 #include "run/metrics.h"
 #include "run/program.h"
 #include "run/slots.h"
 #include "support/temporary.h"
+#include "worker/processes.h"
 
 namespace orch::worker {
 namespace {
@@ -19,80 +19,86 @@ using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Optional;
 using namespace std::chrono_literals;
+using namespace test;
 
-/// Runs to its end; its end is waited for, never guessed.
-Ending run(const TemporaryFolder& folder, const std::vector<std::string>& words, Program::Clock::duration time = 60s,
-           const std::vector<std::string>& environment = {"PATH=/usr/bin:/bin"}) {
-  auto program = Program::start(words, environment, folder.path(), folder / "log", Program::Clock::now() + time);
-  if (!program) throw std::runtime_error(program.error().what);
-  for (;;) {
-    if (const auto ending = program->poll(Program::Clock::now())) return *ending;
-    std::this_thread::sleep_for(1ms);
+class ProgramTest : public testing::Test {
+ protected:
+  Order order(const std::vector<std::string>& words,
+              const std::vector<std::string>& environment = {"PATH=/usr/bin:/bin"}) const {
+    return {words, environment, folder_.path(), folder_ / "log"};
   }
-}
+  /// To its end; that is waited for, never guessed.
+  Ending end_of(Program& program) const {
+    for (;;) {
+      if (const auto ending = program.poll(Program::Clock::now())) return *ending;
+      can_be_read(starter_.descriptor(), 5ms);
+    }
+  }
+  Ending run(const Order& order, Program::Clock::duration time = kLong) {
+    auto program = Program::start(starter_, order, Program::Clock::now() + time);
+    if (!program) throw std::runtime_error(program.error().what);
+    return end_of(*program);
+  }
+  Starter starter_ = *Starter::fork();
+  TemporaryFolder folder_;
+};
 
-std::string text_of(const std::filesystem::path& file) {
-  std::ifstream in(file);
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
-
-TEST(Program, GetsItsWordsAsTheyAreAndOnlyItsEnvironment) {
-  const TemporaryFolder folder;
-  EXPECT_EQ(run(folder, {"sh", "-c", "printf '[%s]' \"$@\"; env; pwd; wc -c", "sh", "a b", "$(id)", "", "'\"\\"}, 60s,
-                {"PATH=/usr/bin:/bin", "ONLY=this"})
+TEST_F(ProgramTest, GetsItsWordsAsTheyAreAndOnlyItsEnvironment) {
+  EXPECT_EQ(run(order({"sh", "-c", "printf '[%s]' \"$@\"; env; pwd; wc -c", "sh", "a b", "$(id)", "", "'\"\\"},
+                      {"PATH=/usr/bin:/bin", "ONLY=this"}))
                 .code,
             0);
-  const std::string log = text_of(folder / "log");
+  const std::string log = text_of(folder_ / "log");
   EXPECT_THAT(log, HasSubstr("[a b][$(id)][]['\"\\]"));
   EXPECT_THAT(log, HasSubstr("ONLY=this"));
   EXPECT_THAT(log, testing::Not(HasSubstr("HOME=")));
-  EXPECT_THAT(log, HasSubstr(folder.path().string() + "\n0\n")) << "in its folder, with nothing to read";
+  EXPECT_THAT(log, HasSubstr(folder_.path().string() + "\n0\n")) << "in its folder, with nothing to read";
 }
 
-TEST(Program, EndsAreToldApart) {
-  const TemporaryFolder folder;
-  EXPECT_EQ(run(folder, {"sh", "-c", "exit 7"}).code, 7);
-  EXPECT_EQ(run(folder, {"sh", "-c", "kill -SEGV $$"}).signal, SIGSEGV);
-  const Ending late = run(folder, {"sleep", "600"}, 50ms);
+TEST_F(ProgramTest, EndsAreToldApart) {
+  EXPECT_EQ(run(order({"sh", "-c", "exit 7"})).code, 7);
+  EXPECT_EQ(run(order({"sh", "-c", "kill -SEGV $$"})).signal, SIGSEGV);
+  const Ending late = run(order({"sleep", "600"}), 50ms);
   EXPECT_TRUE(late.out_of_time);
   EXPECT_EQ(late.signal, SIGTERM);
 }
 
-TEST(Program, ThatCannotBeStartedSaysWhy) {
-  const TemporaryFolder folder;
-  const auto missing =
-      Program::start({"no-such-program"}, {"PATH=/usr/bin"}, folder.path(), folder / "log", Program::Clock::now() + 1s);
+TEST_F(ProgramTest, ThatCannotBeStartedSaysWhy) {
+  const auto missing = Program::start(starter_, order({"no-such-program"}), Program::Clock::now() + kLong);
   ASSERT_FALSE(missing.ok());
   EXPECT_THAT(missing.error().what, HasSubstr("'no-such-program': No such file"));
-  EXPECT_FALSE(Program::start({}, {}, folder.path(), folder / "log", Program::Clock::now()).ok());
+  EXPECT_TRUE(missing.error().of_program);
+  EXPECT_FALSE(Program::start(starter_, order({}), Program::Clock::now()).ok());
+  Order nowhere = order({"true"});
+  nowhere.log = folder_ / "no/such/folder/log";
+  const auto blind = Program::start(starter_, nowhere, Program::Clock::now() + kLong);
+  ASSERT_FALSE(blind.ok());
+  EXPECT_FALSE(blind.error().of_program) << "it is the disk's fault: " << blind.error().what;
 }
 
-TEST(Program, LeavesNothingOfItsGroup) {
-  const TemporaryFolder folder;
+TEST_F(ProgramTest, IsLookedForInThePathThatItIsGiven) {
+  std::ofstream(folder_ / "mine") << "#!/bin/sh\necho found\n";
+  std::filesystem::permissions(folder_ / "mine", std::filesystem::perms::owner_all);
+  EXPECT_EQ(run(order({"mine"}, {"PATH=" + folder_.path().string()})).code, 0);
+  EXPECT_EQ(text_of(folder_ / "log"), "found\n");
+}
+
+TEST_F(ProgramTest, HasEndedWhenNothingOfItsGroupIsLeft) {
   // The leader ends; a child of it would sleep on.
-  EXPECT_EQ(run(folder, {"sh", "-c", "sleep 600 & echo $! > child; exit 0"}).code, 0);
-  const int child = std::stoi(text_of(folder / "child"));
-  // Its parent is gone, and whoever reaps it may be slow: it is over when it cannot run any more.
-  for (int i = 0; i < 10'000; ++i) {
-    const std::string status = text_of("/proc/" + std::to_string(child) + "/stat");
-    if (status.empty() || status.find(") Z ") != std::string::npos) return;
-    std::this_thread::sleep_for(1ms);
-  }
-  FAIL() << "process " << child << " still runs";
+  EXPECT_EQ(run(order({"sh", "-c", "sleep 600 & echo $! > child; exit 0"})).code, 0);
+  const int child = std::stoi(text_of(folder_ / "child"));
+  EXPECT_EQ(::kill(child, 0), -1) << "process " << child << " is still there";
+  EXPECT_EQ(errno, ESRCH);
 }
 
-TEST(Program, ThatIgnoresTheFirstSignalIsKilled) {
-  const TemporaryFolder folder;
-  auto program = Program::start({"sh", "-c", "trap '' TERM; echo ready; while :; do sleep 1; done"},
-                                {"PATH=/usr/bin:/bin"}, folder.path(), folder / "log", Program::Clock::now() + 60s);
+TEST_F(ProgramTest, ThatIgnoresTheFirstSignalIsKilled) {
+  Bell ready(folder_ / "ready");
+  auto program = Program::start(starter_, order({"sh", "-c", "trap '' TERM; echo > ready; while :; do sleep 1; done"}),
+                                Program::Clock::now() + kLong);
   ASSERT_TRUE(program.ok());
-  while (text_of(folder / "log").empty()) std::this_thread::sleep_for(1ms);
+  ready.wait();
   program->stop(20ms);
-  std::optional<Ending> ending;
-  while (!(ending = program->poll(Program::Clock::now()))) std::this_thread::sleep_for(1ms);
-  EXPECT_EQ(ending->signal, SIGKILL);
+  EXPECT_EQ(end_of(*program).signal, SIGKILL);
 }
 
 TEST(LastLines, AreWholeOnes) {

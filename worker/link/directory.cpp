@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <cstring>
 #include <fstream>
 
@@ -78,18 +79,20 @@ Result<std::monostate> write_whole(const fs::path& file, std::string_view text) 
 }
 
 Result<std::optional<std::string>> JobDirectory::own(const std::string& cluster_id) const {
-  const fs::path file = path_ / "owner";
+  const fs::path file = path_ / "claim";
   {
     const Descriptor out(::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (out.ok()) {
-      if (!write_all(*out, cluster_id) || ::fsync(*out) != 0) return system_error("cannot write " + file.string());
+      if (!write_all(*out, cluster_id + "\n") || ::fsync(*out) != 0)
+        return system_error("cannot write " + file.string());
       sync_folder(path_);
       return std::optional<std::string>();
     }
     if (errno != EEXIST) return system_error("cannot make " + file.string());
   }
-  const auto owner = read_small(file, kMostOwner);
+  auto owner = read_small(file, kMostOwner);
   if (!owner) return owner.error();
+  while (owner->ends_with('\n')) owner->pop_back();
   if (*owner == cluster_id) return std::optional<std::string>();
   return std::optional<std::string>(owner->empty() ? "an unknown job" : *owner);
 }
@@ -107,6 +110,27 @@ Result<std::optional<wire::Exit>> JobDirectory::read_exit() const {
   auto exit = wire::read<wire::Exit>(*text);
   if (!exit) return Error{file.string() + ": " + exit.error().what};
   return std::optional<wire::Exit>(*std::move(exit));
+}
+
+fs::path JobDirectory::spool(int restarts) const { return path_ / ("spool." + std::to_string(restarts)); }
+
+Result<std::vector<fs::path>> JobDirectory::spools() const {
+  std::vector<std::pair<int, fs::path>> found;
+  std::error_code error;
+  for (fs::directory_iterator at(path_, error), end; !error && at != end; at.increment(error)) {
+    const std::string name = at->path().filename().string();
+    constexpr std::string_view kBegin = "spool.";
+    int number = 0;
+    const char* const last = name.data() + name.size();
+    if (!name.starts_with(kBegin)) continue;
+    const auto [stopped, wrong] = std::from_chars(name.data() + kBegin.size(), last, number);
+    if (wrong == std::errc() && stopped == last) found.emplace_back(number, at->path());
+  }
+  if (error) return Error{"cannot look into " + path_.string() + ": " + error.message()};
+  std::sort(found.begin(), found.end());
+  std::vector<fs::path> files;
+  for (auto& [number, file] : found) files.push_back(std::move(file));
+  return files;
 }
 
 Result<fs::path> JobDirectory::attempt_folder(const std::string& relative) const {

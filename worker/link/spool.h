@@ -37,7 +37,8 @@ class Spool {
   std::deque<wire::Delivered> items_;
 };
 
-/// The items of a spool that somebody else writes, or wrote: for the daemon, once the job is over.
+/// The items of a spool that somebody else writes, or wrote: for a later start of the job, and for the daemon once the
+/// job is over.
 Result<std::vector<wire::Delivered>> read_spool(const std::filesystem::path& file);
 
 }  // namespace orch::worker

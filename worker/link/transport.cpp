@@ -20,21 +20,46 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr auto kLook = std::chrono::milliseconds(100);
+constexpr std::size_t kMostWhy = 500;  // bytes
 
 /// An answer in a file is `{"status": 200, "body": …}`: the HTTP status, and what would have been the body.
-Reply reply_of(const std::string& text) {
+Reply reply_of_file(const std::string& text) {
   const auto answer = nlohmann::json::parse(text, nullptr, false);
   if (!answer.is_object() || !answer.contains("status") || !answer["status"].is_number_integer())
     return {Reply::What::kAway, "", "the answer cannot be read"};
   const int status = answer["status"].get<int>();
   const std::string body = answer.contains("body") ? answer["body"].dump() : "";
-  if (status == 200) return {Reply::What::kOk, body, ""};
-  if (status == 410 || status == 404) return {Reply::What::kGone, "", body};
-  if (status >= 400 && status < 500) return {Reply::What::kRefused, "", body};
-  return {Reply::What::kAway, "", body};
+  return worker::reply_of(status, body);
+}
+
+/// The sentence of an error's body, or the body.
+std::string why_of(int status, const std::string& body) {
+  const auto answer = nlohmann::json::parse(body, nullptr, false);
+  if (answer.is_object() && answer.contains("error") && answer["error"].is_object() &&
+      answer["error"].contains("what") && answer["error"]["what"].is_string())
+    return answer["error"]["what"].get<std::string>();
+  return "status " + std::to_string(status) + (body.empty() ? "" : ": " + body.substr(0, kMostWhy));
 }
 
 }  // namespace
+
+Reply reply_of(int status, std::string body) {
+  if (status == 200) return {Reply::What::kOk, std::move(body), ""};
+  const std::string why = why_of(status, body);
+  switch (status) {
+    case 401:
+    case 403:
+    case 404:
+    case 409:
+    case 410:
+      return {Reply::What::kGone, "", why};
+    case 408:
+    case 429:
+      return {Reply::What::kAway, "", why};
+    default:
+      return {status >= 400 && status < 500 ? Reply::What::kRefused : Reply::What::kAway, "", why};
+  }
+}
 
 FileTransport::FileTransport(fs::path directory, std::chrono::milliseconds timeout)
     : out_(directory / "mail" / "out"), in_(directory / "mail" / "in"), timeout_(timeout) {
@@ -62,7 +87,7 @@ Reply FileTransport::call(std::string_view verb, const std::string& body) {
       std::ostringstream text;
       text << in.rdbuf();
       fs::remove(answer, ignored);
-      return reply_of(text.str());
+      return reply_of_file(text.str());
     }
     std::this_thread::sleep_for(kLook);
   }

@@ -24,6 +24,9 @@ struct Reply {
   std::string why;   ///< of the others
 };
 
+/// What an HTTP status means to a worker. `body` is the daemon's answer, or its error.
+Reply reply_of(int status, std::string body);
+
 class Transport {
  public:
   virtual ~Transport() = default;

@@ -4,7 +4,7 @@
 //  - What was measured is in the spool before anything else is done about it.
 //  - With the daemon away it goes on with what it has; it leases nothing more until it is back.
 //  - Told to drain it begins nothing, gives back what has not begun, and ends when what runs has ended.
-//  - Its last act is the exit record.
+//  - Its last act is the exit record. Superseded it leaves none: that is the other copy's to write.
 #pragma once
 
 #include <chrono>
@@ -18,6 +18,7 @@
 #include "link/transport.h"
 #include "run/program.h"
 #include "run/slots.h"
+#include "run/starter.h"
 
 namespace orch::worker {
 
@@ -37,9 +38,9 @@ class Loop {
  public:
   using Clock = std::chrono::steady_clock;
 
-  Loop(LoopOptions options, const JobDirectory& directory, Spool spool, Transport& transport);
+  Loop(LoopOptions options, const JobDirectory& directory, Spool spool, Transport& transport, Starter& starter);
 
-  /// To its end; `signals` is a signalfd for SIGUSR1, SIGTERM and SIGCHLD, or -1.
+  /// To its end; `signals` is a signalfd, not blocking, for SIGUSR1, SIGTERM and SIGINT, or -1.
   wire::Exit run(int signals);
 
  private:
@@ -48,6 +49,7 @@ class Loop {
     Program program;
     std::filesystem::path folder;
     Clock::time_point started;
+    bool dropped = false;  ///< the daemon wants it no more: it is being ended, and nothing is said of it
   };
   struct Phase {
     bool draining = false;  ///< nothing new is begun
@@ -56,19 +58,21 @@ class Loop {
     std::string end = "done";
   };
 
-  void take_signals(int signals);
+  void take_signals();
   void watch_time();
   void drain(std::string why);
   void hurry(std::string why);
+  void break_off(std::string why);
   void reap();
   void begin_waiting();
   void begin(const wire::Leased& leased, const std::vector<std::string>& gpus);
   void finish(const wire::Leased& leased, const std::filesystem::path& folder, const Ending& ending, double seconds);
   void fail(const wire::Leased& leased, std::string cause, std::string reason, double seconds);
-  void keep(wire::Delivered item);
+  void give_back(const wire::Leased& leased);
+  void keep(const wire::Delivered& item);
   void speak();
   void deliver();
-  void say_last(const wire::Exit& exit);
+  void say_last(const std::optional<wire::Exit>& exit);
   void hear(const Mailman::Answered& answered);
   void hear_given(const std::string& body);
   void hear_beat(const std::string& body);
@@ -80,12 +84,14 @@ class Loop {
   const JobDirectory& directory_;
   Spool spool_;
   Mailman mailman_;
+  Starter& starter_;
   Slots slots_;
   const Clock::time_point ends_;
   Phase phase_;
   std::string copy_;
   std::optional<wire::Claimed> claimed_;
-  bool superseded_ = false, nothing_left_ = false;
+  bool superseded_ = false, sealed_ = false, nothing_left_ = false;
+  int signals_ = -1;
   std::map<std::uint64_t, Running> running_;  ///< by ticket
   std::vector<wire::Leased> waiting_;         ///< leased, and not begun: in the order in which they came
   std::size_t delivering_ = 0;                ///< items of the spool that are on their way

@@ -2,7 +2,7 @@
 //
 // Holds:
 //  - It gets its arguments as they are, an empty standard input, and the environment given, no more.
-//  - When it has ended, or was killed, nothing of its process group is left.
+//  - When it has ended nothing of its process group is left (starter.h).
 //  - Where it ends by itself, how is told apart: exit code, signal, out of its time.
 #pragma once
 
@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "run/starter.h"
 
 namespace orch::worker {
 
@@ -28,28 +29,30 @@ class Program {
  public:
   using Clock = std::chrono::steady_clock;
 
-  static Result<Program> start(const std::vector<std::string>& run, const std::vector<std::string>& environment,
-                               const std::filesystem::path& folder, const std::filesystem::path& log,
-                               Clock::time_point until);
+  /// The starter must outlive the program.
+  static Result<Program, StartError> start(Starter& starter, const Order& order, Clock::time_point until);
   Program(Program&& other) noexcept;
   Program& operator=(Program&& other) noexcept;
   /// Kills what still runs.
   ~Program();
 
-  /// SIGTERM once, SIGKILL after `grace`; seen to by poll().
+  /// SIGTERM once, SIGKILL after `grace`; seen to by poll(). Asked again, the earlier end counts.
   void stop(Clock::duration grace);
   /// Its end, once; sees to its time. Never waits.
   std::optional<Ending> poll(Clock::time_point now);
-  pid_t pid() const { return pid_; }
+  /// When poll() has something to do, should it not end before.
+  Clock::time_point due() const;
+  pid_t pid() const { return started_.pid; }
 
  private:
-  Program(pid_t pid, Clock::time_point until) : pid_(pid), until_(until) {}
-  void kill_group(int signal) const;
+  Program(Starter& starter, Starter::Started started, Clock::time_point until)
+      : starter_(&starter), started_(started), until_(until) {}
 
-  pid_t pid_ = -1;
+  Starter* starter_ = nullptr;  ///< null: it has ended, or was moved from
+  Starter::Started started_;
   Clock::time_point until_;
   std::optional<Clock::time_point> kill_at_;
-  bool out_of_time_ = false;
+  bool out_of_time_ = false, killed_ = false;
 };
 
 /// The end of a log, for a reason: at most so many bytes of whole lines.
