@@ -219,9 +219,13 @@ Catalog load_catalog(std::span<const std::filesystem::path> sources, Diagnostics
     }
   }
   // What a file that could not be read would have named is not missing.
-  if (!all_read) return catalog;
+  if (all_read) finish_catalog(catalog, diagnostics);
+  return catalog;
+}
+
+void finish_catalog(Catalog& catalog, Diagnostics& diagnostics) {
   check_catalog(catalog, diagnostics);
-  if (!diagnostics.ok()) return catalog;
+  if (!diagnostics.ok()) return;
   const std::vector<Category> categories(catalog.categories.all().begin(), catalog.categories.all().end());
   for (Category category : categories) {
     category.models = catalog.models_of(category);
@@ -230,7 +234,6 @@ Catalog load_catalog(std::span<const std::filesystem::path> sources, Diagnostics
     category.task_places.clear();
     catalog.categories.put(std::move(category));
   }
-  return catalog;
 }
 
 }  // namespace orch

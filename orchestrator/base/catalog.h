@@ -87,8 +87,11 @@ void read_catalog_file(Catalog& catalog, const Yaml& root, const std::string& fi
 /// Checks what goes between entries: that what categories and profiles refer to exists.
 void check_catalog(const Catalog& catalog, Diagnostics& diagnostics);
 
-/// Reads every *.yaml of each folder (in the order of names) or each file, checks the whole, and writes out the
-/// patterns of categories.
+/// After the last file: checks the whole, and writes out the patterns of categories.
+void finish_catalog(Catalog& catalog, Diagnostics& diagnostics);
+
+/// Reads every *.yaml of each folder (in the order of names) or each file, and finishes the
+/// catalog.
 Catalog load_catalog(std::span<const std::filesystem::path> sources, Diagnostics& diagnostics);
 
 }  // namespace orch

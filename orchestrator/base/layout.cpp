@@ -57,6 +57,7 @@ std::vector<int> divisors(int n) {
 }  // namespace
 
 std::string to_string(const Layout& layout) {
+  if (layout.dp == 0) return "no GPU";
   std::string text;
   const auto add = [&](const char* name, int ranks) {
     if (ranks == 1) return;

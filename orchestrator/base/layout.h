@@ -18,12 +18,12 @@ namespace orch {
 struct Layout {
   int tp = 1;  ///< GPUs that share each layer
   int pp = 1;  ///< stages that the layers are split over
-  int dp = 1;  ///< copies
+  int dp = 1;  ///< copies; 0: a job without a GPU
   int gpus() const { return tp * pp * dp; }
   auto operator<=>(const Layout&) const = default;
 };
 
-std::string to_string(const Layout& layout);  ///< `tp 2 × pp 3`, `1 GPU`, `tp 4 × dp 2`
+std::string to_string(const Layout& layout);  ///< `tp 2 × pp 3`, `1 GPU`, `tp 4 × dp 2`, `no GPU`
 
 /// Why the model cannot be cut so, or nothing. `gpus_per_node` bounds tp.
 std::optional<std::string> why_illegal(const Model& model, const Layout& layout, int gpus_per_node);

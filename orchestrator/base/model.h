@@ -106,7 +106,8 @@ struct Model {
   std::optional<Vision> vision;
   std::map<std::string, std::string> unknown;  ///< fact → why it is not known
   std::string notes;
-  Place source;  ///< where this entry stands
+  Place source;      ///< where this entry stands
+  bool own = false;  ///< a name of a matrix, of which no catalog knows anything
 
   bool is_moe() const { return decoder && decoder->experts.has_value(); }
   bool runs_on(Engine engine) const;

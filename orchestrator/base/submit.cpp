@@ -123,15 +123,8 @@ Submit read_submit_fields(Fields& fields, const std::string& file, Diagnostics& 
     if (!environment->is_map())
       fields.error("environment", "'environment' must be a map of names and values, found " + describe(*environment));
     for (const Yaml::Entry& entry : environment->entries) {
-      if (!is_shell_name(entry.key))
-        diagnostics.error({file, entry.line, entry.column},
-                          "the name of a variable is made of letters, digits and _ and begins with no digit; found " +
-                              quote(entry.key));
-      else if (is_reserved_variable(entry.key))
-        diagnostics.error(
-            {file, entry.line, entry.column},
-            quote(entry.key) +
-                " cannot be set: names that begin with SLURM_, ORCH_, PMIX_ or OMPI_COMM_ are not the user's");
+      if (const auto why = why_not_variable(entry.key))
+        diagnostics.error({file, entry.line, entry.column}, *why);
       else if (!(entry.value.is_scalar() || entry.value.is_null()) || !one_line(entry.value.text))
         diagnostics.error(place_of(entry.value, file), "the value of " + quote(entry.key) + " must be " + kOneLine +
                                                            ", found " + describe(entry.value));
@@ -161,6 +154,14 @@ Submit read_submit_fields(Fields& fields, const std::string& file, Diagnostics& 
 }
 
 }  // namespace
+
+std::optional<std::string> why_not_variable(std::string_view name) {
+  if (!is_shell_name(name))
+    return "the name of a variable is made of letters, digits and _ and begins with no digit; found " + quote(name);
+  if (is_reserved_variable(name))
+    return quote(name) + " cannot be set: names that begin with SLURM_, ORCH_, PMIX_ or OMPI_COMM_ are not the user's";
+  return std::nullopt;
+}
 
 Submit Submit::over(const Submit& outer) const {
   Submit joined = *this;

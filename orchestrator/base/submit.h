@@ -31,6 +31,9 @@ struct Submit {
 /// script asks for is what was planned.
 Submit read_submit(const Yaml& node, const std::string& file, Diagnostics& diagnostics);
 
+/// Why a job's environment cannot have a variable of this name; nothing if it can.
+std::optional<std::string> why_not_variable(std::string_view name);
+
 /// As read_submit(), where the partition is settled already: naming one there is an error that says `why`.
 Submit read_submit_without_partition(const Yaml& node, const std::string& file, Diagnostics& diagnostics,
                                      std::string_view why);

@@ -41,6 +41,29 @@ Bench read_bench(const Yaml& node, const std::string& file, Diagnostics& diagnos
   return bench;
 }
 
+std::optional<LmEvalTask> read_lm_eval(const Yaml& node, const std::string& file, Diagnostics& diagnostics) {
+  LmEvalTask task;
+  if (!node.is_map()) {
+    if (!node.is_scalar() || !is_name(node.text)) {
+      diagnostics.error(place_of(node, file),
+                        "'lm_eval' must be the name of a task of lm-evaluation-harness, or a map with it as 'task'; "
+                        "found " +
+                            describe(node));
+      return std::nullopt;
+    }
+    task.name = node.text;
+    return task;
+  }
+  Fields fields(node, file, "a 'lm_eval' map", diagnostics);
+  fields.require("task");
+  const auto name = fields.name("task");
+  if (const auto most = fields.whole("most_shots", 0, 100)) task.most_shots = static_cast<int>(*most);
+  fields.finish();
+  if (!name) return std::nullopt;
+  task.name = *name;
+  return task;
+}
+
 bool generates(TaskKind kind) {
   return kind == TaskKind::kExactMatch || kind == TaskKind::kCode || kind == TaskKind::kFunctionCalling;
 }
@@ -100,6 +123,7 @@ Task read_task(const std::string& name, const Yaml& node, const std::string& fil
   task.repeats = static_cast<int>(fields.whole("repeats", 1, 1'000'000).value_or(1));
   task.images = fields.count("images", 0, 1e6).value_or(0);
   if (const Yaml* bench = fields.get("bench")) task.bench = read_bench(*bench, file, diagnostics);
+  if (const Yaml* lm_eval = fields.get("lm_eval")) task.lm_eval = read_lm_eval(*lm_eval, file, diagnostics);
   task.notes = fields.text("notes").value_or("");
 
   if (kind && fields.is_map()) {
@@ -117,6 +141,7 @@ Task read_task(const std::string& name, const Yaml& node, const std::string& fil
     if (task.is_eval() && fields.has("samples") && task.samples < 1)
       fields.error("samples", "an evaluation needs at least 1 sample");
     if (task.bench && *kind != TaskKind::kBench) fields.error("bench", "'bench' goes only with 'kind: bench'");
+    if (task.lm_eval && !task.is_eval()) fields.error("lm_eval", "'lm_eval' goes only with a kind of evaluation");
   }
   if (most_output && task.max_output_tokens < task.output_tokens)
     fields.error("max_output_tokens", "'max_output_tokens' must be at least 'output_tokens', the mean of an answer");

@@ -29,6 +29,12 @@ struct Bench {
   double samples = 0;  ///< of the measured part
 };
 
+/// The task of EleutherAI's lm-evaluation-harness that measures the same.
+struct LmEvalTask {
+  std::string name;
+  std::optional<int> most_shots;  ///< worked examples that it has; nothing: as many as are asked for
+};
+
 struct Task {
   std::string name;
   TaskKind kind = TaskKind::kMultipleChoice;
@@ -50,8 +56,10 @@ struct Task {
   int repeats = 1;    ///< generations for a question (pass@k, GRPO groups)
   double images = 0;  ///< mean images of a question
   std::optional<Bench> bench;
+  std::optional<LmEvalTask> lm_eval;
   std::string notes;
   Place source;
+  bool own = false;  ///< a name of a matrix, of which no catalog knows anything
 
   bool is_eval() const { return kind != TaskKind::kTrain && kind != TaskKind::kBench; }
   bool needs_vision() const { return kind == TaskKind::kVisionLanguage; }

@@ -21,9 +21,8 @@ Axis axis_of(const std::string& name, std::vector<SettingValue> values, CellKind
   Axis axis;
   axis.name = name;
   axis.values = std::move(values);
-  const SettingDef* def = find_setting(name);
   for (const SettingValue& value : axis.values) {
-    const bool content = def && in_key(*def, kind) && name != "engine" && !is_off(name, value);
+    const bool content = name != "engine" && is_content(name, value, kind);
     axis.key_texts.push_back(content ? "\"" + name + "\":" + canonical_json(to_json(value)) : std::string());
   }
   return axis;
@@ -69,7 +68,7 @@ void add_defaults(Axes& axes, const Pair& pair, const Stage& stage, const std::o
       if (container) fill("container", *container);
       break;
   }
-  if (pair.model) fill("dtype", text(default_dtype(*pair.model)));
+  if (pair.model && !pair.model->own) fill("dtype", text(default_dtype(*pair.model)));
   if (!has_engine(stage.kind) || axes.contains("engine")) return;
   if (const auto choice = choose_engine(*pair.model, *pair.task, stage.kind, !stage.command.empty()); choice.engine)
     fill("engine", text(name_of(*choice.engine)));
@@ -85,21 +84,22 @@ const Axis* Block::find(std::string_view name) const {
 Block lay_axes(const Pair& pair, const Stage& stage, const Catalog& catalog,
                const std::optional<std::string>& container, Diagnostics& diagnostics) {
   Axes axes = pair.t.category;
-  override_with(axes, pair.m.category);
+  override_with(axes, pair.m.category, stage.kind);
   if (pair.category > 0) {
     const Category* named = catalog.categories.find(stage.categories[pair.category - 1]);
-    if (named) override_with(axes, category_axes(*named, stage.kind, diagnostics));
+    if (named) override_with(axes, category_axes(*named, stage.kind, diagnostics), stage.kind);
   }
   // A category's bound on answers says nothing of a task that generates none.
   if (pair.task && pair.task->max_output_tokens == 0) axes.erase("max_tokens");
-  override_with(axes, stage.settings);
-  override_with(axes, pair.m.own);
-  override_with(axes, pair.t.own);
+  override_with(axes, stage.settings, stage.kind);
+  override_with(axes, pair.m.own, stage.kind);
+  override_with(axes, pair.t.own, stage.kind);
   std::vector<std::string> said;
   for (const auto& [name, values] : axes) said.push_back(name);
   add_defaults(axes, pair, stage, container);
 
   Block block;
+  block.kind = stage.kind;
   block.count = count_of(axes);
   for (auto& [name, values] : axes) {
     block.axes.push_back(axis_of(name, std::move(values), stage.kind));
@@ -122,7 +122,7 @@ Settings settings_at(const Block& block, std::size_t combination, bool keep_off)
   settings.reserve(block.axes.size());
   for (const Axis& axis : block.axes) {
     const SettingValue& value = axis.value(combination);
-    if (keep_off || !is_off(axis.name, value)) settings.set(axis.name, value);
+    if (keep_off || !is_off(axis.name, value, block.kind)) settings.set(axis.name, value);
   }
   return settings;
 }
@@ -144,7 +144,7 @@ void build(Block& block, SettingsTable& table, const std::vector<Settings>& sett
         if (block.fragments.back() != '{') block.fragments += ',';
         block.fragments += axis.key_texts[at];
       }
-      if (!is_off(axis.name, axis.values[at])) append_setting(all, axis.name, axis.values[at]);
+      if (!is_off(axis.name, axis.values[at], block.kind)) append_setting(all, axis.name, axis.values[at]);
     }
     block.fragments += '}';
     combination.length = static_cast<std::uint32_t>(block.fragments.size()) - combination.begin;

@@ -35,6 +35,7 @@ struct Block {
     bool excluded = false;  ///< by an exclusion that meets every pair
   };
 
+  CellKind kind = CellKind::kEval;
   std::vector<Axis> axes;  ///< by name, ascending
   std::int64_t count = 1;
   bool engine_chosen = false;  ///< the engine was not said

@@ -22,17 +22,21 @@ int numerics_version(Engine engine) {
   return 0;
 }
 
-nlohmann::json engine_content(Engine engine) {
-  return {{"name", std::string(name_of(engine))}, {"numerics", numerics_version(engine)}};
+nlohmann::json engine_content(Engine engine, const Task* task) {
+  nlohmann::json content = {{"name", std::string(name_of(engine))}, {"numerics", numerics_version(engine)}};
+  if (engine == Engine::kLmEval && task && task->lm_eval) content["task"] = task->lm_eval->name;
+  return content;
 }
 
 nlohmann::json model_content(const Model& model) {
+  if (model.own) return {{"name", model.name}};
   nlohmann::json content = {{"revision", model.revision}};
   content[model.hf_id.empty() ? "name" : "hf_id"] = model.hf_id.empty() ? model.name : model.hf_id;
   return content;
 }
 
 nlohmann::json task_content(const Task& task) {
+  if (task.own) return {{"name", task.name}};
   nlohmann::json content = {{"kind", std::string(name_of(task.kind))},
                             {"metric", task.metric},
                             {"repeats", task.repeats},
@@ -46,9 +50,7 @@ nlohmann::json task_content(const Task& task) {
 nlohmann::json settings_content(const Settings& settings, CellKind kind) {
   nlohmann::json content = nlohmann::json::object();
   for (const auto& [name, value] : settings.values()) {
-    const SettingDef* def = find_setting(name);
-    if (name == "engine" || !def || !in_key(*def, kind) || is_off(name, value)) continue;
-    content[name] = to_json(value);
+    if (name != "engine" && is_content(name, value, kind)) content[name] = to_json(value);
   }
   return content;
 }
@@ -83,15 +85,17 @@ Digest Hasher::operator()(std::string_view bytes) {
 std::string canonical_content(const Expansion& expansion, const Cell& cell, const Catalog& catalog) {
   const Settings& settings = expansion.settings[cell.settings];
   const Engine engine = engine_of(settings, cell.kind);
-  nlohmann::json content = {{"engine", engine_content(engine)},
-                            {"kind", std::string(name_of(cell.kind))},
-                            {"settings", settings_content(settings, cell.kind)},
-                            {"version", kContentVersion}};
+  nlohmann::json content = {
+      {"engine", engine_content(engine, cell.task == kNone ? nullptr : &catalog.tasks[cell.task])},
+      {"kind", std::string(name_of(cell.kind))},
+      {"settings", settings_content(settings, cell.kind)},
+      {"version", kContentVersion}};
   if (cell.model != kNone) content["model"] = model_content(catalog.models[cell.model]);
   if (cell.task != kNone) content["task"] = task_content(catalog.tasks[cell.task]);
   if (cell.depends != kNone) content["adapter"] = to_hex(expansion.cells[cell.depends].key);
-  const std::vector<std::string>& command = expansion.stages[cell.stage].command;
-  if (engine == Engine::kCommand && !command.empty()) content["command"] = command;
+  const Stage& stage = expansion.stages[cell.stage];
+  if (engine == Engine::kCommand && !stage.command.empty()) content["command"] = stage.command;
+  if (engine == Engine::kCommand && !stage.env.empty()) content["env"] = stage.env;
   if (engine == Engine::kCommand && expansion.container && !settings.has("container"))
     content["container"] = *expansion.container;
   return canonical_json(content);

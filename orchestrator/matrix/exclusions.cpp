@@ -52,7 +52,7 @@ bool SettingsExclusions::name(std::string_view setting) const {
 
 /// What is left out and what says the same as being left out are equal.
 void SettingsExclusions::append(const std::string& name, const SettingValue* value) {
-  if (!value || is_off(name, *value))
+  if (!value || is_off(name, *value, kind_))
     text_ += '-';
   else
     append_value(text_, *value);
@@ -63,6 +63,7 @@ Exclusions::Exclusions(const Stage& stage, const Catalog& catalog, Picks& picks)
       whole_(words_for(stage)),
       by_settings_(words_for(stage)),
       whole_met_(words_for(stage)),
+      of_all_(stage.kind),
       met_before_(stage.exclude.size()) {
   for (Pick& pick : picks.models)
     mark(pick, stage, catalog, std::span<const Model>(catalog.models.all()), &Exclusion::model);
@@ -104,7 +105,7 @@ SettingsExclusions* Exclusions::of(const Pair& pair) {
       exclusions.for_each_met([&](std::size_t i) { met_before_[i] = true; });
     for_pairs_.clear();
   }
-  const auto [at, added] = for_pairs_.try_emplace(met);
+  const auto [at, added] = for_pairs_.try_emplace(met, stage_.kind);
   if (added)
     for (std::size_t i = 0; i < stage_.exclude.size(); ++i)
       if (has_bit(met, i)) at->second.add(stage_.exclude[i].settings, i);

@@ -20,6 +20,8 @@ namespace orch::matrix {
 /// names, however many exclusions there are.
 class SettingsExclusions {
  public:
+  explicit SettingsExclusions(CellKind kind) : kind_(kind) {}
+
   void add(const std::map<std::string, SettingValue>& wanted, std::size_t exclusion);
   bool empty() const { return groups_.empty(); }
 
@@ -44,6 +46,7 @@ class SettingsExclusions {
 
   void append(const std::string& name, const SettingValue* value);
 
+  CellKind kind_;
   std::map<std::vector<std::string>, Group> groups_;
   std::string text_;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <map>
 #include <set>
 #include <unordered_map>
 
@@ -11,10 +12,12 @@
 #include "base/units.h"
 #include "matrix/adapters.h"
 #include "matrix/axes.h"
+#include "matrix/command.h"
 #include "matrix/commands_used.h"
 #include "matrix/content.h"
 #include "matrix/counts.h"
 #include "matrix/exclusions.h"
+#include "matrix/own_names.h"
 #include "matrix/picks.h"
 #include "matrix/rejections.h"
 #include "matrix/remarks.h"
@@ -34,8 +37,21 @@ void finish_training(Settings& settings) {
   if (!settings.has("schedule")) settings.set("schedule", std::string("cosine"));
   std::vector<std::string> off;
   for (const auto& [name, value] : settings.values())
-    if (is_off(name, value)) off.push_back(name);
+    if (is_off(name, value, CellKind::kTrain)) off.push_back(name);
   for (const std::string& name : off) settings.erase(name);
+}
+
+/// The placeholders of the stage's command that stand for settings, and the setting of each.
+std::map<std::string, std::string> settings_told(const Stage& stage) {
+  std::map<std::string, std::string> told;
+  for (const std::string& placeholder : placeholders_of(stage)) {
+    constexpr std::string_view kPrefix = "settings.";
+    if (placeholder.starts_with(kPrefix))
+      told[placeholder] = placeholder.substr(kPrefix.size());
+    else if (std::ranges::find(placeholder_names(), placeholder) == placeholder_names().end())
+      told[placeholder] = placeholder;
+  }
+  return told;
 }
 
 class Expander {
@@ -56,6 +72,11 @@ class Expander {
     out_.name = matrix_.name;
     out_.stages = matrix_.stages;
     out_.container = image_.image;
+    if (const auto place = missing_own_name(matrix_, catalog_)) {
+      diagnostics_.error(*place, "the catalog that the matrix is expanded with does not have this name");
+      return std::nullopt;
+    }
+    for (std::string& note : notes_on_own_names(matrix_)) add_note(std::move(note));
     for (const std::uint32_t stage : stage_order(matrix_.stages)) {
       expand_stage(stage);
       if (diagnostics_.error_count() != before) return std::nullopt;
@@ -75,6 +96,8 @@ class Expander {
     stage_ = &matrix_.stages[index];
     blocks_.clear();
     repeats_ = {};
+    told_ = settings_told(*stage_);
+    untold_.clear();
     asked_of_others_.assign(out_.cells.size(), false);
     image_doubted_ = false;
     const std::size_t before = diagnostics_.error_count();
@@ -88,8 +111,9 @@ class Expander {
     if (!affordable() || diagnostics_.error_count() != before) return;
     out_.cells.reserve(out_.cells.size() + static_cast<std::size_t>(stage_cells_));
     command_ = stage_->command.empty() ? std::string() : canonical_json(nlohmann::json(stage_->command));
+    env_ = stage_->env.empty() ? std::string() : canonical_json(nlohmann::json(stage_->env));
     container_ = out_.container ? canonical_json(nlohmann::json(*out_.container)) : std::string();
-    const StageFacts facts{*stage_, stage_words(), picks_, placeholders_of(stage_->command)};
+    const StageFacts facts{*stage_, stage_words(), picks_, placeholders_of(*stage_)};
     for_each_pair([&](const Pair& pair) {
       expand_pair(pair, facts);
       return true;
@@ -117,8 +141,35 @@ class Expander {
   Block& block_for(const Pair& pair) {
     const std::array<std::uint32_t, 3> groups = {pair.m.group, pair.t.group, static_cast<std::uint32_t>(pair.category)};
     const auto [at, added] = blocks_.try_emplace(groups);
-    if (added) at->second = lay_axes(pair, *stage_, catalog_, out_.container, diagnostics_);
+    if (added) {
+      at->second = lay_axes(pair, *stage_, catalog_, out_.container, diagnostics_);
+      check_told(pair, at->second);
+    }
     return at->second;
+  }
+
+  /// A program that is to be told of a setting which some of its cells do not have could not be started for those. Of
+  /// a training that is known when it is completed.
+  void check_told(const Pair& pair, const Block& block) {
+    if (stage_->kind == CellKind::kTrain) return;
+    if (const Axis* engines = block.find("engine");
+        engines && std::ranges::find(engines->values, SettingValue(std::string(name_of(Engine::kCommand)))) ==
+                       engines->values.end())
+      return;
+    check_told(pair, [&](const std::string& name) { return block.find(name) != nullptr; });
+  }
+
+  template <class Has>
+  void check_told(const Pair& pair, Has has) {
+    for (const auto& [placeholder, name] : told_) {
+      if (has(name) || text_of_off(name, stage_->kind)) continue;
+      if (!untold_.insert(placeholder).second) continue;
+      std::string of = pair.model ? quote(pair.model->name) : "";
+      if (pair.task) of += (of.empty() ? "" : " × ") + quote(pair.task->name);
+      diagnostics_.error(stage_->place_of("command"), "{" + shown(placeholder) + "} stands for nothing in cells" +
+                                                          (of.empty() ? "" : " of " + of) + ": nothing says " +
+                                                          quote(name) + " for them");
+    }
   }
 
   /// Whether the stage keeps within bounds; what it asks for is counted before anything is made.
@@ -294,6 +345,7 @@ class Expander {
       for (const std::string& note : notes) add_note(note_head(pair.model->name, pair.task->name) + note);
       if (!remarks.empty()) say(remarks, i);
       const Engine engine = engine_of(settings, stage_->kind);
+      if (engine == Engine::kCommand) check_told(pair, [&](const std::string& name) { return settings.has(name); });
       if (!image_.doubt.empty() && !doubt_image(engine, nullptr)) continue;
       content_ = content_head(pair, engine, kNone);
       content_ += canonical_json(settings_content(settings, stage_->kind));
@@ -344,7 +396,12 @@ class Expander {
     // Cells of kind command have it as a setting.
     if (engine == Engine::kCommand && stage_->kind != CellKind::kCommand && !container_.empty())
       head.append("\"container\":").append(container_).append(",");
-    head.append("\"engine\":").append(engine_texts_[static_cast<std::size_t>(engine)]);
+    head.append("\"engine\":");
+    if (engine == Engine::kLmEval)
+      head.append(canonical_json(engine_content(engine, pair.task)));
+    else
+      head.append(engine_texts_[static_cast<std::size_t>(engine)]);
+    if (engine == Engine::kCommand && !env_.empty()) head.append(",\"env\":").append(env_);
     head.append(",\"kind\":\"").append(name_of(stage_->kind)).append("\",");
     if (!pair.m.content.empty()) head.append("\"model\":").append(pair.m.content).append(",");
     return head.append("\"settings\":");
@@ -454,9 +511,9 @@ class Expander {
   CommandsUsed commands_;
   Hasher hash_;
   std::map<Place, std::int64_t> exclusion_hits_;
-  const std::array<std::string, 3> engine_texts_ = {canonical_json(engine_content(Engine::kNative)),
-                                                    canonical_json(engine_content(Engine::kLmEval)),
-                                                    canonical_json(engine_content(Engine::kCommand))};
+  // Of each engine; that of lm-eval has the task in it.
+  const std::array<std::string, 3> engine_texts_ = {canonical_json(engine_content(Engine::kNative, nullptr)), "",
+                                                    canonical_json(engine_content(Engine::kCommand, nullptr))};
   std::set<std::string> noted_;
   std::int64_t combinations_ = 0;  // asked for by the stages so far
   double settings_bytes_ = 0;
@@ -468,7 +525,9 @@ class Expander {
   std::optional<Exclusions> exclusions_;
   std::map<std::array<std::uint32_t, 3>, Block> blocks_;
   std::int64_t stage_cells_ = 0;
-  std::string command_, container_;
+  std::string command_, env_, container_;
+  std::map<std::string, std::string> told_;  // placeholders of its command that stand for settings, with their names
+  std::set<std::string> untold_;             // those that an error was reported of
   std::string content_;
   Repeats repeats_;
   std::vector<bool> asked_of_others_;  // which cells of earlier stages it asks for too

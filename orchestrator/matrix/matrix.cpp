@@ -2,6 +2,7 @@
 
 #include "base/fields.h"
 #include "base/text.h"
+#include "matrix/outline.h"
 #include "matrix/stage_reader.h"
 #include "matrix/stages.h"
 
@@ -39,7 +40,8 @@ Matrix read(const Yaml& root, const std::string& file, const Catalog& catalog, D
       if (const Yaml* node = root.find(key))
         diagnostics.error(place_of(*node, file), quote(key) + " refers to another stage, and there are no `stages`");
     const CellKind kind = read_kind(root.find("kind"), file, diagnostics);
-    matrix.stages.push_back(StageReader({kind}, file, catalog, diagnostics).read("main", root, nullptr, kind));
+    const Outline outline = outline_of(root, {kind}, catalog);
+    matrix.stages.push_back(StageReader(outline, file, catalog, diagnostics).read("main", root, nullptr, kind));
     matrix.stages.front().place = matrix.source;
     return matrix;
   }
@@ -57,7 +59,8 @@ Matrix read(const Yaml& root, const std::string& file, const Catalog& catalog, D
   std::vector<CellKind> kinds;
   for (const Yaml::Entry& entry : stages->entries)
     kinds.push_back(read_kind(inherit(entry.value, root, "kind").node, file, diagnostics));
-  StageReader reader(kinds, file, catalog, diagnostics);
+  const Outline outline = outline_of(root, kinds, catalog);
+  StageReader reader(outline, file, catalog, diagnostics);
   for (std::size_t i = 0; i < stages->entries.size(); ++i) {
     const Yaml::Entry& entry = stages->entries[i];
     if (!is_name(entry.key))

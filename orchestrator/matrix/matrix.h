@@ -40,10 +40,10 @@ struct Stage {
   std::vector<std::string> categories;  ///< if any: a cell's model and task must be in one of them, both in the same
   std::vector<Exclusion> exclude;
   std::map<std::string, std::vector<SettingValue>> settings;  ///< each an axis, of one value or more
-  std::vector<std::string>
-      command;             ///< of kind command: argument vector; {model} and the like stand for the cell's facts
-  std::string adapter_of;  ///< a train stage whose adapters are evaluated; empty: none
-  std::vector<std::string> after;  ///< stages that must be done first
+  std::vector<std::string> command;  ///< argument vector of a program; {model} and the like stand for the cell's facts
+  std::map<std::string, std::string> env;  ///< its variables beyond those of the job, with placeholders too
+  std::string adapter_of;                  ///< a train stage whose adapters are evaluated; empty: none
+  std::vector<std::string> after;          ///< stages that must be done first
   Place place;
   std::map<std::string, Place> places;  ///< of its keys, and of its settings as `settings.NAME`
 

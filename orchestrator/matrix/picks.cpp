@@ -81,8 +81,8 @@ class Picker {
  private:
   void add(Pick& pick, const Selector& selector) const {
     const Category* category = selector.category ? catalog_.categories.find(*selector.category) : nullptr;
-    if (category) override_with(pick.category, category_axes(*category, stage_.kind, diagnostics_));
-    override_with(pick.own, selector.settings);
+    if (category) override_with(pick.category, category_axes(*category, stage_.kind, diagnostics_), stage_.kind);
+    override_with(pick.own, selector.settings, stage_.kind);
     pick.place = selector.place;
   }
 
@@ -125,8 +125,9 @@ std::optional<Place> place_in_categories(const std::vector<Selector>& selectors,
 
 }  // namespace
 
-void override_with(Axes& axes, const Axes& stronger) {
+void override_with(Axes& axes, const Axes& stronger, CellKind kind) {
   for (const auto& [name, values] : stronger) axes[name] = values;
+  if (kind == CellKind::kCommand) return;
   if (stronger.contains("steps") && !stronger.contains("epochs")) axes.erase("epochs");
   if (stronger.contains("epochs") && !stronger.contains("steps")) axes.erase("steps");
 }
@@ -157,7 +158,7 @@ Picks pick(const Stage& stage, const Catalog& catalog, const std::function<bool(
   group(picked.models, [&](const Pick& pick) {
     if (pick.index == kNone) return std::string("-");
     const Model& model = catalog.models[pick.index];
-    std::string text = std::string(default_dtype(model)) + (model.decoder ? " decoder" : "");
+    std::string text = std::string(model.own ? "own" : default_dtype(model)) + (model.decoder ? " decoder" : "");
     for (const Engine engine : model.engines) text += " " + std::string(name_of(engine));
     return text;
   });
@@ -165,7 +166,8 @@ Picks pick(const Stage& stage, const Catalog& catalog, const std::function<bool(
     if (pick.index == kNone) return std::string("-");
     const Task& task = catalog.tasks[pick.index];
     return std::string(name_of(task.kind)) + " " + std::to_string(task.shots) + " " +
-           std::to_string(task.max_output_tokens) + " " + std::to_string(task.bench ? task.bench->batch_per_gpu : 0);
+           std::to_string(task.max_output_tokens) + " " + std::to_string(task.bench ? task.bench->batch_per_gpu : 0) +
+           (task.lm_eval ? " lm-eval" : "");
   });
   return picked;
 }

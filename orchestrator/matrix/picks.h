@@ -45,7 +45,7 @@ struct Pair {
 std::optional<Pair> pair_of(const Pick& model, const Pick& task, const Stage& stage, const Catalog& catalog);
 
 /// Sets what `stronger` says, key by key. Epochs and steps each say how long training lasts, so one replaces the other.
-void override_with(Axes& axes, const Axes& stronger);
+void override_with(Axes& axes, const Axes& stronger, CellKind kind);
 
 /// The number format that a model's weights have when nothing is said.
 std::string_view default_dtype(const Model& model);

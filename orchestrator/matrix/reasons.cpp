@@ -74,6 +74,9 @@ std::optional<Reason> why_not_engine(Engine engine, const Model& model, const Ta
     return Reason{"engine", "the engine native shows models no images; lm-eval or command can"};
   if (engine == Engine::kLmEval && kind == CellKind::kTrain)
     return Reason{"engine", "the engine lm-eval does not train", Reason::About::kModel};
+  if (engine == Engine::kLmEval && !task.lm_eval)
+    return Reason{"engine", "the catalog names no task of lm-evaluation-harness for it (key 'lm_eval')",
+                  Reason::About::kTask};
   return std::nullopt;
 }
 
@@ -114,7 +117,42 @@ std::optional<Reason> why_not_length(const Model& model, std::string_view what, 
       Reason::About::kModel};
 }
 
+std::optional<Reason> why_not_harness_shots(const Task& task, std::int64_t shots) {
+  if (!task.lm_eval || !task.lm_eval->most_shots || shots <= *task.lm_eval->most_shots) return std::nullopt;
+  return Reason{
+      "engine",
+      quote(task.lm_eval->name) + " of lm-evaluation-harness has " +
+          (*task.lm_eval->most_shots == 0 ? "no worked examples"
+                                          : "at most " + counted(*task.lm_eval->most_shots, "worked example")) +
+          ", and " + std::to_string(shots) + " are asked for",
+      Reason::About::kTask};
+}
+
+std::optional<Reason> why_not_harness_formats(const Model& model, DType weights, std::optional<DType> compute) {
+  const auto about_model = [](std::string what) { return Reason{"engine", std::move(what), Reason::About::kModel}; };
+  if (is_quantised(weights) && weights != model.dtype)
+    return about_model("the engine lm-eval does not quantise weights to " + std::string(name_of(weights)));
+  if (!compute) return std::nullopt;
+  if (*compute == DType::kFp8) return about_model("the engine lm-eval does not compute in fp8");
+  if (!is_quantised(weights) && *compute != weights)
+    return about_model("the engine lm-eval computes in the format of the weights, " + std::string(name_of(weights)) +
+                       ", not in " + std::string(name_of(*compute)));
+  return std::nullopt;
+}
+
+std::optional<Reason> why_not_harness_cache(DType cache) {
+  if (!is_quantised(cache)) return std::nullopt;
+  return Reason{
+      "engine",
+      "the engine lm-eval keeps its cache in the format of computation, not in " + std::string(name_of(cache)),
+      Reason::About::kModel};
+}
+
 std::optional<Reason> why_not_shape(const Settings& settings) {
+  const auto part = settings.number("gpus");
+  if (part && *part < 1 && settings.integer("nodes").value_or(1) > 1)
+    return Reason{"layout", std::string(*part > 0 ? "a part of a GPU" : "a program without a GPU") + " is on one node",
+                  Reason::About::kTask};
   const auto gpus = settings.integer("gpus"), nodes = settings.integer("nodes");
   if (!gpus || !nodes || *nodes < 1 || *gpus % *nodes == 0) return std::nullopt;
   return Reason{"layout", counted(*gpus, "GPU") + " cannot be shared evenly by " + counted(*nodes, "node"),

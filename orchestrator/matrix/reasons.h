@@ -47,7 +47,14 @@ std::optional<Reason> why_not_shots(const Model& model, const Task& task, std::i
 /// A context longer than the model's; `what` names the setting.
 std::optional<Reason> why_not_length(const Model& model, std::string_view what, std::int64_t tokens);
 
-/// GPUs that the nodes cannot share evenly.
+/// What lm-evaluation-harness cannot do as asked, and would not say: more worked examples than its task has, weights
+/// that are quantised as they are loaded, computation in another format than the weights', a quantised cache. No
+/// `compute`: it follows the weights.
+std::optional<Reason> why_not_harness_shots(const Task& task, std::int64_t shots);
+std::optional<Reason> why_not_harness_formats(const Model& model, DType weights, std::optional<DType> compute);
+std::optional<Reason> why_not_harness_cache(DType cache);
+
+/// GPUs that the nodes cannot share evenly, or too few for several nodes.
 std::optional<Reason> why_not_shape(const Settings& settings);
 
 }  // namespace orch::matrix

@@ -61,6 +61,48 @@ std::optional<Reason> why_not_full(const Settings& settings) {
       Reason::About::kModel};
 }
 
+namespace {
+
+/// What the harness cannot do as asked, of those combinations that run on it.
+void forbid_for_lm_eval(const Pair& pair, const Block& block, std::vector<Forbidden>& all) {
+  const Axis* engines = block.find("engine");
+  const SettingValue harness = std::string(name_of(Engine::kLmEval));
+  if (!engines || std::ranges::find(engines->values, harness) == engines->values.end()) return;
+  const auto forbid = [&](std::initializer_list<const Axis*> others, auto why) {
+    Forbidden found{{engines}, {}};
+    found.axes.insert(found.axes.end(), others);
+    std::size_t of_one = 1;
+    for (const Axis* axis : others) of_one *= axis->values.size();
+    found.reasons.resize(engines->values.size() * of_one);
+    bool any = false;
+    for (std::size_t i = 0; i < found.reasons.size(); ++i) {
+      if (engines->values[i / of_one] != harness) continue;
+      found.reasons[i] = why(i % of_one);
+      any = any || found.reasons[i];
+    }
+    if (any) all.push_back(std::move(found));
+  };
+  const auto format = [](const Axis& axis, std::size_t at) {
+    return *dtype_named(std::get<std::string>(axis.values[at]));
+  };
+  const Axis *weights = block.find("dtype"), *compute = block.find("compute_dtype"), *cache = block.find("kv_dtype");
+  if (const Axis* shots = block.find("shots"))
+    forbid({shots}, [&](std::size_t at) {
+      return why_not_harness_shots(*pair.task, std::get<std::int64_t>(shots->values[at]));
+    });
+  if (cache) forbid({cache}, [&](std::size_t at) { return why_not_harness_cache(format(*cache, at)); });
+  if (weights && compute && !compute->follows)
+    forbid({weights, compute}, [&](std::size_t at) {
+      const std::size_t formats = compute->values.size();
+      return why_not_harness_formats(*pair.model, format(*weights, at / formats), format(*compute, at % formats));
+    });
+  else if (weights)
+    forbid({weights},
+           [&](std::size_t at) { return why_not_harness_formats(*pair.model, format(*weights, at), std::nullopt); });
+}
+
+}  // namespace
+
 std::vector<Forbidden> forbidden_values(const Pair& pair, const Stage& stage, const Block& block) {
   std::vector<Forbidden> all;
   if (!pair.model) return all;
@@ -68,7 +110,7 @@ std::vector<Forbidden> forbidden_values(const Pair& pair, const Stage& stage, co
   const auto check = [&](const char* name, auto why) {
     const Axis* axis = block.find(name);
     if (!axis) return;
-    Forbidden found{axis, {}};
+    Forbidden found{{axis}, {}};
     for (std::size_t i = 0; i < axis->values.size(); ++i) {
       auto reason = why(axis->values[i]);
       if (!reason) continue;
@@ -87,6 +129,7 @@ std::vector<Forbidden> forbidden_values(const Pair& pair, const Stage& stage, co
   check("shots", [&](const SettingValue& value) { return why_not_shots(model, *pair.task, whole(value)); });
   check("context", [&](const SettingValue& value) { return why_not_length(model, "context", whole(value)); });
   check("sequence", [&](const SettingValue& value) { return why_not_length(model, "sequence", whole(value)); });
+  if (stage.kind == CellKind::kEval) forbid_for_lm_eval(pair, block, all);
   return all;
 }
 

@@ -36,12 +36,16 @@ Reason not_trained(const Stage& stage);
 /// All weights are to be trained in a format that is too coarse for it.
 std::optional<Reason> why_not_full(const Settings& settings);
 
-/// Values of one axis that a pair cannot have.
+/// Values of one axis, or of several together, that a pair cannot have.
 struct Forbidden {
-  const Axis* axis;
-  std::vector<std::optional<Reason>> reasons;  ///< by value
+  std::vector<const Axis*> axes;
+  std::vector<std::optional<Reason>> reasons;  ///< by the combinations of their values, the last turning fastest
 
-  const std::optional<Reason>& reason(std::size_t combination) const { return reasons[axis->index(combination)]; }
+  const std::optional<Reason>& reason(std::size_t combination) const {
+    std::size_t at = 0;
+    for (const Axis* axis : axes) at = at * axis->values.size() + axis->index(combination);
+    return reasons[at];
+  }
 };
 std::vector<Forbidden> forbidden_values(const Pair& pair, const Stage& stage, const Block& block);
 

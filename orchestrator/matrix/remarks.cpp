@@ -92,16 +92,17 @@ class Collector {
     if (!facts_.stage.adapter_of.empty() && !says("adapter"))
       add(head + "{adapter}, so that the program is not told which adapter is meant");
     // What takes effect without the program's doing.
-    constexpr std::array<std::string_view, 4> kTaken = {"engine", "gpus", "nodes", "container"};
+    constexpr std::array<std::string_view, 2> kTaken = {"engine", "container"};
     for (const Axis& axis : block_.axes) {
+      // The program is told of every setting that is the matrix's own.
       const SettingDef* def = find_setting(axis.name);
-      if (!axis.said || !def || !in_key(*def, kind) || std::ranges::find(kTaken, axis.name) != kTaken.end()) continue;
+      if (!axis.said || !def || is_own(axis.name, kind) || !in_key(*def, kind)) continue;
+      if (std::ranges::find(kTaken, axis.name) != kTaken.end()) continue;
       if (says("settings." + axis.name) || says(axis.name)) continue;
-      const bool plain = std::ranges::find(placeholder_names(), axis.name) != placeholder_names().end();
-      const std::string placeholder = "{" + (plain ? axis.name : "settings." + axis.name) + "}";
+      const std::string placeholder = "{" + axis.name + "}";
       if (axis.values.size() > 1)
         add(head + placeholder + alike(axis.values.size(), "values"));
-      else if (!is_off(axis.name, axis.values.front()))
+      else if (!is_off(axis.name, axis.values.front(), kind))
         add(head + placeholder + ", so that the program is not told of it");
     }
   }
@@ -139,15 +140,6 @@ class Collector {
 };
 
 }  // namespace
-
-std::set<std::string> placeholders_of(const std::vector<std::string>& command) {
-  std::set<std::string> names;
-  for (const std::string& argument : command)
-    if (const auto parts = parse_argument(argument))
-      for (const CommandPart& part : *parts)
-        if (part.is_placeholder) names.insert(part.text);
-  return names;
-}
 
 std::vector<Remark> remarks_on(const Pair& pair, const StageFacts& facts, const Block& block) {
   Collector collector(pair, facts, block);

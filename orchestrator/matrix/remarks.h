@@ -18,15 +18,12 @@ struct Remark {
   bool is_about(std::size_t combination) const { return !axis || about[axis->index(combination)]; }
 };
 
-/// The placeholders of a command: `seed`, `settings.rank`.
-std::set<std::string> placeholders_of(const std::vector<std::string>& command);
-
 /// A stage as remarks on its cells see it.
 struct StageFacts {
   const Stage& stage;
   std::string words;            ///< `the matrix`, or `stage 'tune'`
   const Picks& picks;           ///< all that it picks
-  std::set<std::string> named;  ///< placeholders of its command
+  std::set<std::string> named;  ///< placeholders of its command and its variables
 };
 
 /// What is to be said of the pair's cells, were they made.

@@ -95,6 +95,7 @@ std::optional<Selector> SelectorReader::read(const Yaml& node) {
     error(node, "a " + std::string(one(what_)) + " is picked by a name, a glob or a map of conditions; found " +
                     describe(node));
   if (bad_) return std::nullopt;
+  if (selector.own) return selector;
   if (count_picked(selector, what_, catalog_) == 0) {
     const bool only_glob = node.is_scalar();
     error(node, only_glob ? "no " + std::string(one(what_)) + " matches " + quote(*selector.name)
@@ -124,11 +125,25 @@ void SelectorReader::read_name(Selector& selector, const Yaml& node) {
   const bool models = what_ == Picked::kModels;
   const bool known = models ? catalog_.models.find(node.text) != nullptr : catalog_.tasks.find(node.text) != nullptr;
   if (known) return;
+  if (own_.names.contains(node.text)) return take_own_name(selector, node);
   // Past what is kept, a hint is only work.
   if (diagnostics_.error_count() >= Diagnostics::kMost) return error(node, "no such name");
   const auto names = models ? catalog_.models.names() : catalog_.tasks.names();
   error(node, "no " + std::string(one(what_)) + " " + quote(node.text) + hint(node.text, names) + " (orchctl " +
                   std::string(one(what_)) + "s lists all " + std::to_string(names.size()) + ")");
+}
+
+/// A name that means something to the user's program only.
+void SelectorReader::take_own_name(Selector& selector, const Yaml& node) {
+  constexpr std::size_t kMostBytes = 200;
+  const bool control = std::ranges::any_of(node.text, [](char c) {
+    const auto byte = static_cast<unsigned char>(c);
+    return byte < 0x20 || byte == 0x7F;
+  });
+  if (node.text.empty() || node.text.size() > kMostBytes || control || !is_utf8(node.text))
+    return error(node, "the name of a " + std::string(one(what_)) + " of your own is a text of 1 to " +
+                           std::to_string(kMostBytes) + " bytes without control characters; found " + describe(node));
+  selector.own = true;
 }
 
 /// A word that must be one of `known`.
@@ -161,11 +176,13 @@ void SelectorReader::read_conditions(Selector& selector, const Yaml& node) {
     const std::string& key = entry.key;
     const Place at{file_, entry.line, entry.column};
     if (!holds(conditions, key)) {
-      if (auto why = why_not_taken(key, kinds_, conditions)) {
-        error(at, std::move(*why));
+      const auto why = why_not_taken(key, kinds_, conditions);
+      if (why && !own_.told.contains(key)) {
+        error(at, *why + hint_of_own(key, kinds_));
         continue;
       }
-      auto values = read_axis(*find_setting(key), entry.value, file_, diagnostics_);
+      auto values = why ? read_own_axis(key, entry.value, file_, diagnostics_)
+                        : read_axis(*find_setting(key), entry.value, file_, diagnostics_);
       if (values.empty()) bad_ = true;
       selector.settings[key] = std::move(values);
       selector.places[key] = at;
@@ -188,7 +205,13 @@ void SelectorReader::read_conditions(Selector& selector, const Yaml& node) {
       selector.max_params = read_params(entry);
     }
   }
-  if (auto why = why_not_lengths(selector.settings)) error(node, std::move(*why));
+  const bool only_commands = std::ranges::all_of(kinds_, [](CellKind kind) { return kind == CellKind::kCommand; });
+  if (auto why = why_not_lengths(selector.settings); why && !only_commands) error(node, std::move(*why));
+  const bool conditional = selector.category || selector.family || selector.group || selector.kind ||
+                           selector.min_params || selector.max_params;
+  if (selector.own && conditional)
+    error(node,
+          quote(*selector.name) + " is a name of your own, of which the catalog knows nothing: it meets no condition");
   if (selector.min_params && selector.max_params && *selector.min_params > *selector.max_params)
     error(node, "min_params is above max_params: no model can be both");
 }

@@ -32,6 +32,7 @@ std::vector<std::uint32_t> pick(const Entries& entries, Fits fits) {
 bool Selector::is_exact() const { return name && !is_glob(*name); }
 
 bool picks(const Selector& selector, const Model& model, const Catalog& catalog) {
+  if (model.own || selector.own) return model.own && selector.own && *selector.name == model.name;
   return name_fits(selector, model.name) && in_category(selector, catalog, &Category::models, model.name) &&
          (!selector.family || *selector.family == model.family) &&
          (!selector.kind || *selector.kind == name_of(model.kind)) &&
@@ -40,6 +41,7 @@ bool picks(const Selector& selector, const Model& model, const Catalog& catalog)
 }
 
 bool picks(const Selector& selector, const Task& task, const Catalog& catalog) {
+  if (task.own || selector.own) return task.own && selector.own && *selector.name == task.name;
   const bool kind_fits =
       !selector.kind || (*selector.kind == "eval" ? task.is_eval() : *selector.kind == name_of(task.kind));
   return kind_fits && name_fits(selector, task.name) && in_category(selector, catalog, &Category::tasks, task.name) &&
@@ -67,6 +69,7 @@ Axes category_axes(const Category& category, CellKind kind, Diagnostics& diagnos
     }
     const SettingDef& def = *find_setting(name);
     auto values = read_axis(def, node, category.source.file, diagnostics);
+    if (kind == CellKind::kBench) std::erase_if(values, [&](const auto& value) { return !is_for_bench(def, value); });
     if (takes(def, kind) && !values.empty()) axes[name] = std::move(values);
   }
   if (auto why = why_not_lengths(axes))

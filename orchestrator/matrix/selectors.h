@@ -20,6 +20,7 @@ struct Selector {
   std::optional<double> min_params, max_params;               ///< both inclusive
   std::map<std::string, std::vector<SettingValue>> settings;  ///< that go with what is picked here: axes
   std::map<std::string, Place> places;                        ///< of those settings
+  bool own = false;  ///< the name is of the matrix's own: the catalog does not have it
   Place place;
 
   /// Whether it names one entry: no glob, no conditions. It outranks the others where settings collide.

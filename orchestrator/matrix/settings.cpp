@@ -137,10 +137,35 @@ std::vector<SettingDef> make_defs() {
       {"stages", kInteger, 1, 3, {}, {train}, true, "rounds with falling learning rates; by default 1"},
       {"checkpoint_every", kInteger, 1, 1e9, {}, {train}, false, "steps between checkpoints"},
       {"keep_checkpoints", kInteger, 1, 1000, {}, {train}, false, "checkpoints kept, the newest"},
-      {"gpus", kInteger, 1, 65536, {}, {bench, command}, true, "GPUs over all nodes; by default 1"},
-      {"nodes", kInteger, 1, 16384, {}, {bench, command}, true, "nodes; by default as few as hold the GPUs"},
+      {"gpus",
+       kGpus,
+       0,
+       65536,
+       {},
+       {bench, command},
+       false,
+       "GPUs over all nodes; by default 1. Of a command also 0, and between 0 and 1 a part of one GPU, which others "
+       "share"},
+      {"nodes", kInteger, 1, 16384, {}, {bench, command}, false, "nodes; by default as few as hold the GPUs"},
       {"time", kDuration, 1, 365.0 * 86400, {}, {command}, false, "longest run: 30min, 20h, 1-12:00:00"},
+      {"cpus",
+       kInteger,
+       1,
+       65536,
+       {},
+       {command},
+       false,
+       "CPUs on each node; by default the profile's, without a GPU 1"},
       {"memory",
+       kBytes,
+       kMiB,
+       1e15,
+       {},
+       {command},
+       false,
+       "host memory on each node (4G); by default the profile's, without a GPU that of the CPUs' part of the node",
+       true},
+      {"gpu_memory",
        kBytes,
        kMiB,
        1e15,
@@ -196,6 +221,8 @@ std::string expected(const SettingDef& def) {
       return "an amount of memory such as 20GiB, from 1 MiB to 1,000 TB";
     case SettingType::kDuration:
       return "a duration with its unit, such as 30min, 20h or 1-12:00:00, from 1 s to 365 d";
+    case SettingType::kGpus:
+      return "a whole number" + range_text(def) + ", or a fraction between 0 and 1 for a part of one GPU";
   }
   return {};
 }
@@ -244,8 +271,55 @@ std::optional<SettingValue> value_of(const SettingDef& def, const Yaml& node) {
       return whole(parse_bytes(node.text), def, true);
     case SettingType::kDuration:
       return whole(parse_duration(node.text), def, true);
+    case SettingType::kGpus: {
+      const auto value = node.number();
+      if (value && *value > 0 && *value < 1) return *value;
+      return whole(value, def, false);
+    }
   }
   return std::nullopt;
+}
+
+std::optional<SettingValue> own_value_of(const Yaml& node) {
+  if (!node.is_scalar()) return std::nullopt;
+  if (const auto value = node.truth()) return *value;
+  if (const auto value = node.integer()) {
+    if (static_cast<double>(*value) > kMostExact || static_cast<double>(*value) < -kMostExact) return std::nullopt;
+    return static_cast<std::int64_t>(*value);
+  }
+  if (const auto value = node.number()) return *value + 0.0;  // -0.0 is 0
+  if (is_plain_text(node.text)) return node.text;
+  return std::nullopt;
+}
+
+/// The values of a list each, of a scalar one; `read` gives one or reports why not.
+template <class Read>
+std::vector<SettingValue> axis_of(std::string_view name, const Yaml& node, const std::string& file,
+                                  Diagnostics& diagnostics, Read read) {
+  std::vector<SettingValue> values;
+  if (!node.is_list()) {
+    if (auto value = read(node)) values.push_back(std::move(*value));
+    return values;
+  }
+  if (node.items.empty())
+    diagnostics.error(place_of(node, file),
+                      "an empty axis makes no cells: give " + quote(name) + " a value, or leave it out");
+  values.reserve(node.items.size());
+  std::unordered_set<std::string> seen;
+  seen.reserve(node.items.size());
+  std::string bytes;
+  for (const Yaml& item : node.items) {
+    auto value = read(item);
+    if (!value) continue;
+    bytes.clear();
+    append_value(bytes, *value);
+    if (seen.insert(bytes).second)
+      values.push_back(std::move(*value));
+    else
+      diagnostics.error(place_of(item, file), "the value " + quote(item.text) + " stands twice in the axis " +
+                                                  quote(name) + "; the same cell would be asked for twice");
+  }
+  return values;
 }
 
 }  // namespace
@@ -272,7 +346,31 @@ bool takes(const SettingDef& def, CellKind kind) { return std::ranges::find(def.
 
 bool in_key(const SettingDef& def, CellKind kind) { return def.in_key || kind == CellKind::kBench; }
 
-bool is_off(std::string_view name, const SettingValue& value) {
+bool is_own(std::string_view name, CellKind kind) {
+  if (kind != CellKind::kCommand) return false;
+  const SettingDef* def = find_setting(name);
+  return !def || !takes(*def, kind);
+}
+
+bool is_for_bench(const SettingDef& def, const SettingValue& value) {
+  return def.type != SettingType::kGpus ||
+         (std::holds_alternative<std::int64_t>(value) && value != SettingValue(std::int64_t{0}));
+}
+
+bool is_content(std::string_view name, const SettingValue& value, CellKind kind) {
+  if (is_own(name, kind)) return true;
+  const SettingDef* def = find_setting(name);
+  return def && in_key(*def, kind) && !is_off(name, value, kind);
+}
+
+bool is_setting_name(std::string_view name) {
+  const auto letter = [](char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; };
+  return !name.empty() && name.size() <= 200 && letter(name.front()) &&
+         std::ranges::all_of(name, [&](char c) { return letter(c) || (c >= '0' && c <= '9'); });
+}
+
+bool is_off(std::string_view name, const SettingValue& value, CellKind kind) {
+  if (kind == CellKind::kCommand) return false;
   if (name == "chat_template" || name == "full") return value == SettingValue(false);
   if (name == "prefix") return value == SettingValue(std::string());
   // Whole or not: who completes a training may write 0 either way.
@@ -281,6 +379,16 @@ bool is_off(std::string_view name, const SettingValue& value) {
   };
   if (name == "warmup" || name == "weight_decay" || name == "clip" || name == "ema_decay") return is(0);
   return name == "stages" && is(1);
+}
+
+std::optional<std::string_view> text_of_off(std::string_view name, CellKind kind) {
+  const SettingDef* def = find_setting(name);
+  if (kind == CellKind::kCommand || !def || !takes(*def, kind)) return std::nullopt;
+  if (def->type == SettingType::kTruth && is_off(name, false, kind)) return "false";
+  if (def->type == SettingType::kText && is_off(name, std::string(), kind)) return "";
+  for (const auto& [value, text] : {std::pair{0, "0"}, std::pair{1, "1"}})
+    if (is_off(name, std::int64_t{value}, kind)) return text;
+  return std::nullopt;
 }
 
 DType default_compute(DType weights) { return bytes_of(weights) <= 1 ? DType::kBf16 : weights; }
@@ -359,6 +467,11 @@ nlohmann::json to_json(const Settings& settings) {
   return object;
 }
 
+std::string plain_text(const SettingValue& value) {
+  const auto* word = std::get_if<std::string>(&value);
+  return word ? *word : canonical_json(to_json(value));
+}
+
 std::string to_string(const Settings& settings) {
   std::string text;
   for (const auto& [name, value] : settings.values()) {
@@ -385,59 +498,71 @@ std::optional<SettingValue> read_setting(const SettingDef& def, const Yaml& node
 
 std::vector<SettingValue> read_axis(const SettingDef& def, const Yaml& node, const std::string& file,
                                     Diagnostics& diagnostics) {
-  std::vector<SettingValue> values;
-  if (!node.is_list()) {
-    if (auto value = read_setting(def, node, file, diagnostics)) values.push_back(std::move(*value));
-    return values;
-  }
-  if (node.items.empty())
-    diagnostics.error(place_of(node, file),
-                      "an empty axis makes no cells: give " + quote(def.name) + " a value, or leave it out");
-  values.reserve(node.items.size());
-  std::unordered_set<std::string> seen;
-  seen.reserve(node.items.size());
-  std::string bytes;
-  for (const Yaml& item : node.items) {
-    auto value = read_setting(def, item, file, diagnostics);
-    if (!value) continue;
-    bytes.clear();
-    append_value(bytes, *value);
-    if (seen.insert(bytes).second)
-      values.push_back(std::move(*value));
-    else
-      diagnostics.error(place_of(item, file), "the value " + quote(item.text) + " stands twice in the axis " +
-                                                  quote(def.name) + "; the same cell would be asked for twice");
-  }
-  return values;
+  return axis_of(def.name, node, file, diagnostics,
+                 [&](const Yaml& item) { return read_setting(def, item, file, diagnostics); });
+}
+
+std::optional<SettingValue> read_own_setting(std::string_view name, const Yaml& node, const std::string& file,
+                                             Diagnostics& diagnostics) {
+  if (auto value = own_value_of(node)) return value;
+  diagnostics.error(place_of(node, file), quote(name) +
+                                              ", a setting of your own, must be a truth value, a number that "
+                                              "is kept exactly, or a text of at most " +
+                                              std::to_string(kMostText) + " bytes without control characters; found " +
+                                              describe(node));
+  return std::nullopt;
+}
+
+std::vector<SettingValue> read_own_axis(std::string_view name, const Yaml& node, const std::string& file,
+                                        Diagnostics& diagnostics) {
+  return axis_of(name, node, file, diagnostics,
+                 [&](const Yaml& item) { return read_own_setting(name, item, file, diagnostics); });
 }
 
 std::optional<std::string> why_not_taken(std::string_view name, std::span<const CellKind> kinds,
                                          std::span<const std::string> others) {
   const SettingDef* def = find_setting(name);
-  if (def && std::ranges::any_of(kinds, [&](CellKind kind) { return takes(*def, kind); })) return std::nullopt;
+  if (def && std::ranges::any_of(kinds, [&](CellKind kind) { return takes(*def, kind); })) {
+    if (!def->beside_run) return std::nullopt;
+    // It was the name of what is gpu_memory now, so a matrix of old would silently get something else.
+    return quote(name) +
+           " is not said here: GPU memory that a program needs is the setting 'gpu_memory', and host memory stands "
+           "beside the program, `command: {run: […], memory: 4G}`";
+  }
   const std::string here = kinds.empty() ? "such" : kinds_text({kinds.begin(), kinds.end()});
   if (def) return here + " cells do not take the setting " + quote(name) + "; " + kinds_text(def->kinds) + " cells do";
   std::vector<std::string> known(others.begin(), others.end());
   for (const SettingDef& each : defs())
-    if (std::ranges::any_of(kinds, [&](CellKind kind) { return takes(each, kind); })) known.emplace_back(each.name);
+    if (!each.beside_run && std::ranges::any_of(kinds, [&](CellKind kind) { return takes(each, kind); }))
+      known.emplace_back(each.name);
   std::ranges::sort(known);
   const auto near = nearest(name, known);
   const std::string tail = near ? "; did you mean " + quote(*near) + "?" : "; there are " + join(known, ", ");
   return (others.empty() ? "no setting " : "no condition or setting ") + quote(name) + tail;
 }
 
-Axes read_axes(const Yaml& node, std::span<const CellKind> kinds, const std::string& file, Diagnostics& diagnostics) {
+std::string hint_of_own(std::string_view name, std::span<const CellKind> kinds) {
+  if (std::ranges::find(kinds, CellKind::kCommand) == kinds.end() || !is_setting_name(name) ||
+      !is_own(name, CellKind::kCommand) || name == "engine")
+    return {};
+  return "; a setting of your own is one that a word or a variable of the command names, as {" + shown(name) + "}";
+}
+
+Axes read_axes(const Yaml& node, std::span<const CellKind> kinds, const std::string& file, Diagnostics& diagnostics,
+               const std::set<std::string>& told) {
   Axes axes;
   if (!node.is_map()) {
     diagnostics.error(place_of(node, file), "settings must be a map of names to values, found " + describe(node));
     return axes;
   }
   for (const Yaml::Entry& entry : node.entries) {
-    if (auto why = why_not_taken(entry.key, kinds)) {
-      diagnostics.error({file, entry.line, entry.column}, std::move(*why));
+    const auto why = why_not_taken(entry.key, kinds);
+    if (why && !told.contains(entry.key)) {
+      diagnostics.error({file, entry.line, entry.column}, *why + hint_of_own(entry.key, kinds));
       continue;
     }
-    auto values = read_axis(*find_setting(entry.key), entry.value, file, diagnostics);
+    auto values = why ? read_own_axis(entry.key, entry.value, file, diagnostics)
+                      : read_axis(*find_setting(entry.key), entry.value, file, diagnostics);
     if (!values.empty()) axes[entry.key] = std::move(values);
   }
   return axes;

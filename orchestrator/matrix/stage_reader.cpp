@@ -6,7 +6,6 @@
 #include "base/fields.h"
 #include "base/text.h"
 #include "base/units.h"
-#include "matrix/command.h"
 
 namespace orch::matrix {
 namespace {
@@ -39,17 +38,6 @@ std::size_t values_in(const Yaml& node) {
   return count;
 }
 
-void keep_taken(Axes& axes, CellKind kind) {
-  std::erase_if(axes, [&](const auto& axis) { return !takes(*find_setting(axis.first), kind); });
-}
-
-/// Whether every cell of the stage surely or possibly has the setting.
-bool is_given(const std::string& name, const Stage& stage) {
-  const auto sets = [&](const Selector& selector) { return selector.settings.contains(name); };
-  return name == "seed" || name == "gpus" || stage.settings.contains(name) || std::ranges::any_of(stage.models, sets) ||
-         std::ranges::any_of(stage.tasks, sets) || !stage.categories.empty();
-}
-
 }  // namespace
 
 Section inherit(const Yaml& node, const Yaml& outer, const char* key) {
@@ -72,8 +60,28 @@ std::vector<CellKind> StageReader::kinds_for(const Section& section, CellKind ow
   if (!section.inherited) return {own};
   std::vector<CellKind> kinds;
   for (const CellKind kind : kCellKinds)
-    if (std::ranges::find(kinds_, kind) != kinds_.end()) kinds.push_back(kind);
+    if (std::ranges::find(outline_.kinds, kind) != outline_.kinds.end()) kinds.push_back(kind);
   return kinds;
+}
+
+/// Settings besides those of the table that may stand there: of what is inherited, those of any command.
+const std::set<std::string>& StageReader::told(const Section& section) const {
+  return section.inherited ? outline_.told : told_;
+}
+
+void StageReader::keep_taken(Axes& axes, CellKind kind) const {
+  std::erase_if(axes, [&](const auto& axis) {
+    const SettingDef* def = find_setting(axis.first);
+    return !(def && takes(*def, kind)) && !told_.contains(axis.first);
+  });
+}
+
+void StageReader::check_bench(const Axes& axes, const Place& place) {
+  for (const auto& [name, values] : axes)
+    for (const SettingValue& value : values)
+      if (const SettingDef* def = find_setting(name); def && !is_for_bench(*def, value))
+        diagnostics_.error(
+            place, "a benchmark runs on whole GPUs, one at least; found " + quote(name) + " " + plain_text(value));
 }
 
 Stage StageReader::read(const std::string& name, const Yaml& node, const Yaml* outer, CellKind kind) {
@@ -86,8 +94,10 @@ Stage StageReader::read(const std::string& name, const Yaml& node, const Yaml* o
     if (found.node) stage.places[key] = place_of(*found.node, file_);
     return found;
   };
+  const Section command = section("command");
+  told_ = kind == CellKind::kCommand ? own_settings_in(command.node) : std::set<std::string>();
   if (outer) read_links(node, stage);
-  read_settings(node, outer, stage);
+  read_settings(node, outer, command, stage);
   stage.tasks = read_selectors(section("tasks"), Picked::kTasks, kind);
   if (kind != CellKind::kBench) {
     stage.models = read_selectors(section("models"), Picked::kModels, kind);
@@ -96,7 +106,7 @@ Stage StageReader::read(const std::string& name, const Yaml& node, const Yaml* o
   if (outer)
     if (const Yaml* exclude = outer->find("exclude")) read_exclude({exclude, true}, stage);
   if (const Yaml* exclude = node.find("exclude")) read_exclude({exclude, false}, stage);
-  if (const Section found = section("command"); found.node) read_command(found, stage);
+  if (command.node) read_command(command, stage);
   check_stage(node, outer, stage);
   return stage;
 }
@@ -127,31 +137,44 @@ void StageReader::read_links(const Yaml& node, Stage& stage) {
   }
 }
 
-void StageReader::read_settings(const Yaml& node, const Yaml* outer, Stage& stage) {
+void StageReader::read_settings(const Yaml& node, const Yaml* outer, const Section& command, Stage& stage) {
   const auto add = [&](const Yaml& from, const Section& section) {
     const Yaml* settings = from.find("settings");
     if (!settings || !affordable(*settings)) return;
     stage.places["settings"] = place_of(*settings, file_);
-    Axes axes = read_axes(*settings, kinds_for(section, stage.kind), file_, diagnostics_);
+    Axes axes = read_axes(*settings, kinds_for(section, stage.kind), file_, diagnostics_, told(section));
     keep_taken(axes, stage.kind);
-    if (auto why = why_not_lengths(axes)) error(*settings, std::move(*why));
-    // The two are one choice: a stage that says steps drops the epochs it would inherit.
-    if (axes.contains("steps")) stage.settings.erase("epochs");
-    if (axes.contains("epochs")) stage.settings.erase("steps");
+    if (stage.kind == CellKind::kBench) check_bench(axes, place_of(*settings, file_));
+    if (stage.kind != CellKind::kCommand) {
+      if (auto why = why_not_lengths(axes)) error(*settings, std::move(*why));
+      // The two are one choice: a stage that says steps drops the epochs it would inherit.
+      if (axes.contains("steps")) stage.settings.erase("epochs");
+      if (axes.contains("epochs")) stage.settings.erase("steps");
+    }
     for (auto& [name, values] : axes) stage.settings[name] = std::move(values);
     for (const Yaml::Entry& entry : settings->entries)
       stage.places["settings." + entry.key] = {file_, entry.line, entry.column};
   };
   if (outer) add(*outer, {nullptr, true});
+  if (command.node && command.inherited) read_beside_run(command, outer->find("settings"), stage);
   add(node, {nullptr, false});
+  if (command.node && !command.inherited) read_beside_run(command, node.find("settings"), stage);
 }
 
 std::vector<Selector> StageReader::read_selectors(const Section& section, Picked what, CellKind kind) {
   if (!section.node || !affordable(*section.node)) return {};
   const auto kinds = kinds_for(section, kind);
-  auto selectors = SelectorReader(what, kinds, file_, catalog_, diagnostics_).read_list(*section.node);
+  const bool of_models = what == Picked::kModels;
+  const bool only_commands =
+      section.inherited ? (of_models ? outline_.own_models : outline_.own_tasks) : kind == CellKind::kCommand;
+  static const std::set<std::string> kNone;
+  const std::set<std::string>& names = !only_commands ? kNone : of_models ? outline_.models : outline_.tasks;
+  auto selectors =
+      SelectorReader(what, kinds, {names, told(section)}, file_, catalog_, diagnostics_).read_list(*section.node);
   for (Selector& selector : selectors) {
     keep_taken(selector.settings, kind);
+    if (kind == CellKind::kBench) check_bench(selector.settings, selector.place);
+    if (selector.own) tell_of_near_name(selector, what);
     if (what == Picked::kModels || !selector.is_exact()) continue;
     const Task* task = catalog_.tasks.find(*selector.name);
     if (!task || fits_kind(*task, kind)) continue;
@@ -161,6 +184,19 @@ std::vector<Selector> StageReader::read_selectors(const Section& section, Picked
                                            (task->is_eval() ? "eval" : std::string(name_of(task->kind))));
   }
   return selectors;
+}
+
+/// A name of one's own may be a slip: the one that is meant is then nearly the same.
+void StageReader::tell_of_near_name(const Selector& selector, Picked what) {
+  const auto names = what == Picked::kModels ? catalog_.models.names() : catalog_.tasks.names();
+  const auto near = nearest(*selector.name, names);
+  if (!near) return;
+  // nearest() also finds what only begins with the name, or holds it.
+  const std::size_t longer = std::max(near->size(), selector.name->size());
+  const std::size_t shorter = std::min(near->size(), selector.name->size());
+  if (longer - shorter > selector.name->size() / 3) return;
+  diagnostics_.warn(selector.place,
+                    quote(*selector.name) + " is taken as your own name; the catalog has " + quote(*near));
 }
 
 void StageReader::read_categories(const Yaml& node, Stage& stage) {
@@ -201,7 +237,7 @@ void StageReader::read_exclude(const Section& section, Stage& stage) {
 
 void StageReader::read_exclusion(const Yaml& item, std::span<const CellKind> kinds, Stage& stage) {
   const std::size_t before = diagnostics_.error_count();
-  const std::vector<std::string> parts = {"model", "task"};
+  static const std::set<std::string> kNone;
   Exclusion exclusion;
   exclusion.place = place_of(item, file_);
   if (!item.is_map() || item.entries.empty()) {
@@ -212,15 +248,13 @@ void StageReader::read_exclusion(const Yaml& item, std::span<const CellKind> kin
   std::vector<CellKind> taken(kinds.begin(), kinds.end());  // by kinds that take all of its settings
   for (const Yaml::Entry& entry : item.entries) {
     if (entry.key == "model")
-      exclusion.model = SelectorReader(Picked::kModels, {}, file_, catalog_, diagnostics_).read(entry.value);
+      exclusion.model = SelectorReader(Picked::kModels, {}, {outline_.models, kNone}, file_, catalog_, diagnostics_)
+                            .read(entry.value);
     else if (entry.key == "task")
-      exclusion.task = SelectorReader(Picked::kTasks, {}, file_, catalog_, diagnostics_).read(entry.value);
-    else if (auto why = why_not_taken(entry.key, kinds, parts))
-      diagnostics_.error({file_, entry.line, entry.column}, std::move(*why));
-    else if (auto value = read_setting(*find_setting(entry.key), entry.value, file_, diagnostics_)) {
-      exclusion.settings.emplace(entry.key, std::move(*value));
-      std::erase_if(taken, [&](CellKind kind) { return !takes(*find_setting(entry.key), kind); });
-    }
+      exclusion.task =
+          SelectorReader(Picked::kTasks, {}, {outline_.tasks, kNone}, file_, catalog_, diagnostics_).read(entry.value);
+    else
+      read_excluded_setting(entry, kinds, taken, exclusion);
   }
   if (diagnostics_.error_count() == before && taken.empty())
     error(item,
@@ -230,72 +264,23 @@ void StageReader::read_exclusion(const Yaml& item, std::span<const CellKind> kin
     stage.exclude.push_back(std::move(exclusion));
 }
 
-void StageReader::read_command(const Section& section, Stage& stage) {
-  const Yaml& node = *section.node;
-  if (!affordable(node)) return;
-  const bool can = stage.kind != CellKind::kBench;
-  if (!can) {
-    if (!section.inherited) error(node, "a bench cell runs no command; the kind of cell for it is command");
+/// Takes from `taken` the kinds whose cells do not have the setting.
+void StageReader::read_excluded_setting(const Yaml::Entry& entry, std::span<const CellKind> kinds,
+                                        std::vector<CellKind>& taken, Exclusion& exclusion) {
+  const std::vector<std::string> parts = {"model", "task"};
+  const bool told = outline_.told.contains(entry.key);
+  const auto why = why_not_taken(entry.key, kinds, parts);
+  if (why && !told) {
+    diagnostics_.error({file_, entry.line, entry.column}, *why + hint_of_own(entry.key, kinds));
     return;
   }
-  if (!node.is_list() || node.items.empty()) {
-    error(node, "command must be a list of words, [program, argument, …], which no shell takes apart; found " +
-                    (node.is_list() ? std::string("an empty list") : describe(node)));
-    return;
-  }
-  for (const Yaml& item : node.items) {
-    if (!item.is_scalar()) {
-      error(item, "a word of the command must be a text, found " + describe(item));
-      continue;
-    }
-    if (item.text.find('\0') != std::string::npos) {
-      error(item, "a word of the command cannot hold a zero byte");
-      continue;
-    }
-    if (stage.command.empty() && item.text.empty())
-      error(item, "the first word of the command is the program, and it is empty");
-    check_placeholders(item, stage);
-    stage.command.push_back(item.text);
-  }
-}
-
-void StageReader::check_placeholders(const Yaml& item, const Stage& stage) {
-  const auto parts = parse_argument(item.text);
-  if (!parts) {
-    error(item, parts.error().what);
-    return;
-  }
-  const auto known = placeholder_names();
-  const std::string prefix = "settings.";
-  for (const CommandPart& part : *parts) {
-    if (!part.is_placeholder) continue;
-    const std::string shown_name = "{" + shown(part.text) + "}";
-    if (part.text.starts_with(prefix)) {
-      const std::string setting = part.text.substr(prefix.size());
-      if (auto why = why_not_taken(setting, std::array{stage.kind}))
-        error(item, shown_name + ": " + *why);
-      else if (stage.kind == CellKind::kCommand && !is_given(setting, stage))
-        error(item, shown_name + " stands for nothing: the stage does not set " + quote(setting));
-    } else if (std::ranges::find(known, part.text) == known.end()) {
-      std::vector<std::string> names(known.begin(), known.end());
-      names.emplace_back("settings.NAME");
-      const auto near = nearest(part.text, names);
-      error(item, "no placeholder " + shown_name +
-                      (near ? "; did you mean {" + *near + "}?" : "; there are {" + join(names, "}, {") + "}"));
-    } else if (part.text == "adapter" && stage.adapter_of.empty()) {
-      error(item, "{adapter} stands for nothing: the stage has no `adapter: STAGE`");
-    } else if (stage.kind == CellKind::kCommand) {
-      const bool of_model = part.text == "model" || part.text == "hf_id";
-      const auto said = [&](const char* key) { return stage.places.contains(key); };
-      const bool picks_models = said("models") || said("categories") || said("adapter");
-      const bool picks_tasks = said("tasks") || said("categories");
-      if (of_model && !picks_models) error(item, shown_name + " stands for nothing: the stage picks no models");
-      if (part.text == "task" && !picks_tasks)
-        error(item, shown_name + " stands for nothing: the stage picks no tasks");
-      if (part.text == "dtype" && !picks_models && !is_given("dtype", stage))
-        error(item, shown_name + " stands for nothing: the stage has no models and sets no 'dtype'");
-    }
-  }
+  const SettingDef* def = find_setting(entry.key);
+  auto value = why ? read_own_setting(entry.key, entry.value, file_, diagnostics_)
+                   : read_setting(*def, entry.value, file_, diagnostics_);
+  if (!value) return;
+  exclusion.settings.emplace(entry.key, std::move(*value));
+  std::erase_if(taken,
+                [&](CellKind kind) { return !(def && takes(*def, kind)) && !(kind == CellKind::kCommand && told); });
 }
 
 void StageReader::check_stage(const Yaml& node, const Yaml* outer, const Stage& stage) {
@@ -303,6 +288,13 @@ void StageReader::check_stage(const Yaml& node, const Yaml* outer, const Stage& 
   const std::string kind(name_of(stage.kind));
   const auto said = [&](const char* key) { return node.find(key) || (outer && outer->find(key)); };
   const bool by_category = said("categories");
+  if (by_category)
+    for (const auto* selectors : {&stage.models, &stage.tasks})
+      for (const Selector& selector : *selectors)
+        if (selector.own)
+          diagnostics_.error(selector.place, quote(*selector.name) +
+                                                 " is a name of your own, which no category holds: leave out "
+                                                 "'categories', or name what the catalog has");
   const auto need = [&](const char* key, const std::string& why) {
     if (!said(key)) error(node, what + " of kind " + kind + " needs the key " + quote(key) + why);
   };

@@ -7,6 +7,7 @@
 #include "base/fields.h"
 #include "base/yaml.h"
 #include "matrix/matrix.h"
+#include "matrix/outline.h"
 #include "matrix/selector_reader.h"
 
 namespace orch::matrix {
@@ -22,9 +23,8 @@ Section inherit(const Yaml& node, const Yaml& outer, const char* key);
 
 class StageReader {
  public:
-  /// `kinds` are those of all stages.
-  StageReader(std::vector<CellKind> kinds, const std::string& file, const Catalog& catalog, Diagnostics& diagnostics)
-      : kinds_(std::move(kinds)), file_(file), catalog_(catalog), diagnostics_(diagnostics) {}
+  StageReader(const Outline& outline, const std::string& file, const Catalog& catalog, Diagnostics& diagnostics)
+      : outline_(outline), file_(file), catalog_(catalog), diagnostics_(diagnostics) {}
 
   /// `outer` is the whole matrix when `node` is one of its stages.
   Stage read(const std::string& name, const Yaml& node, const Yaml* outer, CellKind kind);
@@ -36,17 +36,30 @@ class StageReader {
 
   void check_keys(const Yaml& node);
   void read_links(const Yaml& node, Stage& stage);
-  void read_settings(const Yaml& node, const Yaml* outer, Stage& stage);
+  void read_settings(const Yaml& node, const Yaml* outer, const Section& command, Stage& stage);
+  void keep_taken(Axes& axes, CellKind kind) const;
+  void check_bench(const Axes& axes, const Place& place);
+  const std::set<std::string>& told(const Section& section) const;
   std::vector<Selector> read_selectors(const Section& section, Picked what, CellKind kind);
+  void tell_of_near_name(const Selector& selector, Picked what);
   void read_categories(const Yaml& node, Stage& stage);
   void read_exclude(const Section& section, Stage& stage);
+  void read_excluded_setting(const Yaml::Entry& entry, std::span<const CellKind> kinds, std::vector<CellKind>& taken,
+                             Exclusion& exclusion);
   void read_exclusion(const Yaml& item, std::span<const CellKind> kinds, Stage& stage);
+  // stage_command.cpp
   void read_command(const Section& section, Stage& stage);
+  void read_words(const Yaml& run, Stage& stage);
+  void read_env(const Yaml& env, Stage& stage);
+  void read_beside_run(const Section& command, const Yaml* settings, Stage& stage);
   void check_placeholders(const Yaml& item, const Stage& stage);
   void check_placeholder(const Yaml& item, const std::string& name, const Stage& stage);
+  void check_fact(const Yaml& item, const std::string& name, const Stage& stage);
+  void check_setting(const Yaml& item, const std::string& placeholder, const std::string& name, const Stage& stage);
   void check_stage(const Yaml& node, const Yaml* outer, const Stage& stage);
 
-  std::vector<CellKind> kinds_;
+  const Outline& outline_;
+  std::set<std::string> told_;  // settings of its own that the stage being read is told of, if it is of kind command
   const std::string& file_;
   const Catalog& catalog_;
   Diagnostics& diagnostics_;

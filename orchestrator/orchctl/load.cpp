@@ -6,6 +6,7 @@
 #include "base/fields.h"
 #include "base/text.h"
 #include "matrix/matrix.h"
+#include "matrix/own_names.h"
 #include "planner/history_file.h"
 #include "planner/shapes.h"
 #include "planner/training.h"
@@ -137,6 +138,7 @@ std::unique_ptr<Planned> load_and_plan(const Session& session, const PlanFiles& 
   }
   if (!policy || !cluster || !matrix || !diagnostics.ok()) return nullptr;
 
+  planned->catalog = matrix::with_own_names(*matrix, std::move(planned->catalog));
   planned->policy = std::move(*policy);
   planned->cluster = std::move(*cluster);
   if (matrix->submit.partition && !planned->cluster.find(*matrix->submit.partition)) {

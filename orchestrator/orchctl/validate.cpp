@@ -4,6 +4,7 @@
 
 #include "base/fields.h"
 #include "base/text.h"
+#include "matrix/own_names.h"
 #include "orchctl/load.h"
 #include "planner/history_file.h"
 
@@ -30,12 +31,13 @@ std::int64_t check_matrix(const Session& session, const Yaml& root, const std::s
                           Diagnostics& diagnostics) {
   const auto matrix = matrix::read_matrix(root, file, catalog, diagnostics);
   if (!matrix) return 0;
+  const Catalog whole = matrix::with_own_names(*matrix, catalog);
   const auto policy = load_policy(session, "default", diagnostics);
-  const auto cluster = load_cluster(session, "", "", catalog, diagnostics);
+  const auto cluster = load_cluster(session, "", "", whole, diagnostics);
   std::optional<planner::Site> site;
-  if (policy && cluster) site.emplace(planner::Site{catalog, *cluster, *policy, matrix->submit});
+  if (policy && cluster) site.emplace(planner::Site{whole, *cluster, *policy, matrix->submit});
   const auto expansion =
-      matrix::expand(*matrix, catalog, site ? expand_options(*site) : matrix::ExpandOptions{}, diagnostics);
+      matrix::expand(*matrix, whole, site ? expand_options(*site) : matrix::ExpandOptions{}, diagnostics);
   return expansion ? static_cast<std::int64_t>(expansion->cells.size()) : 0;
 }
 

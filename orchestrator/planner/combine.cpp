@@ -161,6 +161,8 @@ void reject(Draft& draft) {
   draft.plan.job_of.assign(n, kNone);
   draft.plan.scores.resize(n);
   draft.plan.seconds.resize(n);
+  draft.plan.bounds.resize(n);
+  draft.plan.need_of.assign(n, kNone);
   for (std::uint32_t i = 0; i < n; ++i) {
     const Cell& cell = draft.expansion.cells[i];
     Combination& combination = draft.combinations[draft.combination_of[i]];
@@ -183,6 +185,8 @@ void reject(Draft& draft) {
     ++draft.plan.cells;
     draft.plan.scores[i] = combination.score;
     draft.plan.seconds[i] = combination.expected;
+    draft.plan.bounds[i] = combination.bound;
+    draft.plan.need_of[i] = combination.need;
     draft.plan.job_of[i] = 0;  // accepted; which job is known later
   }
 }
@@ -211,15 +215,6 @@ void rank(Draft& draft) {
 }
 
 }  // namespace
-
-double most_time(const Partition& partition, const Profile& profile) {
-  if (partition.max_time <= 0 || profile.time_limit <= 0) return std::max(partition.max_time, profile.time_limit);
-  return std::min(partition.max_time, profile.time_limit);
-}
-
-double most_time(const Site& site, const Placement& place) {
-  return most_time(site.cluster.partitions[place.partition], site.catalog.profiles[place.profile]);
-}
 
 void combine_cells(Draft& draft) {
   combine(draft);

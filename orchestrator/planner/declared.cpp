@@ -13,7 +13,35 @@ namespace {
 /// On the weights of a model whose architecture is not described.
 constexpr double kUndescribedSlack = 1.2;
 
+/// `3/8`
+std::string parts_text(const Placement& placement) {
+  return std::to_string(static_cast<int>(std::lround(placement.share * kShareParts))) + "/" +
+         std::to_string(kShareParts);
+}
+
 }  // namespace
+
+double Sizer::host_part(const Shape& shape, double gpus) const {
+  const Partition& where = site_.cluster.partitions[shape.partition];
+  const double share = gpus / std::max(1, where.gpus_per_node);
+  double part = 0;
+  if (where.cpus_per_node > 0) part = need_.cpus / (share * where.cpus_per_node);
+  if (where.memory_per_node > 0)
+    part = std::max(part, static_cast<double>(need_.memory) / (share * where.memory_per_node));
+  return part;
+}
+
+/// Why no node of the partition has the CPUs or the memory that are declared; nothing if one does.
+std::optional<std::string> Sizer::why_not_host(const Shape& shape) const {
+  const Partition& where = site_.cluster.partitions[shape.partition];
+  if (where.cpus_per_node > 0 && need_.cpus > where.cpus_per_node)
+    return "partition " + shown(where.name) + ": " + counted(need_.cpus, "CPU") + " of a node, it has " +
+           std::to_string(where.cpus_per_node);
+  if (where.memory_per_node > 0 && static_cast<double>(need_.memory) > where.memory_per_node)
+    return "partition " + shown(where.name) + ": " + format_bytes(static_cast<double>(need_.memory)) +
+           " of host memory, a node has " + format_bytes(where.memory_per_node);
+  return std::nullopt;
+}
 
 Result<Sizing> Sizer::run_declared() {
   const Shapes shapes = shapes_of(site_);
@@ -49,6 +77,10 @@ Result<Sizing> Sizer::run_declared() {
         continue;
       }
     }
+    if (const auto why = why_not_host(shape)) {
+      refuse(*why);
+      continue;
+    }
     const double needs = need_.gpu_memory > 0 ? static_cast<double>(need_.gpu_memory) : total / gpus;
     const double allowed = limits_.most * card.memory;
     if (needs > allowed) {
@@ -72,15 +104,24 @@ Result<Sizing> Sizer::run_declared() {
     p.layout = Layout{1, 1, gpus};
     p.memory.weights = needs;
     p.utilisation = needs / card.memory;
-    if (!bench && gpus == 1 && where.shares_gpus && needs > 0) {
+    const double of_memory = std::ceil(kShareParts * needs / allowed - 1e-9);
+    if (need_.gpu_parts > 0) {
+      // Who asks for a part of a GPU means to share it, wherever that is; what is known of its memory counts too.
+      p.share = std::min(1.0, std::max<double>(need_.gpu_parts, of_memory) / kShareParts);
+    } else if (!bench && gpus == 1 && where.shares_gpus && needs > 0) {
       // What programs declare fills a GPU to what may be used of it; an estimate gets the target's slack on top.
-      if (need_.gpu_memory > 0) {
-        const double parts = std::ceil(kShareParts * needs / allowed - 1e-9);
-        if (parts <= kShareParts / 2) p.share = std::max(1.0, parts) / kShareParts;
-      } else {
+      if (need_.gpu_memory == 0)
         set_share(p, card, needs);
-      }
+      else if (of_memory <= kShareParts / 2)
+        p.share = std::max(1.0, of_memory) / kShareParts;
     }
+    p.cpus = need_.cpus;
+    p.host_memory = static_cast<double>(need_.memory);
+    // What shares a node is packed by its GPUs: who takes more of the host than they stand for takes more of a shared
+    // GPU, or has nothing beside it.
+    const double host = host_part(shape, 1.0 * gpus / its.nodes);
+    if (p.share < 1 && host > p.share) p.share = std::min(1.0, std::ceil(kShareParts * host - 1e-9) / kShareParts);
+    p.alone = host > 1 + 1e-9;
     p.load_seconds = load_seconds(p);
     if (!chosen || p.gpus * p.share < chosen->gpus * chosen->share ||
         (p.gpus == chosen->gpus && p.share == chosen->share && profile(p).gpus() < profile(*chosen).gpus()))
@@ -100,7 +141,11 @@ Result<Sizing> Sizer::run_declared() {
   Sizing sizing;
   sizing.chosen = *chosen;
   const std::string gpus = counted(chosen->gpus, "GPU") + " of " + shown(gpu(*chosen).name);
-  if (wanted > 0)
+  if (need_.gpu_parts > 0)
+    sizing.reasons.push_back(label(*chosen) + ", one GPU of " + shown(gpu(*chosen).name) + ": " +
+                             (chosen->share < 1 ? parts_text(*chosen) + " of it, others may have the rest"
+                                                : "its memory, CPUs or host memory take the whole of it"));
+  else if (wanted > 0)
     sizing.reasons.push_back(gpus + ", as asked for; " + label(*chosen) + " is the smallest profile that has them");
   else if (whole)
     sizing.reasons.push_back(what() + " needs about " + format_bytes(total) +
@@ -110,10 +155,12 @@ Result<Sizing> Sizer::run_declared() {
     sizing.reasons.push_back(label(*chosen) + ", " + gpus + ": the smallest profile that does");
   if (need_.gpu_memory > 0 && !bench)
     sizing.reasons.push_back(format_bytes(static_cast<double>(need_.gpu_memory)) + " of GPU memory are declared" +
-                             (chosen->share < 1
-                                  ? ": " + std::to_string(static_cast<int>(std::lround(chosen->share * kShareParts))) +
-                                        "/8 of a GPU, others may have the rest"
+                             (chosen->share < 1 && need_.gpu_parts == 0
+                                  ? ": " + parts_text(*chosen) + " of a GPU, others may have the rest"
                                   : ""));
+  if (chosen->alone)
+    sizing.reasons.push_back(
+        "it takes more CPUs or host memory than its GPUs' part of the node: nothing runs beside it");
   sizing.refused = std::move(refused_);
   return sizing;
 }

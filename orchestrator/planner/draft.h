@@ -12,6 +12,7 @@
 
 #include "planner/pack.h"
 #include "planner/plan.h"
+#include "planner/rooms.h"
 #include "planner/schedule.h"
 
 namespace orch::planner {
@@ -46,6 +47,8 @@ struct MixKey {
   Engine engine = Engine::kNative;
   std::uint32_t command_stage = matrix::kNone;
   std::string container;  ///< of a command: a job's script runs in one
+  bool no_gpu = false;
+  std::uint32_t alone = matrix::kNone;  ///< the need of those that nothing stands beside
   std::uint32_t gate = 0;
   Cut cut;
   auto operator<=>(const MixKey&) const = default;
@@ -86,7 +89,7 @@ struct Draft {
   // Of the cluster, before any cell is looked at.
   PackRules rules;
   Caps caps;
-  std::vector<Pool> pools;    ///< of its partitions
+  std::vector<Pool> pools;    ///< of its partitions' GPUs, then of their CPUs in the same order
   std::vector<double> flops;  ///< of the partitions' GPUs
   double best_flops = 0;
 
@@ -121,11 +124,10 @@ Job make_job(Draft& draft, PackedJob packed);
 /// Makes the plan's jobs of the packed ones, in the order of priority, each after those it waits for.
 void order_jobs(Draft& draft);
 
+/// What the timetable needs to know of a job with so many GPUs there; without any, of its CPUs and memory.
+Request request_of(const Draft& draft, const Placement& place, int gpus, int cpus, double host_memory, double seconds);
+
 /// What one job for each cell would cost.
 void count_naive(Draft& draft);
-
-/// The longest limit that may be asked for: of the partition, and of the profile. 0: any.
-double most_time(const Partition& partition, const Profile& profile);
-double most_time(const Site& site, const Placement& place);
 
 }  // namespace orch::planner

@@ -2,11 +2,16 @@
 #include "planner/draft.h"
 
 #include <algorithm>
+#include <cmath>
+#include <iterator>
+#include <limits>
 #include <map>
 #include <set>
 
 #include "base/text.h"
 #include "base/units.h"
+#include "planner/hosts.h"
+#include "planner/rooms.h"
 #include "planner/script.h"
 
 namespace orch::planner {
@@ -37,29 +42,16 @@ std::uint32_t follows_index(Draft& draft, const Placement& place) {
       .first->second;
 }
 
-/// The profiles of one node that models may share on the partition, by GPUs.
-std::vector<std::uint32_t> shared_profiles(const Draft& draft, std::uint32_t partition_index) {
-  const Partition& partition = draft.site.cluster.partitions[partition_index];
-  std::vector<std::uint32_t> profiles;
-  for (std::uint32_t i = 0; i < draft.site.catalog.profiles.size(); ++i) {
-    const Profile& profile = draft.site.catalog.profiles[i];
-    if (profile.nodes == 1 && profile.use == ProfileUse::kAny && profile.gpus_per_node <= partition.gpus_per_node &&
-        (profile.partition.empty() || profile.partition == partition.name))
-      profiles.push_back(i);
-  }
-  std::stable_sort(profiles.begin(), profiles.end(), [&](std::uint32_t a, std::uint32_t b) {
-    return draft.site.catalog.profiles[a].gpus_per_node < draft.site.catalog.profiles[b].gpus_per_node;
-  });
-  return profiles;
-}
-
-std::uint32_t mix_index(Draft& draft, const Need& need, const Placement& place, std::uint32_t gate) {
+std::uint32_t mix_index(Draft& draft, std::uint32_t need_at, const Placement& place, std::uint32_t gate) {
+  const Need& need = draft.plan.needs[need_at];
   const Partition& partition = draft.site.cluster.partitions[place.partition];
   MixKey key{place.partition,
              need.kind,
              need.engine,
              need.command_stage,
              command_container(need, place, draft.site),
+             need.no_gpu,
+             place.alone ? need_at : kNone,
              gate,
              {}};
   // Where GPUs are paid for one by one only what is cut alike stands side by side; of a whole node anything may.
@@ -69,10 +61,7 @@ std::uint32_t mix_index(Draft& draft, const Need& need, const Placement& place, 
   if (added) {
     Mix mix;
     mix.exclusive = partition.exclusive;
-    for (std::uint32_t i : shared_profiles(draft, place.partition)) {
-      const Profile& room = draft.site.catalog.profiles[i];
-      mix.rooms.push_back({room.gpus_per_node, most_time(partition, room)});
-    }
+    mix.rooms = rooms_of(need, place, draft.site);
     draft.mixes.push_back(std::move(mix));
   }
   return at->second;
@@ -85,12 +74,14 @@ std::uint32_t group_index(Draft& draft, std::uint32_t need_at, std::uint32_t gat
     const Placement& place = draft.plan.sizings[need_at].chosen;
     Group group;
     group.nodes = place.nodes;
-    group.gpus = place.gpus;
+    group.gpus = place.gpus > 0
+                     ? place.gpus
+                     : host_units(draft.site.cluster.partitions[place.partition], place.cpus, place.host_memory);
     group.share = place.share;
     group.load = place.load_seconds;
     group.most = most_time(draft.site, place);
     group.spoils = draft.plan.needs[need_at].kind == matrix::CellKind::kTrain && draft.plan.needs[need_at].full;
-    group.mixes = mix_index(draft, draft.plan.needs[need_at], place, gate);
+    group.mixes = mix_index(draft, need_at, place, gate);
     group.follows = follows_index(draft, place);
     draft.groups.push_back(std::move(group));
     draft.need_of_group.push_back(need_at);
@@ -98,20 +89,80 @@ std::uint32_t group_index(Draft& draft, std::uint32_t need_at, std::uint32_t gat
   return at->second;
 }
 
+bool without_gpu(const Draft& draft, std::size_t group) { return draft.plan.needs[draft.need_of_group[group]].no_gpu; }
+
 /// GPUs of the partitions that jobs go to, as far as they may be had at once.
 double usable_gpus(const Draft& draft) {
   std::set<std::uint32_t> used;
-  for (std::uint32_t need : draft.need_of_group) used.insert(draft.plan.sizings[need].chosen.partition);
+  for (std::size_t i = 0; i < draft.groups.size(); ++i)
+    if (!without_gpu(draft, i)) used.insert(draft.plan.sizings[draft.need_of_group[i]].chosen.partition);
   double gpus = 0;
   for (std::uint32_t partition : used)
     gpus += static_cast<double>(draft.pools[partition].nodes) * draft.pools[partition].gpus_per_node;
   return draft.caps.gpus ? std::min(gpus, static_cast<double>(*draft.caps.gpus)) : gpus;
 }
 
+/// What takes no GPU is packed by the units of nodes in place of GPUs, and apart from what does.
+std::vector<PackedJob> pack_without_gpu(Draft& draft) {
+  std::vector<Group> groups(draft.groups.size());
+  std::set<std::uint32_t> used;
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    if (!without_gpu(draft, i)) continue;
+    groups[i] = std::move(draft.groups[i]);
+    draft.groups[i] = {};
+    used.insert(draft.plan.sizings[draft.need_of_group[i]].chosen.partition);
+  }
+  if (used.empty()) return {};
+  PackRules rules = draft.rules;
+  rules.unit = "CPU";
+  rules.most_gpus = 0;
+  rules.small_gpus = std::numeric_limits<int>::max();
+  rules.gpus = 0;
+  for (const std::uint32_t partition : used) {
+    const Partition& where = draft.site.cluster.partitions[partition];
+    rules.gpus += 1.0 * where.nodes * host_units(where);
+  }
+  return pack(groups, draft.mixes, rules);
+}
+
+/// CPUs and host memory of all lanes on a node, each lane's the most of its loads; of lanes that declare none, what the
+/// profile has for their GPUs. Nothing where no lane declares any.
+void add_host(const Draft& draft, const PackedJob& packed, Job& job) {
+  struct Lane {
+    double cpus = 0, memory = 0;
+  };
+  std::map<int, Lane> lanes;
+  bool cpus = false, memory = false;
+  for (const Load& load : packed.loads) {
+    const Placement& place = draft.plan.sizings[draft.need_of_group[load.group]].chosen;
+    const Profile& profile = draft.site.catalog.profiles[place.profile];
+    const double gpus = place.share * place.gpus / std::max(1, place.nodes);
+    Lane& lane = lanes[load.lane];
+    lane.cpus = std::max(lane.cpus, place.cpus > 0 ? place.cpus : std::max(1.0, profile.cpus_per_gpu * gpus));
+    lane.memory =
+        std::max(lane.memory, place.host_memory > 0 ? place.host_memory
+                                                    : profile.memory * gpus / std::max(1, profile.gpus_per_node));
+    cpus = cpus || place.cpus > 0;
+    memory = memory || place.host_memory > 0;
+  }
+  const Placement& first = draft.plan.sizings[job.sizing].chosen;
+  const Partition& where = draft.site.cluster.partitions[first.partition];
+  double all_cpus = 0, all_memory = 0;
+  for (const auto& [index, lane] : lanes) {
+    all_cpus += lane.cpus;
+    all_memory += lane.memory;
+  }
+  if (where.cpus_per_node > 0) all_cpus = std::min<double>(all_cpus, where.cpus_per_node);
+  if (where.memory_per_node > 0) all_memory = std::min(all_memory, where.memory_per_node);
+  if (cpus) job.cpus = static_cast<int>(std::min(std::ceil(all_cpus - 1e-9), 1e6));
+  if (memory) job.host_memory = all_memory;
+}
+
 /// Lanes that are cut alike are copies, and those that share a GPU are one. Of lanes that are not, each GPU counts as a
 /// place of its own: their loads say how each is cut.
 Layout layout_of(const Draft& draft, const PackedJob& packed) {
   const Placement& first = draft.plan.sizings[draft.need_of_group[packed.loads.front().group]].chosen;
+  if (first.gpus == 0) return first.layout;
   for (const Load& load : packed.loads) {
     const Placement& place = draft.plan.sizings[draft.need_of_group[load.group]].chosen;
     if (place.layout.tp != first.layout.tp || place.layout.pp != first.layout.pp || place.gpus != first.gpus)
@@ -120,11 +171,11 @@ Layout layout_of(const Draft& draft, const PackedJob& packed) {
   return {first.layout.tp, first.layout.pp, packed.gpus / (first.layout.tp * first.layout.pp)};
 }
 
-/// One a GPU of each lane.
+/// One a GPU of each lane, and one of a lane without.
 int ranks_of(const Draft& draft, const PackedJob& packed) {
   std::map<int, int> of_lane;
   for (const Load& load : packed.loads)
-    of_lane[load.lane] = draft.plan.sizings[draft.need_of_group[load.group]].chosen.gpus;
+    of_lane[load.lane] = std::max(1, draft.plan.sizings[draft.need_of_group[load.group]].chosen.gpus);
   int ranks = 0;
   for (const auto& [lane, gpus] : of_lane) ranks += gpus;
   return ranks;
@@ -168,7 +219,7 @@ void add_load(Draft& draft, Job& job, const Load& load, std::int64_t cells) {
 
 std::uint32_t shared_profile(const Draft& draft, const Placement& place, int gpus) {
   if (gpus <= place.gpus) return place.profile;
-  for (std::uint32_t i : shared_profiles(draft, place.partition))
+  for (std::uint32_t i : shared_profiles(draft.site, place.partition))
     if (draft.site.catalog.profiles[i].gpus_per_node >= gpus) return i;
   return place.profile;
 }
@@ -186,7 +237,13 @@ void pack_cells(Draft& draft) {
     draft.groups[group].items.push_back({i, position, combination.expected, combination.bound});
   }
   draft.rules.gpus = usable_gpus(draft);
+  std::vector<PackedJob> on_cpus = pack_without_gpu(draft);
   draft.packed = pack(draft.groups, draft.mixes, draft.rules);
+  if (!on_cpus.empty()) {
+    std::move(on_cpus.begin(), on_cpus.end(), std::back_inserter(draft.packed));
+    std::sort(draft.packed.begin(), draft.packed.end(),
+              [](const PackedJob& a, const PackedJob& b) { return a.rank < b.rank; });
+  }
   for (Group& group : draft.groups) group.items = {};  // the loads hold the cells now
   for (std::uint32_t job = 0; job < draft.packed.size(); ++job)
     for (const Load& load : draft.packed[job].loads)
@@ -198,11 +255,12 @@ Job make_job(Draft& draft, PackedJob packed) {
   job.id = "j" + std::to_string(draft.plan.jobs.size() + 1);
   job.sizing = draft.need_of_group[packed.loads.front().group];
   const Placement& place = draft.plan.sizings[job.sizing].chosen;
-  job.profile = packed.lanes > 1 ? shared_profile(draft, place, packed.gpus) : place.profile;
+  job.profile = packed.lanes > 1 && place.gpus > 0 ? shared_profile(draft, place, packed.gpus) : place.profile;
   job.nodes = place.nodes;
-  job.gpus = packed.gpus;
+  job.gpus = place.gpus > 0 ? packed.gpus : 0;
   job.lanes = packed.lanes;
   job.ranks = ranks_of(draft, packed);
+  add_host(draft, packed, job);
   job.layout = layout_of(draft, packed);
   job.gpu_memory = fullest_gpu(draft, packed);
   if (const Gpu* gpu = draft.site.catalog.gpus.find(draft.site.cluster.partitions[place.partition].gpu))

@@ -29,7 +29,8 @@ void count_naive(Draft& draft) {
     if (draft.plan.needs[combination.need].model != kNone) naive.model_loads += combination.cells;
     naive.gpu_hours += seconds * combination.cells *
                        occupied_gpus(draft.pools[place.partition], place.nodes, place.gpus) / kSecondsPerHour;
-    batches.push_back({place.partition, place.nodes, place.gpus, seconds, combination.cells});
+    const Request one = request_of(draft, place, place.gpus, place.cpus, place.host_memory, seconds);
+    batches.push_back({one.pool, one.nodes, one.gpus, seconds, combination.cells});
   }
   if (draft.plan.cells <= kMostNaiveJobs) {
     std::vector<std::uint32_t> position(draft.expansion.cells.size(), kNone);
@@ -38,7 +39,8 @@ void count_naive(Draft& draft) {
     for (std::uint32_t i : draft.ranked) {
       const Combination& combination = draft.combinations[draft.combination_of[i]];
       const Placement& place = draft.plan.sizings[combination.need].chosen;
-      Request request{place.partition, place.nodes, place.gpus, naive_seconds(draft, combination), {}, false};
+      Request request =
+          request_of(draft, place, place.gpus, place.cpus, place.host_memory, naive_seconds(draft, combination));
       const std::uint32_t depends = draft.expansion.cells[i].depends;
       if (depends < draft.expansion.cells.size() && position[depends] != kNone)
         request.after.push_back(position[depends]);

@@ -57,15 +57,19 @@ Need need_of(const matrix::Cell& cell, const matrix::Expansion& expansion, const
     need.engine = model->engines.empty() ? Engine::kNative : model->engines.front();
     need.dtype = model->dtype == DType::kFp32 ? DType::kBf16 : model->dtype;
   }
-  if (const auto name = settings.text("engine"))
+  const bool own_program = cell.kind == matrix::CellKind::kCommand;
+  if (const auto name = settings.text("engine"); name && !own_program)
     if (const auto engine = engine_named(*name)) need.engine = *engine;
   // What the stage's command runs is its own program.
-  if (need.engine == Engine::kCommand) need.command_stage = cell.stage;
+  if (need.engine == Engine::kCommand || own_program) need.command_stage = cell.stage;
   if (need.engine == Engine::kCommand || cell.kind == matrix::CellKind::kCommand)
     need.container = settings.text("container").value_or(expansion.container.value_or(""));
   need.dtype = settings.dtype("dtype").value_or(need.dtype);
-  need.compute = settings.dtype("compute_dtype").value_or(bytes_of(need.dtype) < 2 ? DType::kBf16 : need.dtype);
-  need.kv = settings.dtype("kv_dtype").value_or(DType::kBf16);
+  need.compute = bytes_of(need.dtype) < 2 ? DType::kBf16 : need.dtype;
+  if (!own_program) {
+    need.compute = settings.dtype("compute_dtype").value_or(need.compute);
+    need.kv = settings.dtype("kv_dtype").value_or(DType::kBf16);
+  }
 
   const auto gpus = static_cast<int>(std::clamp<std::int64_t>(settings.integer("gpus").value_or(0), 0, 1 << 20));
   const auto nodes = static_cast<int>(std::clamp<std::int64_t>(settings.integer("nodes").value_or(0), 0, 1 << 20));
@@ -102,10 +106,20 @@ Need need_of(const matrix::Cell& cell, const matrix::Expansion& expansion, const
         need.gpu_memory = real_to_int(std::ceil(task->bench->params * kBenchBytes / kGiB) * kGiB);
       break;
     case matrix::CellKind::kCommand:
-      need.gpus = gpus > 0 || model ? gpus : 1;
       need.nodes = nodes;
-      need.gpu_memory = std::max<std::int64_t>(0, settings.integer("memory").value_or(0));
-      need.command_stage = cell.stage;
+      need.cpus = static_cast<int>(std::clamp<std::int64_t>(settings.integer("cpus").value_or(0), 0, 1 << 20));
+      need.memory = std::max<std::int64_t>(0, settings.integer("memory").value_or(0));
+      // Nothing is known of a name of the matrix's own, so nothing is loaded for it.
+      if (model && model->own) need.model = matrix::kNone;
+      if (const auto part = settings.number("gpus"); part && *part < 1) {
+        need.no_gpu = !(*part > 0);
+        if (need.no_gpu) break;
+        need.gpus = 1;
+        need.gpu_parts = std::clamp(static_cast<int>(std::ceil(kShareParts * *part - 1e-9)), 1, kShareParts);
+      } else {
+        need.gpus = gpus > 0 || need.model != matrix::kNone ? gpus : 1;
+      }
+      need.gpu_memory = std::max<std::int64_t>(0, settings.integer("gpu_memory").value_or(0));
       break;
   }
   return need;

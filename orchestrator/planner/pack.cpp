@@ -332,11 +332,11 @@ void explain(PackedJob& job, std::span<const Group> groups, std::span<const std:
   }
   std::string text = counted(loads, "load");
   if (job.lanes == 1) {
-    job.reasons.push_back(text + " one after another on " + counted(job.gpus, "GPU") +
-                          ": fewer jobs for the same GPU-hours");
+    job.reasons.push_back(text + " one after another on " + counted(job.gpus, rules.unit) +
+                          ": fewer jobs for the same " + std::string(rules.unit) + "-hours");
     return;
   }
-  text += " in " + counted(job.lanes, "lane") + " side by side on " + counted(job.gpus, "GPU");
+  text += " in " + counted(job.lanes, "lane") + " side by side on " + counted(job.gpus, rules.unit);
   int ranks = 0;
   double busy = 0;
   for (std::size_t i = 0; i < job.loads.size(); ++i) {
@@ -349,7 +349,8 @@ void explain(PackedJob& job, std::span<const Group> groups, std::span<const std:
     return;
   }
   const double idle = job.seconds > 0 ? std::max(0.0, 1 - busy / (job.seconds * job.gpus)) : 0;
-  job.reasons.push_back(text + ": fewer jobs, with " + format_fixed(100 * idle, 1) + " % of their GPU-time idle");
+  job.reasons.push_back(text + ": fewer jobs, with " + format_fixed(100 * idle, 1) + " % of their " +
+                        std::string(rules.unit) + "-time idle");
 }
 
 /// GPU-seconds of all cells, with a load of each group.

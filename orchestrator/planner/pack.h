@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace orch::planner {
@@ -63,6 +64,7 @@ struct PackRules {
   double idle_load_worth = 0.35;  ///< the same where GPUs are idle whatever is done
   double idle_worth = 0.05;       ///< the most of a job's GPU-time that waits for its longest model
   int small_gpus = 2;             ///< the most GPUs of a model that shares a job where nodes are not given whole
+  std::string_view unit = "GPU";  ///< what Group::gpus counts, for people
 };
 
 /// What is loaded once, and the cells that it serves.

@@ -6,6 +6,7 @@
 #include "base/text.h"
 #include "base/units.h"
 #include "planner/draft.h"
+#include "planner/hosts.h"
 #include "policy/limits.h"
 
 namespace orch::planner {
@@ -32,6 +33,8 @@ void prepare(Draft& draft) {
     draft.flops.push_back(gpu ? gpu->flops_for(DType::kBf16) : 0);
     best = std::max(best, draft.flops.back());
   }
+  for (const Partition& partition : draft.site.cluster.partitions)
+    draft.pools.push_back({partition.nodes, std::max(1, host_units(partition)), false, true});
   draft.best_flops = best;
   const auto least = [](std::optional<int> a, std::optional<int> b) {
     if (a && b) return std::optional<int>(std::min(*a, *b));
@@ -101,9 +104,12 @@ void hold(Draft& draft) {
 void time_jobs(Draft& draft) {
   std::vector<Request> requests;
   requests.reserve(draft.plan.jobs.size());
-  for (const Job& job : draft.plan.jobs)
-    requests.push_back(
-        {draft.plan.sizings[job.sizing].chosen.partition, job.nodes, job.gpus, job.seconds, job.after, false});
+  for (const Job& job : draft.plan.jobs) {
+    Request request =
+        request_of(draft, draft.plan.sizings[job.sizing].chosen, job.gpus, job.cpus, job.host_memory, job.seconds);
+    request.after = job.after;
+    requests.push_back(std::move(request));
+  }
   for (const Waiting& waiting : draft.plan.waiting) requests[waiting.job].held = true;
   const Timetable table = schedule(requests, draft.pools, draft.caps);
   for (std::uint32_t i = 0; i < draft.plan.jobs.size(); ++i) {
@@ -119,6 +125,16 @@ void time_jobs(Draft& draft) {
 }
 
 }  // namespace
+
+Request request_of(const Draft& draft, const Placement& place, int gpus, int cpus, double host_memory, double seconds) {
+  if (gpus > 0) return {place.partition, place.nodes, gpus, seconds, {}, false};
+  // Of a node that is given whole the GPUs are taken too.
+  const Partition& partition = draft.site.cluster.partitions[place.partition];
+  if (partition.exclusive) return {place.partition, 1, partition.gpus_per_node, seconds, {}, false};
+  const auto partitions = static_cast<std::uint32_t>(draft.site.cluster.partitions.size());
+  const int units = std::min(host_units(partition, cpus, host_memory), std::max(1, host_units(partition)));
+  return {partitions + place.partition, 1, units, seconds, {}, false};
+}
 
 Plan make_plan(const matrix::Expansion& expansion, const Site& site, const History& history) {
   Draft draft(expansion, site, history);

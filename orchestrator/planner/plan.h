@@ -37,9 +37,12 @@ struct Job {
   std::vector<std::uint32_t> cells;   ///< indices in the expansion, best score first
   std::vector<std::uint32_t> models;  ///< loaded in this job, in order; several when small models share a job
   int nodes = 1;
-  int gpus = 1;                      ///< over all nodes
+  int gpus = 1;                      ///< over all nodes; 0: it runs on CPUs alone
+  int cpus = 0;                      ///< on each node, of all lanes, where a command declares them; 0: the profile's
+  double host_memory = 0;            ///< bytes on each node, likewise
   int lanes = 1;                     ///< models that run side by side in it, each with its own placement's GPUs
-  int ranks = 1;                     ///< one a GPU of each lane; more than the GPUs where lanes share one
+  int ranks = 1;                     ///< one a GPU of each lane, without GPUs one a lane; more than the GPUs where
+                                     ///< lanes share one
   double gpu_memory = 0;             ///< bytes on its fullest GPU: of lanes that share one, the sum
   double utilisation = 0;            ///< gpu_memory / the GPU's memory
   double gpu_hours = 0;              ///< with the idle GPUs of nodes that it takes whole
@@ -69,6 +72,8 @@ struct Plan {
   std::vector<Need> needs;                  ///< of the same index
   std::vector<policy::Score> scores;        ///< of every cell of the expansion; zero for a rejected one
   std::vector<float> seconds;               ///< expected, of every cell
+  std::vector<float> bounds;                ///< seconds that a cell will hardly exceed, of every cell
+  std::vector<std::uint32_t> need_of;       ///< of every cell, index in `needs`; kNone: rejected
   std::vector<std::uint32_t> job_of;        ///< of every cell; kNone: rejected
   std::vector<matrix::Rejection> rejected;  ///< the expansion's, the planner's and the policy's, one row a reason
   std::vector<Waiting> waiting;             ///< jobs beyond a soft budget

@@ -150,6 +150,9 @@ class Scheduler {
 
   static Shape shape_of(const Request& request) { return {request.pool, request.nodes, request.gpus}; }
 
+  /// GPUs that a cap on those in use counts.
+  int capped(const Shape& shape) const { return pools_[shape.pool].of_cpus ? 0 : shape.gpus; }
+
   int occupied(const Shape& shape) const { return occupied_gpus(pools_[shape.pool], shape.nodes, shape.gpus); }
 
   void make_ready(std::uint32_t i) {
@@ -157,7 +160,7 @@ class Scheduler {
     if (request.held || request.pool >= pools_.size()) return;
     const Shape shape = shape_of(request);
     if (!possible(pools_[shape.pool], shape)) return;
-    if (caps_.gpus && shape.gpus > *caps_.gpus) return;
+    if (caps_.gpus && capped(shape) > *caps_.gpus) return;
     if (caps_.jobs && *caps_.jobs < 1) return;
     ready_[shape].insert(i);
   }
@@ -165,12 +168,12 @@ class Scheduler {
   void finish(std::uint32_t i) {
     rooms_[requests_[i].pool].give_back(taken_[i]);
     taken_[i] = {};
-    gpus_ -= requests_[i].gpus;
+    gpus_ -= capped(shape_of(requests_[i]));
     for (std::uint32_t at = first_follower_[i]; at < first_follower_[i + 1]; ++at)
       if (--waits_for_[followers_[at]] == 0) make_ready(followers_[at]);
   }
 
-  bool below_cap(const Shape& shape, int gpus) const { return !caps_.gpus || gpus + shape.gpus <= *caps_.gpus; }
+  bool below_cap(const Shape& shape, int gpus) const { return !caps_.gpus || gpus + capped(shape) <= *caps_.gpus; }
 
   /// When the request will find room, if nothing else starts.
   double room_from(const Request& request) const {
@@ -179,7 +182,7 @@ class Scheduler {
     int gpus = gpus_;
     for (const Running& running : running_) {
       const Request& other = requests_[running.request];
-      gpus -= other.gpus;
+      gpus -= capped(shape_of(other));
       if (other.pool == shape.pool) room.give_back(taken_[running.request]);
       if (room.fits(shape) && below_cap(shape, gpus)) return running.end;
     }
@@ -245,7 +248,7 @@ class Scheduler {
     table_.makespan = std::max(table_.makespan, end);
     known_reservations_.erase(i);
     taken_[i] = rooms_[shape.pool].take(shape);
-    gpus_ += shape.gpus;
+    gpus_ += capped(shape);
     running_.insert({end, i});
   }
 
@@ -287,7 +290,7 @@ double makespan_at_least(std::span<const Batch> batches, std::span<const Pool> p
     const int taken = whole_nodes(pool, shape) ? batch.nodes * pool.gpus_per_node : batch.gpus;
     gpu_seconds[batch.pool] += total * taken;
     all_seconds += total;
-    all_gpu_seconds += total * batch.gpus;
+    if (!pool.of_cpus) all_gpu_seconds += total * batch.gpus;
     // What is left of a node past the last whole job is of no use to jobs that are alike.
     const double at_once = whole_nodes(pool, shape) ? std::floor(1.0 * pool.nodes / batch.nodes)
                                                     : 1.0 * pool.nodes * (pool.gpus_per_node / shape.per_node());

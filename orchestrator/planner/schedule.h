@@ -22,6 +22,7 @@ struct Pool {
   int nodes = 0;
   int gpus_per_node = 0;
   bool exclusive = false;  ///< a job takes whole nodes, used or not
+  bool of_cpus = false;    ///< its GPUs stand for CPUs, which no cap on GPUs counts
 };
 
 /// What may run at once.

@@ -134,7 +134,7 @@ std::string text_or_empty(const std::optional<std::string>& text) { return text.
 /// node's. Empty: nothing is known, and Slurm's default holds.
 std::string memory_text(const Job& job, const Profile& profile, const Partition& partition) {
   const double share = 1.0 * job.gpus / std::max(1, job.nodes) / std::max(1, profile.gpus_per_node);
-  double bytes = profile.memory * std::min(share, 1.0);
+  double bytes = job.host_memory > 0 ? job.host_memory : profile.memory * std::min(share, 1.0);
   if (partition.memory_per_node > 0) bytes = std::min(bytes, partition.memory_per_node);
   if (!(bytes >= kMiB)) return "";
   return std::to_string(static_cast<long long>(std::min(bytes, 1e18) / kMiB)) + "M";
@@ -147,13 +147,13 @@ ordered_json resources_of(const Job& job, const Plan& plan, const Site& site, co
   const Gpu* gpu = site.catalog.gpus.find(partition.gpu);
 
   const int nodes = std::max(1, job.nodes);
-  const int gpus_per_node = std::max(1, job.gpus / nodes);
+  const int gpus_per_node = job.gpus == 0 ? 0 : std::max(1, job.gpus / nodes);
   const int ntasks_per_node = std::max(gpus_per_node, nodes == 1 ? job.ranks : 1);
-  const int cpus = std::max(1, profile.cpus_per_gpu) * gpus_per_node;
+  const int cpus = job.cpus > 0 ? job.cpus : std::max(1, profile.cpus_per_gpu) * gpus_per_node;
   const int most_cpus = partition.cpus_per_node > 0 ? std::min(cpus, partition.cpus_per_node) : cpus;
 
   const std::string type =
-      site.cluster.gres_typed && gpu && !gpu->slurm_names.empty() ? gpu->slurm_names.front() + ":" : "";
+      site.cluster.gres_typed && job.gpus > 0 && gpu && !gpu->slurm_names.empty() ? gpu->slurm_names.front() + ":" : "";
   const bool gres = site.cluster.request == GpuRequest::kGres;
   ordered_json resources;
   resources["partition"] = partition.name;
@@ -268,14 +268,45 @@ ordered_json script_values(const Job& job, const Plan& plan, const matrix::Expan
   return values;
 }
 
+void reshape(ordered_json& values, const JobShape& shape) {
+  ordered_json &job = values["job"], &resources = values["resources"];
+  job["id"] = job["name"] = shape.name;
+  job["log"] = file_name(shape.name);
+  const int nodes = std::max(1, shape.nodes);
+  const int gpus = shape.gpus == 0 ? 0 : std::max(1, shape.gpus / nodes);
+  const int tasks = job["engine"] == name_of(Engine::kNative) ? std::max(1, gpus) : 1;
+  resources["nodes"] = nodes;
+  resources["gpus"] = shape.gpus;
+  resources["gpus_per_node"] = gpus;
+  const std::string request = resources["gpus_text"];  // ends with the number
+  resources["gpus_text"] = request.substr(0, request.rfind(':') + 1) + std::to_string(gpus);
+  resources["ntasks"] = tasks * nodes;
+  resources["ntasks_per_node"] = tasks;
+  resources["cpus_per_task"] = std::max(1, shape.cpus / nodes / tasks);
+  resources["memory"] = shape.memory >= static_cast<std::int64_t>(kMiB)
+                            ? std::to_string(shape.memory / static_cast<std::int64_t>(kMiB)) + "M"
+                            : "";
+  resources["time"] = format_slurm_time(shape.time_limit);
+}
+
+std::optional<std::string> why_no_script(const Job& job, const Plan& plan, const matrix::Expansion& expansion,
+                                         const Site& site) {
+  return refuse(submit_of(job, plan, site), expansion.name);
+}
+
+Result<std::string, tmpl::TemplateError> render_script(const std::string& text, const std::string& file,
+                                                       const ordered_json& values, tmpl::Loader loader) {
+  auto parsed = tmpl::Template::parse(text, file, tmpl::shell_options(), std::move(loader));
+  if (!parsed) return parsed.error();
+  return parsed->render(values);
+}
+
 Result<std::string, tmpl::TemplateError> render_script(const std::string& text, const std::string& file, const Job& job,
                                                        const Plan& plan, const matrix::Expansion& expansion,
                                                        const Site& site, tmpl::Loader loader) {
-  if (auto problem = refuse(submit_of(job, plan, site), expansion.name))
+  if (auto problem = why_no_script(job, plan, expansion, site))
     return tmpl::TemplateError{file, 1, 1, "job " + job.id + ": " + *problem};
-  auto parsed = tmpl::Template::parse(text, file, tmpl::shell_options(), std::move(loader));
-  if (!parsed) return parsed.error();
-  return parsed->render(script_values(job, plan, expansion, site));
+  return render_script(text, file, script_values(job, plan, expansion, site), std::move(loader));
 }
 
 }  // namespace orch::planner

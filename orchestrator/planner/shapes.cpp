@@ -22,6 +22,11 @@ std::optional<std::string> why_not_held(const Profile& profile, const Partition&
     return counted(profile.nodes, "node") + ", it has " + std::to_string(partition.nodes);
   if (partition.max_nodes > 0 && profile.nodes > partition.max_nodes)
     return counted(profile.nodes, "node") + ", a job may have " + std::to_string(partition.max_nodes);
+  return std::nullopt;
+}
+
+/// What the profile would like to have beside its GPUs, and the node has not.
+std::optional<std::string> lack_of_host(const Profile& profile, const Partition& partition) {
   const std::int64_t cpus = static_cast<std::int64_t>(profile.cpus_per_gpu) * profile.gpus_per_node;
   if (partition.cpus_per_node > 0 && cpus > partition.cpus_per_node)
     return std::to_string(cpus) + " CPUs of a node, it has " + std::to_string(partition.cpus_per_node);
@@ -45,13 +50,24 @@ Shapes shapes_of(const Site& site) {
       refuse(shown(partition.name) + ": nothing is known of its GPU " + quote(partition.gpu));
       continue;
     }
+    bool comfortable = false;  // some profile has all that it asks for
+    std::vector<std::pair<Shape, std::string>> modest;
     for (std::uint32_t at = 0; at < site.catalog.profiles.size(); ++at) {
       const Profile& profile = site.catalog.profiles[at];
       if (!site.submit.partition && !profile.partition.empty() && profile.partition != partition.name) continue;
       if (const auto why = why_not_held(profile, partition))
         refuse(shown(profile.name) + " on " + shown(partition.name) + ": " + *why);
+      else if (const auto lack = lack_of_host(profile, partition))
+        modest.emplace_back(Shape{at, p}, shown(profile.name) + " on " + shown(partition.name) + ": " + *lack);
       else
-        shapes.usable.push_back({at, p});
+        shapes.usable.push_back({at, p}), comfortable = true;
+    }
+    // On a partition of small nodes jobs get what there is.
+    for (const auto& [shape, lack] : modest) {
+      if (comfortable)
+        refuse(lack);
+      else
+        shapes.usable.push_back(shape);
     }
   }
   if (site.submit.partition && !site.cluster.find(*site.submit.partition))

@@ -123,6 +123,12 @@ class Sizer {
 
   /// Commands, benchmarks and models whose architecture is not described: by declared or estimated memory.
   Result<Sizing> run_declared();
+  /// What the host has for so many GPUs of a node, in parts of that: 1 is just what they stand for.
+  double host_part(const Shape& shape, double gpus) const;
+  std::optional<std::string> why_not_host(const Shape& shape) const;
+
+  /// Commands that take no GPU.
+  Result<Sizing> run_without_gpu();
 
   Result<Sizing> nothing_fits() const;
   void explain(Sizing& sizing, const Candidate& chosen, const Evaluated& on_shape) const;

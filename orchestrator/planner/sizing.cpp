@@ -33,6 +33,7 @@ double Sizer::load_seconds(const Placement& p) const {
 }
 
 Result<Sizing> Sizer::run() {
+  if (need_.no_gpu) return run_without_gpu();
   const bool own = need_.kind == matrix::CellKind::kEval || need_.kind == matrix::CellKind::kTrain;
   if (own && !model_) return Error{"a job without a model can only be a command or a benchmark"};
   return own && model_->decoder ? run_decoder() : run_declared();

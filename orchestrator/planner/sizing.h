@@ -27,7 +27,7 @@ struct Site {
 /// What a job must hold in memory. Cells with equal needs can share a job.
 struct Need {
   matrix::CellKind kind = matrix::CellKind::kEval;
-  std::uint32_t model = matrix::kNone;  ///< index in the catalog
+  std::uint32_t model = matrix::kNone;  ///< index in the catalog; kNone too of a name of the matrix's own
   Engine engine = Engine::kNative;
   DType dtype = DType::kBf16;    ///< of the weights as loaded
   DType compute = DType::kBf16;  ///< of the arithmetic; weights in 8 or 4 bits are widened to it as they are read
@@ -45,6 +45,10 @@ struct Need {
   // Pinned by settings; 0: chosen. Commands and benchmarks say them.
   int gpus = 0;
   int nodes = 0;
+  bool no_gpu = false;                          ///< a command that runs on CPUs alone; `gpus` is 0
+  int gpu_parts = 0;                            ///< eighths of its one GPU that a command asks for; 0: not said
+  int cpus = 0;                                 ///< on each node, of a command
+  std::int64_t memory = 0;                      ///< bytes of host memory on each node, of a command
   std::int64_t gpu_memory = 0;                  ///< bytes that a command declares for each GPU; 0: a whole GPU
   std::uint32_t command_stage = matrix::kNone;  ///< commands of different stages never share a job
   std::string container;                        ///< image of a command, as its cell, matrix or site says; empty: none
@@ -61,7 +65,10 @@ struct Placement {
   std::uint32_t partition = 0;  ///< index in the cluster
   Layout layout;
   int nodes = 1;
-  int gpus = 1;                ///< over all nodes: layout.gpus(); of a shared GPU still 1
+  int gpus = 1;                ///< over all nodes: layout.gpus(); of a shared GPU still 1, of CPUs alone 0
+  int cpus = 0;                ///< on each node, as declared; without a GPU at least 1. 0: the profile's
+  double host_memory = 0;      ///< bytes on each node, as declared; 0: the profile's, or not known
+  bool alone = false;          ///< takes more of the node than its GPUs' part, so that nothing stands beside it
   double share = 1;            ///< of one GPU's memory; below 1 several jobs share it
   MemoryUse memory;            ///< of the fullest GPU
   double utilisation = 0;      ///< memory.total() / the GPU's memory

@@ -63,17 +63,26 @@ ordered_json need_json(const planner::Need& need) {
   return json;
 }
 
+/// Which of the cell's model and task are names of the matrix, of which the catalog knows nothing.
+ordered_json own_names_of(const matrix::Cell& cell, const Catalog& catalog) {
+  ordered_json own = ordered_json::array();
+  if (cell.model != matrix::kNone && catalog.models[cell.model].own) own.push_back("model");
+  if (cell.task != matrix::kNone && catalog.tasks[cell.task].own) own.push_back("task");
+  return own;
+}
+
 std::string text(const ordered_json& json, const char* key) {
   return json.contains(key) && json[key].is_string() ? json[key].get<std::string>() : "-";
 }
 
 void print_sizing(std::ostream& out, const Style& style, const ordered_json& sizing) {
   const ordered_json& chosen = sizing["chosen"];
+  const int gpus = chosen["gpus"].get<int>();
   out << bold(style, "Place") << ": " << text(chosen, "profile") << " on partition " << text(chosen, "partition")
-      << ", " << counted(chosen["nodes"].get<int>(), "node") << ", " << counted(chosen["gpus"].get<int>(), "GPU")
-      << " (" << text(chosen, "gpu") << "), " << text(chosen, "layout_text") << ", batch "
-      << grouped(chosen["batch"].get<long long>()) << ", loads in " << format_duration(chosen["load_s"].get<double>())
-      << "\n";
+      << ", " << counted(chosen["nodes"].get<int>(), "node") << ", ";
+  if (gpus > 0) out << counted(gpus, "GPU") << " (" << text(chosen, "gpu") << "), ";
+  out << text(chosen, "layout_text") << ", batch " << grouped(chosen["batch"].get<long long>()) << ", loads in "
+      << format_duration(chosen["load_s"].get<double>()) << "\n";
   // A command that declares nothing has a GPU to itself; what it fills is its own affair.
   if (chosen["memory"]["total_gib"].get<double>() > 0) {
     out << bold(style, "Memory") << " of the fullest GPU, "
@@ -290,6 +299,7 @@ ordered_json cell_json(std::uint32_t index, const planner::Plan& plan, const mat
   json["kind"] = matrix::name_of(cell.kind);
   json["model"] = model_name(site.catalog, cell.model);
   json["task"] = task_name(site.catalog, cell.task);
+  json["own_names"] = own_names_of(cell, site.catalog);
   json["stage"] = expansion.stages[cell.stage].name;
   json["settings"] = matrix::to_json(expansion.settings[cell.settings]);
   json["content"] = ordered_json::parse(matrix::canonical_content(expansion, cell, site.catalog));
@@ -324,6 +334,10 @@ ordered_json cell_json(std::uint32_t index, const planner::Plan& plan, const mat
 void print_cell(std::ostream& out, const Style& style, const ordered_json& json) {
   out << bold(style, "Cell " + text(json, "key")) << "\n  " << text(json, "kind") << " of " << text(json, "model")
       << " on " << text(json, "task") << ", stage " << text(json, "stage") << "\n";
+  const ordered_json& own = json["own_names"];
+  if (!own.empty())
+    out << "  " << (own.size() > 1 ? "model and task are names" : own[0].get<std::string>() + " is a name")
+        << " of the matrix's own, of which the catalog knows nothing\n";
   out << bold(style, "Settings") << ": " << json["settings"].dump() << "\n";
   if (json.contains("adapter_of"))
     out << bold(style, "Adapter") << " made by cell " << text(json, "adapter_of") << "\n";

@@ -1,6 +1,9 @@
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "matrix/expand.h"
+#include "matrix/own_names.h"
+#include "matrix/run_line.h"
 #include "shipped.h"
 #include "targets.h"
 
@@ -15,7 +18,8 @@ void matrix_target(std::string_view bytes) {
   if (matrix) {
     matrix::ExpandOptions options;
     options.most_cells = 2'000;
-    const auto expansion = matrix::expand(*matrix, shipped_catalog(), options, diagnostics);
+    const Catalog catalog = matrix::with_own_names(*matrix, shipped_catalog());
+    const auto expansion = matrix::expand(*matrix, catalog, options, diagnostics);
     promise(expansion.has_value() == diagnostics.ok(), "there are cells, or an error");
     if (expansion) {
       promise(expansion->cells.size() <= 2'000, "cells are bounded");
@@ -27,9 +31,19 @@ void matrix_target(std::string_view bytes) {
         promise(cell.settings < expansion->settings.size() && cell.stage < expansion->stages.size(),
                 "indices are in range");
       }
-      if (!expansion->cells.empty())
-        promise(!matrix::canonical_content(*expansion, expansion->cells.back(), shipped_catalog()).empty(),
-                "a cell has a content");
+      if (!expansion->cells.empty()) {
+        const matrix::Cell& cell = expansion->cells.back();
+        const std::string content = matrix::canonical_content(*expansion, cell, catalog);
+        promise(sha256(content) == cell.key, "a key is the SHA-256 of the content");
+        const auto name = [](const auto& entries, std::uint32_t index) {
+          return index == matrix::kNone ? std::string() : entries[index].name;
+        };
+        const auto line = matrix::run_line(content, canonical_json(matrix::to_json(expansion->settings[cell.settings])),
+                                           name(catalog.models, cell.model), name(catalog.tasks, cell.task),
+                                           "/job/cell/result.json", {1, "/job/adapter"});
+        const bool native = content.find("\"engine\":{\"name\":\"native\"") != std::string::npos;
+        promise(line.ok() || native, "what a worker runs for a cell is known");
+      }
       for (const matrix::Rejection& row : expansion->rejected)
         promise(row.count > 0 && !row.reason.empty(), "a rejection has a count and a reason");
     }

@@ -4,12 +4,13 @@
 #include <iterator>
 
 #include "matrix/expand.h"
+#include "matrix/own_names.h"
 #include "planner/plan.h"
 #include "planner/script.h"
 #include "planner/training.h"
 #include "shipped.h"
-#include "targets.h"
 #include "support/source_dir.h"
+#include "targets.h"
 
 namespace orch::fuzz {
 namespace {
@@ -35,7 +36,8 @@ void check_plan(const planner::Plan& plan, const matrix::Expansion& expansion, c
   std::vector<int> seen(expansion.cells.size());
   for (std::uint32_t i = 0; i < plan.jobs.size(); ++i) {
     const planner::Job& job = plan.jobs[i];
-    promise(job.gpus >= 1 && job.nodes >= 1 && job.gpus == job.layout.gpus(), "a job's GPUs are its layout's");
+    promise(job.nodes >= 1 && job.gpus == job.layout.gpus(), "a job's GPUs are its layout's");
+    promise(plan.needs[job.sizing].no_gpu ? job.gpus == 0 : job.gpus >= 1, "a job has GPUs unless it asks for none");
     promise_amount(job.seconds, "a job takes a time");
     promise(job.time_limit >= 60 && job.time_limit % 60 == 0, "a time limit is whole minutes");
     const planner::Placement& placed = plan.sizings[job.sizing].chosen;
@@ -87,13 +89,14 @@ void plan_target(std::string_view bytes) {
   if (!matrix || !diagnostics.ok()) return;
   // A partition that the cluster does not have is refused before a plan is made (orchctl's load_and_plan).
   if (matrix->submit.partition && !clusters.front().find(*matrix->submit.partition)) return;
-  const planner::Site site{shipped_catalog(), clusters.front(), shipped_policy(), matrix->submit};
+  const Catalog catalog = matrix::with_own_names(*matrix, shipped_catalog());
+  const planner::Site site{catalog, clusters.front(), shipped_policy(), matrix->submit};
   matrix::ExpandOptions options;
   options.most_cells = 2'000;
   options.train_defaults = [&site](const Model& model, const Task& task, matrix::Settings& settings) {
     return planner::complete_training(model, task, settings, site);
   };
-  const auto expansion = matrix::expand(*matrix, shipped_catalog(), options, diagnostics);
+  const auto expansion = matrix::expand(*matrix, catalog, options, diagnostics);
   if (!expansion || !diagnostics.ok()) return;
   check_plan(planner::make_plan(*expansion, site, planner::History{}), *expansion, site);
 }

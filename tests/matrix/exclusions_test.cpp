@@ -4,7 +4,7 @@
 #include <set>
 
 #include "matrix/expand.h"
-#include "support/small_catalog.h"
+#include "matrix/harness_catalog.h"
 
 using namespace orch;
 using namespace orch::matrix;
@@ -12,7 +12,7 @@ using ::testing::ElementsAre, ::testing::IsEmpty, ::testing::SizeIs, ::testing::
 
 namespace {
 
-const Catalog kCatalog = orch::test::small_catalog();
+const Catalog kCatalog = orch::test::harness_catalog();
 
 Expansion expand_it(const std::string& text, const ExpandOptions& options = {}) {
   return orch::test::expanded(text, kCatalog, options);

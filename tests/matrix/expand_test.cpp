@@ -1,4 +1,5 @@
 #include "matrix/expand.h"
+#include "matrix/own_names.h"
 
 #include <gmock/gmock.h>
 
@@ -6,7 +7,7 @@
 #include <map>
 #include <set>
 
-#include "support/small_catalog.h"
+#include "matrix/harness_catalog.h"
 #include "support/source_dir.h"
 
 using namespace orch;
@@ -16,7 +17,7 @@ using ::testing::Contains, ::testing::ElementsAre, ::testing::HasSubstr, ::testi
 
 namespace {
 
-const Catalog kCatalog = orch::test::small_catalog();
+const Catalog kCatalog = orch::test::harness_catalog();
 
 Expansion expand_it(const std::string& text, const ExpandOptions& options = {}) {
   return orch::test::expanded(text, kCatalog, options);
@@ -339,7 +340,7 @@ TEST(Commands, MayDoWithoutModelsAndTasks) {
 TEST(Commands, ThatAreNotGivenAreRejectionsOfTheModelsThatNeedThem) {
   EXPECT_THAT(rows(expand_it("name: m\nkind: train\nmodels: [flux_dev, llama31_8b]\ntasks: [style]\n")),
               Contains(StartsWith("flux_dev * engine 1: the engine command needs the key `command`")));
-  Catalog catalog = orch::test::small_catalog();
+  Catalog catalog = orch::test::harness_catalog();
   Category programs;
   programs.name = "PROGRAMS";
   programs.models = {"llama31_8b"};
@@ -390,7 +391,7 @@ TEST(Bounds, OfCombinationsAreThoseOfAllStagesTogether) {
 
 TEST(Bounds, OfRejectionsMergeRowsOfOneReason) {
   // 110 models that see nothing × 100 tasks with images: 11,000 rows, of which 10,000 stand alone.
-  Catalog catalog = orch::test::small_catalog();
+  Catalog catalog = orch::test::harness_catalog();
   for (int i = 0; i < 110; ++i)
     catalog.models.put(
         orch::test::small_model("blind" + std::to_string(i), "blind", 1e9, 4096, DType::kBf16, {Engine::kNative}));
@@ -463,9 +464,10 @@ TEST(Bounds, HoldAlsoWhenTheCountOverflows) {
 TEST(Bounds, HoldForTheMemoryOfSettingsToo) {
   std::string values;
   for (int i = 0; i < 2000; ++i) values += (i ? "," : "") + std::to_string(i);
-  const std::string text =
-      "name: m\nkind: command\ncommand: [run]\nsettings: {container: " + std::string(4000, 'x') + ", seed: [" + values +
-      "], memory: [20GiB, 21GiB, 22GiB, 23GiB, 24GiB], gpus: [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20]}\n";
+  const std::string text = "name: m\nkind: command\ncommand: [run]\nsettings: {container: " + std::string(4000, 'x') +
+                           ", seed: [" + values +
+                           "], gpu_memory: [20GiB, 21GiB, 22GiB, 23GiB, 24GiB], gpus: "
+                           "[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20]}\n";
   // 2,000 × 5 × 20 = 200,000 combinations, each with a text of 4,000 bytes.
   EXPECT_THAT(problems(text), ElementsAre(HasSubstr("so many combinations of settings that they would take")));
 }
@@ -522,13 +524,14 @@ TEST(Examples, ReadAndExpandWithTheShippedCatalog) {
     const auto yaml = load_yaml(entry.path(), diagnostics);
     const auto matrix =
         yaml ? read_matrix(*yaml, entry.path().filename().string(), catalog, diagnostics) : std::nullopt;
-    const auto expansion = matrix ? expand(*matrix, catalog, {}, diagnostics) : std::nullopt;
+    const auto expansion = matrix ? expand(*matrix, with_own_names(*matrix, catalog), {}, diagnostics) : std::nullopt;
     if (expansion) cells[entry.path().stem().string()] = expansion->cells.size();
   }
   for (const Problem& problem : diagnostics.errors()) ADD_FAILURE() << to_string(problem.place) << ": " << problem.what;
   // base 3 × 3, tune 3 × 2 ranks, tuned 6 adapters × 3 tasks
   EXPECT_EQ(cells["tune-and-compare"], 9u + 6 + 18);
-  EXPECT_EQ(cells["command"], 4u);
+  // 3 seeds, 1 picture, 2 models × 2 tasks × 2 styles × 2 seeds of their own names
+  EXPECT_EQ(cells["command"], 3u + 1 + 16);
   // every benchmark on 5 numbers of GPUs
   EXPECT_EQ(cells["scaling"] % 5, 0u);
   EXPECT_GT(cells["scaling"], 0u);

@@ -322,8 +322,7 @@ TEST(Commands, KnowTheirPlaceholders) {
                   HasSubstr("{task} stands for nothing: the stage picks no tasks"),
                   HasSubstr("{adapter} stands for nothing"), HasSubstr("{dtype} stands for nothing")));
   EXPECT_THAT(problems("name: m\nkind: command\ncommand: [run, '{settings.container}', '{settings.rank}']\n"),
-              ElementsAre(HasSubstr("the stage does not set 'container'"),
-                          HasSubstr("command cells do not take the setting 'rank'")));
+              ElementsAre(HasSubstr("the stage does not set 'container'"), HasSubstr("the stage does not set 'rank'")));
   EXPECT_THAT(problems("name: m\nkind: command\ncommand: [run, '{settings.nodes}', '{seed}', '{output}']\nsettings: "
                        "{nodes: [1, 2]}\n"),
               IsEmpty());
@@ -366,7 +365,7 @@ exclude: [{model: llama31_8b, task: gsm8k, seed: 1}]
 stages:
   t: {kind: train, tasks: [sft], settings: {rank: 8, learning_rate: 1e-4}}
   e: {tasks: [mmlu, {name: gsm8k, shots: 5}], adapter: t, after: [t]}
-  c: {kind: command, command: [run, "{model}", "{settings.seed}"], settings: {time: 1h, memory: 20GiB}}
+  c: {kind: command, command: [run, "{model}", "{settings.seed}"], settings: {time: 1h, gpu_memory: 20GiB}}
 submit: {partition: gpu}
 )";
   const auto check = [&](const std::string& changed) {
@@ -388,7 +387,7 @@ submit: {partition: gpu}
 
 TEST(Matrix, KeepsGpusTimeAndMemoryToProgramsAndBenchmarks) {
   const std::string base = "name: m\nmodels: [llama31_8b]\n";
-  for (const char* said : {"gpus: 2", "time: 2h", "memory: 20GiB"})
+  for (const char* said : {"gpus: 2", "time: 2h", "gpu_memory: 20GiB"})
     for (const char* kind : {"eval\ntasks: [mmlu]", "train\ntasks: [sft]"})
       EXPECT_THAT(problems(base + "kind: " + kind + "\nsettings: {" + said + "}\n"),
                   ElementsAre(HasSubstr("cells do not take the setting")))
@@ -396,6 +395,6 @@ TEST(Matrix, KeepsGpusTimeAndMemoryToProgramsAndBenchmarks) {
   const std::string bench = "name: m\nkind: bench\ntasks: [resnet50]\n";
   EXPECT_THAT(problems(bench + "settings: {gpus: 2}\n"), IsEmpty());
   EXPECT_THAT(problems(bench + "settings: {time: 2h}\n"), ElementsAre(HasSubstr("command cells do")));
-  EXPECT_THAT(problems(base + "kind: command\ncommand: [run]\nsettings: {gpus: 2, time: 2h, memory: 20GiB}\n"),
+  EXPECT_THAT(problems(base + "kind: command\ncommand: [run]\nsettings: {gpus: 2, time: 2h, gpu_memory: 20GiB}\n"),
               IsEmpty());
 }

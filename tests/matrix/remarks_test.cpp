@@ -2,7 +2,7 @@
 #include <gmock/gmock.h>
 
 #include "matrix/expand.h"
-#include "support/small_catalog.h"
+#include "matrix/harness_catalog.h"
 
 using namespace orch;
 using namespace orch::matrix;
@@ -11,7 +11,7 @@ using ::testing::Contains, ::testing::ElementsAre, ::testing::HasSubstr, ::testi
 
 namespace {
 
-const Catalog kCatalog = orch::test::small_catalog();
+const Catalog kCatalog = orch::test::harness_catalog();
 
 std::vector<std::string> notes(const std::string& text) { return orch::test::expanded(text, kCatalog).notes; }
 std::vector<std::string> problems(const std::string& text) { return orch::test::problems(text, kCatalog); }
@@ -56,7 +56,7 @@ TEST(Commands, ThatRunOnlySomeModelsBecauseNoEngineIsSaidAreNoted) {
 
 TEST(Commands, ThatAreNotToldWhatTheMatrixVariesAreNoted) {
   EXPECT_THAT(notes("name: m\nkind: command\nmodels: [evo2_40b, flux_dev]\ncommand: [run]\nsettings: {seed: [1, 2, 3], "
-                    "dtype: fp16, gpus: [1, 2], time: 2h}\n"),
+                    "dtype: fp16, gpus: 2, time: 2h}\n"),
               UnorderedElementsAre("the matrix: the command does not name {model} or {hf_id}, so that the same program "
                                    "runs for each of 2 models",
                                    "the matrix: the command does not name {seed}, so that the same program runs for "
@@ -69,7 +69,7 @@ TEST(Commands, ThatAreNotToldWhatTheMatrixVariesAreNoted) {
               IsEmpty());
   EXPECT_THAT(notes("name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\ncommand: [run, '{model}']\nsettings: {engine: "
                     "[native, command], shots: [0, 5]}\n"),
-              ElementsAre("the matrix: the command does not name {settings.shots}, so that the same program runs for "
+              ElementsAre("the matrix: the command does not name {shots}, so that the same program runs for "
                           "each of 2 values"));
   EXPECT_THAT(
       notes("name: m\nmodels: [llama31_8b]\nstages:\n  tune: {kind: train, tasks: [sft]}\n  own: {kind: command, "

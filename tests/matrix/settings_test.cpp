@@ -91,8 +91,38 @@ TEST(Settings, WithUnitsBecomeWholeNumbers) {
   EXPECT_EQ(read("time", "1h30m").value, SettingValue(std::int64_t{5400}));
   EXPECT_EQ(read("time", "1500ms").value, SettingValue(std::int64_t{2}));
   EXPECT_FALSE(read("time", "90").value) << "minutes or seconds?";
-  EXPECT_EQ(read("memory", "20GiB").value, SettingValue(std::int64_t{20} << 30));
-  EXPECT_FALSE(read("memory", "1e40GB").value);
+  EXPECT_EQ(read("gpu_memory", "20GiB").value, SettingValue(std::int64_t{20} << 30));
+  EXPECT_EQ(read("memory", "4G").value, SettingValue(std::int64_t{4} << 30));
+  EXPECT_EQ(read("time", "10m").value, SettingValue(std::int64_t{600}));
+  EXPECT_FALSE(read("gpu_memory", "1e40GB").value);
+}
+
+TEST(Settings, OfGpusAreWholeOrAPartOfOne) {
+  EXPECT_EQ(read("gpus", "0").value, SettingValue(std::int64_t{0}));
+  EXPECT_EQ(read("gpus", "2.0").value, SettingValue(std::int64_t{2})) << "so that 2 and 2.0 are one value";
+  EXPECT_EQ(read("gpus", "0.5").value, SettingValue(0.5));
+  EXPECT_EQ(read("gpus", "65536").value, SettingValue(std::int64_t{65536}));
+  for (const char* wrong : {"1.5", "-1", "-0.5", "65537", "1e400", "half", "'1'", "[1]"})
+    EXPECT_FALSE(read("gpus", wrong).value) << wrong;
+}
+
+TEST(Settings, OfOnesOwnAreTruthValuesNumbersAndTexts) {
+  const auto own = [](const std::string& text) {
+    Diagnostics diagnostics;
+    return read_own_setting("x", yaml(text), "s.yaml", diagnostics);
+  };
+  EXPECT_EQ(own("true"), SettingValue(true));
+  EXPECT_EQ(own("12"), SettingValue(std::int64_t{12}));
+  EXPECT_EQ(own("1e-4"), SettingValue(1e-4));
+  EXPECT_EQ(own("no"), SettingValue(std::string("no")));
+  EXPECT_EQ(own("'12'"), SettingValue(std::string("12")));
+  EXPECT_FALSE(own("9007199254740993")) << "2^53 + 1 is not kept exactly by every reader of JSON";
+  EXPECT_FALSE(own("\"a\\nb\""));
+  EXPECT_FALSE(own("{a: 1}"));
+  EXPECT_EQ(plain_text(SettingValue(true)), "true");
+  EXPECT_EQ(plain_text(SettingValue(std::int64_t{600})), "600");
+  EXPECT_EQ(plain_text(SettingValue(0.5)), "0.5");
+  EXPECT_EQ(plain_text(SettingValue(std::string("a b"))), "a b");
 }
 
 TEST(Settings, ThatAreWordsSuggestTheNearest) {
@@ -134,7 +164,7 @@ TEST(Settings, OfOtherKindsAreRefusedWithTheKindsThatTakeThem) {
               ElementsAre("s.yaml:1:2: eval cells do not take the setting 'rank'; train cells do"));
   EXPECT_THAT(axes_errors("{gpus: 8}", {CellKind::kTrain}),
               ElementsAre("s.yaml:1:2: train cells do not take the setting 'gpus'; bench and command cells do"));
-  for (const char* name : {"time", "memory"})
+  for (const char* name : {"time", "memory", "gpu_memory", "cpus"})
     for (const CellKind kind : {CellKind::kEval, CellKind::kTrain, CellKind::kBench})
       EXPECT_THAT(axes_errors(std::string(name) + ": 1", {kind}), ElementsAre(HasSubstr("; command cells do")));
 }
@@ -150,10 +180,10 @@ TEST(Settings, ThatSayHowACellIsRunAreContentOnlyOfBenchmarks) {
   const SettingDef& batch = *find_setting("batch");
   EXPECT_FALSE(in_key(batch, CellKind::kEval));
   EXPECT_TRUE(in_key(batch, CellKind::kBench));
-  for (const char* name : {"time", "memory", "micro_batch", "checkpoint_every", "keep_checkpoints"})
-    EXPECT_FALSE(find_setting(name)->in_key) << name;
   for (const char* name :
-       {"dtype", "kv_dtype", "seed", "shots", "rank", "gpus", "container", "batch_size", "accumulation"})
+       {"time", "memory", "gpu_memory", "cpus", "gpus", "nodes", "micro_batch", "checkpoint_every", "keep_checkpoints"})
+    EXPECT_FALSE(find_setting(name)->in_key) << name;
+  for (const char* name : {"dtype", "kv_dtype", "seed", "shots", "rank", "container", "batch_size", "accumulation"})
     EXPECT_TRUE(find_setting(name)->in_key) << name;
 }
 
@@ -201,9 +231,16 @@ std::string file_text(const std::string& path) {
 TEST(Settings, StandInTheSchemaWithTheirRanges) {
   const auto schema = nlohmann::json::parse(file_text("docs/schemas/matrix.json"));
   const auto& properties = schema.at("$defs").at("settings").at("properties");
-  EXPECT_EQ(properties.size(), setting_defs().size());
+  const auto& beside_run = schema.at("$defs").at("command").at("anyOf").at(1).at("properties");
+  std::size_t in_settings = 0;
   for (const SettingDef& def : setting_defs()) {
     const std::string name(def.name);
+    if (def.beside_run) {
+      EXPECT_TRUE(beside_run.contains(name)) << name;
+      EXPECT_FALSE(properties.contains(name)) << name;
+      continue;
+    }
+    ++in_settings;
     ASSERT_TRUE(properties.contains(name)) << name;
     const auto& value = properties.at(name).at("anyOf").at(0);
     const auto& axis = properties.at(name).at("anyOf").at(1);
@@ -212,13 +249,14 @@ TEST(Settings, StandInTheSchemaWithTheirRanges) {
     if (def.type == SettingType::kChoice)
       EXPECT_EQ(value.at("enum"), nlohmann::json(std::vector<std::string>(def.choices.begin(), def.choices.end())))
           << name;
-    if (def.type == SettingType::kInteger || def.type == SettingType::kNumber) {
+    if (def.type == SettingType::kInteger || def.type == SettingType::kNumber || def.type == SettingType::kGpus) {
       EXPECT_EQ(value.at("minimum").get<double>(), def.least) << name;
       EXPECT_EQ(value.at("maximum").get<double>(), def.most) << name;
     }
     for (const char* picked : {"model", "task"})
       EXPECT_TRUE(schema.at("$defs").at(picked).at("anyOf").at(1).at("properties").contains(name)) << name;
   }
+  EXPECT_EQ(properties.size(), in_settings);
 }
 
 TEST(Settings, StandInTheManualWithTheirKinds) {

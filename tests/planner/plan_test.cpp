@@ -554,8 +554,8 @@ TEST(Plan, OfTwelveCommandsThatDeclareTheirMemoryRunsThemOnEightGpus) {
   Rig rig(R"(
 name: m
 stages:
-  small: {kind: command, command: ["train"], settings: {memory: 35GiB, time: 20h, seed: [0, 1, 2, 3, 4, 5, 6, 7]}}
-  large: {kind: command, command: ["train-large"], settings: {memory: 60GiB, time: 20h, seed: [0, 1, 2, 3]}}
+  small: {kind: command, command: ["train"], settings: {gpu_memory: 35GiB, time: 20h, seed: [0, 1, 2, 3, 4, 5, 6, 7]}}
+  large: {kind: command, command: ["train-large"], settings: {gpu_memory: 60GiB, time: 20h, seed: [0, 1, 2, 3]}}
 )");
   rig.cluster = h100_nodes(1);
   rig.cluster.partitions[0].shares_gpus = true;
