@@ -43,8 +43,9 @@ if ! command -v mpirun >/dev/null; then
   exit 1
 fi
 export OMPI_MCA_plm=isolated OMPI_MCA_ras=^slurm PRTE_MCA_plm=isolated PRTE_MCA_ras=^slurm
-if [[ "$(id -u)" == 0 ]];
-then export OMPI_ALLOW_RUN_AS_ROOT = 1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM = 1; fi
+if [[ "$(id -u)" == 0 ]]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
+# Ranks have as long to end as a job has.
+export OMPI_MCA_odls_base_sigkill_timeout=30
 exec mpirun --oversubscribe -np "$tasks" "$@"
 )sh";
 

@@ -21,6 +21,8 @@ struct Answer {
     int attempt = 1;
     double seconds = 0;  ///< it is stopped after so many
     double gpus = 0;
+    int cpus = 1;
+    std::int64_t memory = 0;  ///< bytes; 0: not said
     double smaller_batch = 1;
   };
   RequestId request{};
@@ -35,6 +37,7 @@ struct Answer {
   std::vector<Chunk> drop;    ///< what it has and is to leave: done elsewhere, or wanted no more
   bool drain = false;         ///< it is to take nothing more and end
   bool nothing_left = false;  ///< no cell waits that it could ever take
+  double retry_after = 0;     ///< seconds after which it may ask again
   // Of a submission.
   SweepId sweep{};
   std::uint32_t cells = 0, reused = 0;

@@ -13,6 +13,7 @@ struct Apply {
   void operator()(event::CancelSweep&& it) const { cancel(step, it), top_up(step); }
   void operator()(event::RetrySweep&& it) const { retry(step, it), top_up(step); }
   void operator()(event::HoldSweep&& it) const { hold(step, it), top_up(step); }
+  void operator()(event::CancelJob&& it) const { cancel(step, it), top_up(step); }
   void operator()(event::HoldModel&& it) const { hold(step, it), top_up(step); }
   void operator()(event::SetPolicy&& it) const { set_policy(step, std::move(it)), top_up(step); }
   void operator()(event::Claim&& it) const { claim(step, it), top_up(step); }

@@ -57,6 +57,12 @@ struct HoldSweep {
   bool hold = true;  ///< or release
   std::string user;
 };
+/// Its worker gives back what it has not begun; what it runs is ended, and waits again.
+struct CancelJob {
+  RequestId request{};
+  JobId job{};
+  std::string user;
+};
 struct HoldModel {
   RequestId request{};
   std::string model;
@@ -195,9 +201,10 @@ struct Planned {
 
 namespace orch::control {
 
-using Event = std::variant<event::SubmitSweep, event::CancelSweep, event::RetrySweep, event::HoldSweep,
-                           event::HoldModel, event::SetPolicy, event::Claim, event::AskLease, event::Heartbeat,
-                           event::Deliver, event::ExitRecord, event::Submitted, event::NotSubmitted, event::Looked,
-                           event::History, event::DirectoryRead, event::Started, event::Tick, event::Planned>;
+using Event =
+    std::variant<event::SubmitSweep, event::CancelSweep, event::RetrySweep, event::HoldSweep, event::CancelJob,
+                 event::HoldModel, event::SetPolicy, event::Claim, event::AskLease, event::Heartbeat, event::Deliver,
+                 event::ExitRecord, event::Submitted, event::NotSubmitted, event::Looked, event::History,
+                 event::DirectoryRead, event::Started, event::Tick, event::Planned>;
 
 }  // namespace orch::control

@@ -193,7 +193,10 @@ class Leasing {
     it.generation = cell.generation;
     it.attempt = trouble ? trouble->attempts() + 1 : 1;
     it.seconds = seconds_of(state_, chunk.cell, cell.bound);
-    it.gpus = state_.needs[index(cell.need)].resources.gpus;
+    const Resources& wanted = state_.needs[index(cell.need)].resources;
+    it.gpus = wanted.gpus;
+    it.cpus = wanted.cpus;
+    it.memory = wanted.memory;
     it.smaller_batch = trouble ? trouble->smaller_batch : 1;
     return it;
   }
@@ -253,6 +256,7 @@ void lease(Step& step, const event::AskLease& ask) {
     Leasing leasing(step, *job, ask);
     leasing.run(answer);
     if (answer.given.empty()) answer.nothing_left = !leasing.something_waits();
+    answer.retry_after = step.state.rules.poll;
     job->passed_over = answer.given.empty() && !answer.nothing_left;
   }
   step.act(std::move(answer));

@@ -22,7 +22,8 @@ void see_alive(Step& step, Job& job, const Seen& seen) {
   else if (seen.phase == Seen::Phase::kPending && job.has_worker())
     to = JobState::kQueued;  // requeued: its next copy will claim it anew
   if (to != job.state || adopted) step.set(job, to);
-  if (job.cancel_asked && job.state == JobState::kQueued && adopted) step.act(action::Cancel{job.id});
+  // Again at every look: the word may have been lost on its way.
+  if (job.cancel_asked) step.act(action::Cancel{job.id});
 }
 
 void see(Step& step, const Seen& seen) {

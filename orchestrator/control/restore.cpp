@@ -150,6 +150,7 @@ State Restore::finish() {
       // Of an older generation the result is there.
       const CellState seen = wanted.generation == cell.generation ? cell.state : CellState::kDone;
       ++sweep.counts[static_cast<std::size_t>(seen)];
+      if (!is_final(seen)) sweep.work_left += static_cast<double>(cell.expected);
     }
   Step step(state_, Now{});
   for (std::uint32_t i = 0; i < state_.cells.size(); ++i)

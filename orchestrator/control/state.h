@@ -39,7 +39,7 @@ struct Rules {
   int node_failures = 3;   ///< jobs in a row that failed on a node: it is excluded
   int strikes = 3;         ///< jobs in a row that ended before they delivered: no more are submitted
   int expiries = 3;        ///< leases of a cell that ran out before that counts as a failure of its own
-  double start = 60;          ///< seconds from a job's start to its worker's first question
+  double start = 60;       ///< seconds from a job's start to its worker's first question
   double ahead = 20;       ///< seconds of short work that a worker may hold beside what it runs
   double short_cell = 10;  ///< seconds: a cell of at most so many may be leased ahead
   double poll = 2;         ///< seconds after which an idle worker asks again

@@ -72,6 +72,7 @@ void Step::set(CellId id, CellState to) {
     if (of.cells[want.order].generation != it.generation) return;
     --of.counts[static_cast<std::size_t>(from)];
     ++of.counts[static_cast<std::size_t>(to)];
+    of.work_left += static_cast<double>(it.expected) * (is_final(from) - is_final(to));
     touched_.insert(want.sweep);
   });
 

@@ -85,6 +85,7 @@ void submit(Step&, event::SubmitSweep&&);  // sweeps.cpp
 void cancel(Step&, const event::CancelSweep&);
 void retry(Step&, const event::RetrySweep&);
 void hold(Step&, const event::HoldSweep&);
+void cancel(Step&, const event::CancelJob&);
 void hold(Step&, const event::HoldModel&);
 void set_policy(Step&, event::SetPolicy&&);
 void claim(Step&, const event::Claim&);  // claims.cpp

@@ -46,6 +46,8 @@ struct Sweep {
   std::vector<Wanted> cells;                               ///< in the matrix's order
   std::array<std::uint32_t, kCellStates.size()> counts{};  ///< of `cells`, by state
 
+  double work_left = 0;  ///< expected seconds of those that are not final
+
   std::uint32_t count(CellState of) const { return counts[static_cast<std::size_t>(of)]; }
 };
 

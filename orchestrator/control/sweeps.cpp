@@ -79,6 +79,7 @@ void want(Step& step, Sweep& sweep, CellId id, float score) {
   const Cell& cell = state.cells[index(id)];
   sweep.cells.push_back({id, score, cell.generation});
   ++sweep.counts[static_cast<std::size_t>(cell.state)];
+  if (!is_final(cell.state)) sweep.work_left += static_cast<double>(cell.expected);
   if (index(id) == state.first_want.size())
     state.first_want.push_back({sweep.id, order});
   else
@@ -242,6 +243,28 @@ void hold(Step& step, const event::HoldSweep& asked) {
                   asked.user + (asked.hold ? " holds " : " released ") + sweep->name);
   agree(step, asked.request);
   step.plan_anew();
+}
+
+void cancel(Step& step, const event::CancelJob& asked) {
+  const auto at = step.state.jobs.find(asked.job);
+  if (at == step.state.jobs.end()) {
+    Answer answer;
+    answer.request = asked.request;
+    answer.status = Answer::Status::kNotFound;
+    answer.text = "there is no job j" + std::to_string(index(asked.job));
+    return step.act(std::move(answer));
+  }
+  Job& job = at->second;
+  if (job.is_over()) return refuse(step, asked.request, "job " + job.name + " is over already");
+  if (!job.cancel_asked) {
+    job.cancel_asked = true;
+    job.reason = asked.user + " cancelled it";
+    step.set(job, job.has_worker() ? JobState::kDraining : job.state);
+    step.note_job("job.cancelled", job.id, asked.user + " cancelled " + job.name);
+    step.act(action::Cancel{job.id});
+    step.plan_anew();
+  }
+  agree(step, asked.request);
 }
 
 void hold(Step& step, const event::HoldModel& asked) {

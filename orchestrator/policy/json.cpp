@@ -163,6 +163,7 @@ nlohmann::ordered_json to_json(const Policy& policy) {
                       {"command_time", seconds(planning.command_time)}};
   json["training"] = training_json(policy.training);
   json["drain_signal"] = seconds(policy.drain_signal);
+  json["idle_timeout"] = seconds(policy.idle_timeout);
   return json;
 }
 

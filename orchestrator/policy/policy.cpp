@@ -20,6 +20,7 @@ constexpr std::size_t kMostEntries = 1000;
 constexpr double kLongest = 365 * 86400.0;
 /// Slurm takes a signal at most this many seconds before the limit (sbatch --signal).
 constexpr double kMostSignal = 65535;
+constexpr double kMostIdle = 24 * 3600;
 
 /// Enough digits to show a sum that is off by 1e-9, and none that come from rounding.
 std::string shown_number(double value) {
@@ -89,6 +90,7 @@ class Reader {
     if (const Yaml* node = fields.require("planning")) read_planning(*node);
     if (const Yaml* node = fields.get("training")) read_training(*node);
     read_drain_signal(fields);
+    read_idle_timeout(fields);
     fields.finish();
     if (diagnostics_.error_count() != before) return std::nullopt;
     warn_of_unreachable_score();
@@ -538,6 +540,16 @@ class Reader {
       fields.error("drain_signal", "'drain_signal' is " + format_duration(*value) + " and 'time_least' " +
                                        format_duration(policy_.planning.time_least) +
                                        ": the shortest jobs would be told to stop as they start");
+  }
+
+  void read_idle_timeout(Fields& fields) {
+    if (!fields.get("idle_timeout")) return;
+    const auto value = fields.duration("idle_timeout");
+    if (!value) return;
+    if (*value < 1 || *value > kMostIdle)
+      fields.error("idle_timeout", "'idle_timeout' must be from 1 s to 1 day");
+    else
+      policy_.idle_timeout = *value;
   }
 
   void warn_of_unreachable_score() {

@@ -174,6 +174,7 @@ struct Policy {
   Planning planning;
   Training training;
   double drain_signal = 120;  ///< seconds before the limit at which a job stops leasing
+  double idle_timeout = 60;   ///< seconds after which a worker with nothing to do gives its GPUs back; optional
   Place source;
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 
 namespace orch::sim {
 
@@ -61,13 +62,17 @@ std::string cells_broken(const State& state) {
 std::string sweeps_broken(const State& state) {
   for (const Sweep& sweep : state.sweeps) {
     std::array<std::uint32_t, kCellStates.size()> counts{};
+    double work_left = 0;
     for (const Wanted& wanted : sweep.cells) {
       const Cell& cell = state.cells[index(wanted.cell)];
       if (wanted.generation > cell.generation) return sweep.name + " wants a generation that is not there";
       const CellState seen = wanted.generation == cell.generation ? cell.state : CellState::kDone;
       ++counts[static_cast<std::size_t>(seen)];
+      if (!is_final(seen)) work_left += static_cast<double>(cell.expected);
     }
     if (counts != sweep.counts) return "the cells of " + sweep.name + " are miscounted";
+    if (std::abs(work_left - sweep.work_left) > 1e-6 * (1 + work_left))
+      return "the work left of " + sweep.name + " is wrong";
     const std::size_t over = counts[static_cast<std::size_t>(CellState::kDone)] +
                              counts[static_cast<std::size_t>(CellState::kFailed)] +
                              counts[static_cast<std::size_t>(CellState::kCancelled)];

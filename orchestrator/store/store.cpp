@@ -2,6 +2,7 @@
 
 #include <sys/random.h>
 
+#include <algorithm>
 #include <chrono>
 #include <mutex>
 #include <thread>
@@ -216,6 +217,8 @@ const std::string& Store::instance() const { return inside_->instance; }
 
 Result<std::monostate> Store::commit(std::span<const Effects> group) {
   if (inside_->read_only) return Error{inside_->file.string() + ": it was opened for reading only"};
+  // Answers that change nothing wait for no disk.
+  if (std::ranges::all_of(group, [](const Effects& effects) { return effects.changes.empty(); })) return std::monostate{};
   const std::lock_guard lock(inside_->committing);
   auto result = as_result([&] {
     Transaction writing(*inside_->database, Transaction::Kind::kWrite);

@@ -1,0 +1,560 @@
+#include "api/routes.h"
+
+#include <algorithm>
+#include <charconv>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "api/worker_calls.h"
+#include "base/text.h"
+
+namespace orch::api {
+namespace {
+
+using control::Now;
+using control::State;
+using control::action::Answer;
+using http::Request;
+using http::Responder;
+using http::Response;
+using nlohmann::json;
+using nlohmann::ordered_json;
+
+constexpr std::size_t kMostEvents = 10'000;    // of one answer
+constexpr std::int64_t kMostLog = 1 << 20;     // bytes of one answer
+constexpr std::size_t kMostMatrix = 8u << 20;  // bytes of a file that is submitted
+
+void answer(const Responder& responder, int status, const ordered_json& body) {
+  Response response;
+  response.status = status;
+  response.body = body.dump(-1, ' ', false, json::error_handler_t::replace) + "\n";
+  responder.send(std::move(response));
+}
+void refuse(const Responder& responder, int status, std::string_view what) {
+  responder.send(http::error_response(status, what));
+}
+
+/// A fault of the disk while something was read: whoever asked is told, and the daemon goes on.
+template <class Work>
+void guarded(const Responder& responder, Work&& work) {
+  try {
+    work();
+  } catch (const std::exception& error) {
+    refuse(responder, 500, error.what());
+  }
+}
+
+std::optional<std::int64_t> number(const std::string* text) {
+  std::int64_t value = 0;
+  if (!text) return std::nullopt;
+  const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
+  if (error != std::errc() || end != text->data() + text->size()) return std::nullopt;
+  return value;
+}
+
+ordered_json problems_json(const Diagnostics& diagnostics) {
+  ordered_json problems = ordered_json::array();
+  for (const Problem& problem : diagnostics.errors())
+    problems.push_back({{"file", problem.place.file},
+                        {"line", problem.place.line},
+                        {"column", problem.place.column},
+                        {"what", problem.what}});
+  return problems;
+}
+
+void refuse_file(const Responder& responder, const Diagnostics& problems) {
+  ordered_json body;
+  body["error"] = {{"status", 422}, {"what", "the file has problems"}, {"problems", problems_json(problems)}};
+  answer(responder, 422, body);
+}
+
+/// The body, if it is an object with no other members than these; it was answered otherwise.
+std::optional<json> object_of(const Request& request, const Responder& responder,
+                              std::initializer_list<const char*> known) {
+  json body = json::parse(request.body, nullptr, false);
+  if (!body.is_object()) {
+    refuse(responder, 400, "the body must be a JSON object");
+    return std::nullopt;
+  }
+  for (const auto& [name, value] : body.items())
+    if (std::ranges::find(known, name, [](const char* each) { return std::string_view(each); }) == known.end()) {
+      refuse(responder, 400, "the body has a member " + quote(name) + ", which is not known here");
+      return std::nullopt;
+    }
+  return body;
+}
+
+bool text_in(const json& body, const char* name, std::string& into, const Responder& responder, bool required = true) {
+  const auto at = body.find(name);
+  if (at == body.end() && !required) return true;
+  if (at == body.end() || !at->is_string()) {
+    refuse(responder, 400, "the body needs a text " + quote(name));
+    return false;
+  }
+  into = at->get<std::string>();
+  if (into.size() > kMostMatrix) {
+    refuse(responder, 413, quote(name) + " is longer than 8 MiB");
+    return false;
+  }
+  return true;
+}
+
+class Routes {
+ public:
+  Routes(Desk& desk, const Gate& gate, EventFeed& feed) : desk_(desk), gate_(gate), feed_(feed) {}
+
+  void add_to(http::Router& router) {
+    add(router, "GET", "/v1/daemon", Role::kRead, &Routes::daemon);
+    add(router, "POST", "/v1/daemon/stop", Role::kAdmin, &Routes::stop);
+    add(router, "GET", "/v1/status", Role::kRead, &Routes::status);
+    add(router, "POST", "/v1/sweeps", Role::kSubmit, &Routes::submit);
+    add(router, "GET", "/v1/sweeps/{sweep}/results", Role::kRead, &Routes::results);
+    add(router, "GET", "/v1/sweeps/{sweep}/cells", Role::kRead, &Routes::cells);
+    add(router, "POST", "/v1/sweeps/{sweep}/{verb}", Role::kSubmit, &Routes::change_sweep);
+    add(router, "POST", "/v1/models/{model}/{verb}", Role::kAdmin, &Routes::hold_model);
+    add(router, "GET", "/v1/cells/{cell}", Role::kRead, &Routes::cell);
+    add(router, "GET", "/v1/jobs", Role::kRead, &Routes::jobs);
+    add(router, "GET", "/v1/jobs/{job}", Role::kRead, &Routes::job);
+    add(router, "GET", "/v1/events", Role::kRead, &Routes::events);
+    add(router, "GET", "/v1/logs/{id}", Role::kRead, &Routes::log);
+    add(router, "GET", "/v1/policy", Role::kRead, &Routes::policy);
+    add(router, "PUT", "/v1/policy", Role::kAdmin, &Routes::set_policy);
+    add(router, "POST", "/v1/backup", Role::kAdmin, &Routes::backup);
+    // People cancel a job by its number; workers speak for theirs by its name.
+    router.add("POST", "/v1/jobs/{job}/{verb}", [*this](Request request, Responder responder) {
+      if (request.part("verb") == "cancel") return cancel_job(request, responder);
+      worker(std::move(request), responder);
+    });
+  }
+
+ private:
+  using Method = void (Routes::*)(const Request&, const Responder&) const;
+
+  void add(http::Router& router, const char* method, const char* path, Role least, Method handle) {
+    router.add(method, path, [*this, least, handle](Request request, Responder responder) {
+      if (may(request, responder, least)) (this->*handle)(request, responder);
+    });
+  }
+
+  bool may(const Request& request, const Responder& responder, Role least) const {
+    const Role role = gate_.role_of(request.peer);
+    if (role >= least) return true;
+    if (request.peer.transport == http::Transport::kTls)
+      refuse(responder, 401, "the bearer token is none that this daemon knows");
+    else
+      refuse(responder, 403,
+             gate_.user_of(request.peer) + " has the role " + std::string(name_of(role)) + " here, and this takes " +
+                 std::string(name_of(least)));
+    return false;
+  }
+
+  // Workers.
+
+  void worker(Request request, const Responder& responder) const {
+    const std::string& job = request.part("job");
+    if (!gate_.is_job(request.peer, job)) return refuse(responder, 401, "the token is not that of job " + shown(job));
+    worker_call(desk_, request.part("verb"), job, request.body, [responder](WorkerReply reply) {
+      Response response;
+      response.status = reply.status;
+      response.body = std::move(reply.body);
+      responder.send(std::move(response));
+    });
+  }
+
+  // The daemon.
+
+  void daemon(const Request&, const Responder& responder) const {
+    desk_.look([this_ = *this, responder](const State& state, Now) {
+      ordered_json body = daemon_json(this_.desk_.view());
+      body["held_models"] = state.held_models;
+      body["nodes"] = ordered_json::array();
+      for (const auto& [name, node] : state.nodes)
+        body["nodes"].push_back({{"name", name},
+                                 {"failures", node.failures},
+                                 {"excluded_until", node.excluded_until ? time_json(*node.excluded_until) : nullptr}});
+      answer(responder, 200, body);
+    });
+  }
+
+  void stop(const Request&, const Responder& responder) const {
+    answer(responder, 200, {{"state", "stopping"}});
+    desk_.stop();
+  }
+
+  void status(const Request& request, const Responder& responder) const {
+    const std::string* asked = request.asked("sweep");
+    const std::string of = asked ? *asked : "";
+    desk_.look([this_ = *this, of, responder](const State& state, Now now) {
+      std::optional<control::SweepId> only;
+      if (!of.empty()) {
+        const auto found = find_sweep(state, of);
+        if (!found) return refuse(responder, 404, found.error().what);
+        only = *found;
+      }
+      answer(responder, 200, status_json(state, this_.desk_.view(), only, now));
+    });
+  }
+
+  void policy(const Request&, const Responder& responder) const {
+    desk_.look([this_ = *this, responder](const State& state, Now) {
+      const std::string name = state.policy.name;
+      this_.desk_.later([this_, name, responder] {
+        guarded(responder, [&] {
+          answer(responder, 200, {{"name", name}, {"text", this_.desk_.store().policy_text().value_or("")}});
+        });
+      });
+    });
+  }
+
+  void set_policy(const Request& request, const Responder& responder) const {
+    const auto body = object_of(request, responder, {"file", "text"});
+    Submission::Text text;
+    if (!body || !text_in(*body, "text", text.text, responder) || !text_in(*body, "file", text.file, responder)) return;
+    const std::string user = gate_.user_of(request.peer);
+    desk_.later([this_ = *this, text, user, responder] {
+      auto prepared = this_.desk_.prepare_policy(text);
+      if (!prepared.policy) return refuse_file(responder, prepared.problems);
+      const std::string name = prepared.policy->name;
+      this_.desk_.put(control::event::SetPolicy{{}, *std::move(prepared.policy), text.text, user},
+                      [name, responder](const Answer&) {
+                        answer(responder, 200, {{"name", name}});
+                      });
+    });
+  }
+
+  void backup(const Request& request, const Responder& responder) const {
+    const auto body = object_of(request, responder, {"file"});
+    std::string file;
+    if (!body || !text_in(*body, "file", file, responder)) return;
+    if (!file.starts_with('/')) return refuse(responder, 400, "'file' must be an absolute path of the daemon's host");
+    desk_.later([this_ = *this, file, responder] {
+      const auto done = this_.desk_.store().backup(file);
+      if (!done) return refuse(responder, 409, done.error().what);
+      std::error_code ignored;
+      answer(responder, 200, {{"file", file}, {"bytes", std::filesystem::file_size(file, ignored)}});
+    });
+  }
+
+  // Sweeps.
+
+  void submit(const Request& request, const Responder& responder) const {
+    const auto body = object_of(request, responder, {"matrix", "file", "name", "fresh", "catalogs"});
+    Submission submission;
+    if (!body || !text_in(*body, "matrix", submission.matrix.text, responder) ||
+        !text_in(*body, "file", submission.matrix.file, responder) ||
+        !text_in(*body, "name", submission.name, responder, false))
+      return;
+    if (body->contains("fresh") && !(*body)["fresh"].is_boolean())
+      return refuse(responder, 400, "'fresh' must be true or false");
+    submission.fresh = body->value("fresh", false);
+    if (body->contains("catalogs")) {
+      if (!(*body)["catalogs"].is_array()) return refuse(responder, 400, "'catalogs' must be a list");
+      for (const json& each : (*body)["catalogs"]) {
+        Submission::Text catalog;
+        if (!each.is_object()) return refuse(responder, 400, "each of 'catalogs' must be an object");
+        if (!text_in(each, "file", catalog.file, responder) || !text_in(each, "text", catalog.text, responder)) return;
+        submission.catalogs.push_back(std::move(catalog));
+      }
+    }
+    submission.user = gate_.user_of(request.peer);
+    submission.request_key = request.idempotency_key;
+    desk_.look([this_ = *this, submission = std::move(submission), responder](const State& state, Now) {
+      this_.desk_.later([this_, submission, policy = state.policy, responder] {
+        guarded(responder, [&] { this_.plan_and_submit(submission, policy, responder); });
+      });
+    });
+  }
+
+  void plan_and_submit(const Submission& submission, const policy::Policy& policy, const Responder& responder) const {
+    Prepared prepared = desk_.prepare(submission, policy);
+    if (!prepared.sweep) return refuse_file(responder, prepared.problems);
+    const std::int64_t rejected = prepared.sweep->rejected_cells;
+    const std::string name = prepared.sweep->name;
+    desk_.put(*std::move(prepared.sweep),
+              [name, rejected, notes = std::move(prepared.notes), responder](const Answer& said) {
+                if (said.status != Answer::Status::kOk) return refuse(responder, 409, said.text);
+                answer(responder, 201,
+                       {{"sweep", id_of(said.sweep)},
+                        {"name", name},
+                        {"cells", said.cells},
+                        {"reused", said.reused},
+                        {"rejected", rejected},
+                        {"notes", notes}});
+              });
+  }
+
+  void change_sweep(const Request& request, const Responder& responder) const {
+    const std::string of = request.part("sweep"), verb = request.part("verb");
+    if (verb != "cancel" && verb != "retry" && verb != "hold" && verb != "release")
+      return refuse(responder, 404, "a sweep can be cancelled, retried, held and released, not " + quote(verb));
+    const std::string user = gate_.user_of(request.peer);
+    desk_.look([this_ = *this, of, verb, user, responder](const State& state, Now) {
+      const auto sweep = find_sweep(state, of);
+      if (!sweep) return refuse(responder, 404, sweep.error().what);
+      const auto answered = [sweep = *sweep, responder](const Answer& said) {
+        if (said.status != Answer::Status::kOk) return refuse(responder, 409, said.text);
+        answer(responder, 200, {{"sweep", id_of(sweep)}, {"cells", said.cells}});
+      };
+      if (verb == "cancel") return this_.desk_.put(control::event::CancelSweep{{}, *sweep, user}, answered);
+      if (verb == "retry") return this_.desk_.put(control::event::RetrySweep{{}, *sweep, user}, answered);
+      this_.desk_.put(control::event::HoldSweep{{}, *sweep, verb == "hold", user}, answered);
+    });
+  }
+
+  void hold_model(const Request& request, const Responder& responder) const {
+    const std::string model = request.part("model"), verb = request.part("verb");
+    if (verb != "hold" && verb != "release")
+      return refuse(responder, 404, "a model can be held and released, not " + quote(verb));
+    desk_.put(control::event::HoldModel{{}, model, verb == "hold", gate_.user_of(request.peer)},
+              [model, verb, responder](const Answer&) {
+                answer(responder, 200, {{"model", model}, {"held", verb == "hold"}});
+              });
+  }
+
+  /// Finds the sweep on the strand, then writes a report of it elsewhere.
+  template <class Write>
+  void report(const std::string& of, const Responder& responder, Write write) const {
+    desk_.look([this_ = *this, of, responder, write](const State& state, Now) {
+      const auto sweep = find_sweep(state, of);
+      if (!sweep) return refuse(responder, 404, sweep.error().what);
+      this_.desk_.later([this_, sweep = *sweep, responder, write] {
+        guarded(responder, [&] {
+          std::ostringstream out;
+          write(this_.desk_, out, sweep);
+          Response response;
+          response.body = std::move(out).str();
+          responder.send(std::move(response));
+        });
+      });
+    });
+  }
+
+  void results(const Request& request, const Responder& responder) const {
+    report(request.part("sweep"), responder, [](Desk& desk, std::ostream& out, control::SweepId sweep) {
+      write_results(out, desk.store(), nullptr, sweep);
+    });
+  }
+
+  void cells(const Request& request, const Responder& responder) const {
+    std::optional<control::CellState> only;
+    if (const std::string* named = request.asked("state")) {
+      const auto found = cell_state_named(*named);
+      if (!found) return refuse(responder, 400, found.error().what);
+      only = *found;
+    }
+    const std::string of = request.part("sweep");
+    desk_.look([of, only, responder](const State& state, Now) {
+      const auto sweep = find_sweep(state, of);
+      if (!sweep) return refuse(responder, 404, sweep.error().what);
+      std::ostringstream out;
+      write_cells(out, state, *sweep, only);
+      Response response;
+      response.body = std::move(out).str();
+      responder.send(std::move(response));
+    });
+  }
+
+  void cell(const Request& request, const Responder& responder) const {
+    const std::string of = request.part("cell");
+    desk_.look([this_ = *this, of, responder](const State& state, Now now) {
+      guarded(responder, [&] {
+        const auto found = find_cell(state, this_.desk_.store(), of);
+        if (!found) return refuse(responder, 404, found.error().what);
+        answer(responder, 200, cell_json(state, this_.desk_.store(), *found, now));
+      });
+    });
+  }
+
+  // Jobs.
+
+  void jobs(const Request&, const Responder& responder) const {
+    desk_.look([this_ = *this, responder](const State& state, Now now) {
+      answer(responder, 200, jobs_json(state, this_.desk_.view().since, now));
+    });
+  }
+
+  void job(const Request& request, const Responder& responder) const {
+    const std::string of = request.part("job");
+    desk_.look([this_ = *this, of, responder](const State& state, Now now) {
+      const auto found = find_job(state, of);
+      if (!found) return refuse(responder, 404, found.error().what);
+      const control::Job& it = state.jobs.at(*found);
+      const auto folder = this_.desk_.folder_of(it.name);
+      answer(
+          responder, 200,
+          job_details_json(state, it, {folder.string(), (folder / "job.sh").string(), this_.log_of(it).string()}, now));
+    });
+  }
+
+  std::filesystem::path log_of(const control::Job& job) const {
+    return desk_.folder_of(job.name) / (job.name + "-" + job.cluster_id + ".out");
+  }
+
+  void cancel_job(const Request& request, const Responder& responder) const {
+    if (!may(request, responder, Role::kSubmit)) return;
+    const std::string of = request.part("job"), user = gate_.user_of(request.peer);
+    desk_.look([this_ = *this, of, user, responder](const State& state, Now) {
+      const auto job = find_job(state, of);
+      if (!job) return refuse(responder, 404, job.error().what);
+      this_.desk_.put(control::event::CancelJob{{}, *job, user}, [job = *job, responder](const Answer& said) {
+        if (said.status != Answer::Status::kOk) return refuse(responder, 409, said.text);
+        answer(responder, 200, {{"job", id_of(job)}});
+      });
+    });
+  }
+
+  // What happened.
+
+  void events(const Request& request, const Responder& responder) const {
+    const std::string* from = request.asked("after");
+    const auto after = number(from);
+    if (from && !after) return refuse(responder, 400, "'after' must be the number of an event");
+    if (request.accept.find("text/event-stream") != std::string::npos) {
+      const auto last = number(&request.last_event_id);
+      return feed_.listen(responder.stream(), last.value_or(after.value_or(0)));
+    }
+    const std::int64_t most = std::clamp<std::int64_t>(number(request.asked("most")).value_or(1000), 1, kMostEvents);
+    desk_.later([this_ = *this, after = after.value_or(0), most, responder] {
+      guarded(responder, [&] {
+        ordered_json list = ordered_json::array();
+        for (const store::EventRow& row : this_.desk_.store().events(after, static_cast<std::size_t>(most)))
+          list.push_back(event_json(row));
+        answer(responder, 200, list);
+      });
+    });
+  }
+
+  void log(const Request& request, const Responder& responder) const {
+    const std::string of = request.part("id");
+    const std::int64_t offset = number(request.asked("offset")).value_or(0);
+    const std::int64_t most = std::clamp<std::int64_t>(number(request.asked("most")).value_or(kMostLog), 1, kMostLog);
+    desk_.look([this_ = *this, of, offset, most, responder](const State& state, Now) {
+      guarded(responder, [&] {
+        const auto found = find_job_or_cell(state, this_.desk_.store(), of);
+        if (!found) return refuse(responder, 404, found.error().what);
+        const auto place = this_.log_place(state, *found);
+        if (!place) return refuse(responder, 404, "nothing of " + shown(of) + " has run yet, so there is no log");
+        this_.desk_.later([place = *place, offset, most, responder] { send_log(place, offset, most, responder); });
+      });
+    });
+  }
+
+  struct LogPlace {
+    std::filesystem::path file;
+    bool over = false;
+  };
+
+  /// Of a cell that runs or ran: the log of its newest attempt.
+  std::optional<LogPlace> log_place(const State& state, const JobOrCell& of) const {
+    if (const auto* id = std::get_if<control::JobId>(&of)) {
+      const control::Job& job = state.jobs.at(*id);
+      return LogPlace{log_of(job), job.state == control::JobState::kEnded};
+    }
+    const auto cell = std::get<control::CellId>(of);
+    const std::string prefix = std::to_string(index(cell)) + "-";
+    std::optional<LogPlace> newest;
+    std::uint64_t best = 0;
+    for (const auto& [id, job] : state.jobs) {
+      if (job.epoch == control::Epoch{}) continue;
+      std::error_code ignored;
+      for (const auto& entry : std::filesystem::directory_iterator(desk_.folder_of(job.name) / "cells", ignored)) {
+        const std::string name = entry.path().filename().string();
+        if (!name.starts_with(prefix)) continue;
+        const std::string ticket = name.substr(prefix.size());
+        const auto value = number(&ticket);
+        if (!value || static_cast<std::uint64_t>(*value) < best) continue;
+        best = static_cast<std::uint64_t>(*value);
+        newest = LogPlace{entry.path() / "log", state.cells[index(cell)].state != control::CellState::kRunning};
+      }
+    }
+    return newest;
+  }
+
+  static void send_log(const LogPlace& place, std::int64_t offset, std::int64_t most, const Responder& responder) {
+    std::error_code absent;
+    const auto size = static_cast<std::int64_t>(std::filesystem::file_size(place.file, absent));
+    if (absent)
+      return answer(responder, 200,
+                    {{"file", place.file.string()},
+                     {"offset", 0},
+                     {"size", 0},
+                     {"text", ""},
+                     {"more", false},
+                     {"over", place.over}});
+    const std::int64_t from = offset < 0 ? std::max<std::int64_t>(0, size + offset) : std::min(offset, size);
+    std::string text(static_cast<std::size_t>(std::min(most, size - from)), '\0');
+    std::ifstream file(place.file, std::ios::binary);
+    file.seekg(from);
+    file.read(text.data(), static_cast<std::streamsize>(text.size()));
+    text.resize(static_cast<std::size_t>(std::max<std::streamsize>(file.gcount(), 0)));
+    const std::int64_t end = from + static_cast<std::int64_t>(text.size());
+    answer(responder, 200,
+           {{"file", place.file.string()},
+            {"offset", from},
+            {"size", size},
+            {"text", text},
+            {"more", end < size},
+            {"over", place.over && end >= size}});
+  }
+
+  Desk& desk_;
+  const Gate& gate_;
+  EventFeed& feed_;
+};
+
+}  // namespace
+
+void EventFeed::listen(http::EventStream stream, std::int64_t after) {
+  {
+    const std::lock_guard lock(mutex_);
+    listeners_.push_back({std::move(stream), after});
+  }
+  wake();
+}
+
+void EventFeed::wake() {
+  {
+    const std::lock_guard lock(mutex_);
+    if (listeners_.empty()) return;
+    again_ = true;
+    if (busy_) return;
+    busy_ = true;
+  }
+  desk_.later([this] { send(); });
+}
+
+void EventFeed::send() {
+  constexpr std::size_t kAtOnce = 500;
+  std::unique_lock lock(mutex_);
+  while (again_) {
+    again_ = false;
+    std::vector<Listener> listeners = std::exchange(listeners_, {});
+    lock.unlock();
+    bool more = false;
+    for (Listener& listener : listeners) {
+      const auto rows = desk_.store().events(listener.after, kAtOnce);
+      for (const store::EventRow& row : rows) {
+        if (!listener.stream.send(std::to_string(row.number), row.note.kind,
+                                  event_json(row).dump(-1, ' ', false, json::error_handler_t::replace)))
+          break;
+        listener.after = row.number;
+      }
+      more = more || rows.size() == kAtOnce;
+    }
+    std::erase_if(listeners, [](const Listener& listener) { return listener.stream.closed(); });
+    lock.lock();
+    again_ = again_ || more;
+    listeners_.insert(listeners_.end(), std::make_move_iterator(listeners.begin()),
+                      std::make_move_iterator(listeners.end()));
+  }
+  busy_ = false;
+}
+
+http::Router make_router(Desk& desk, const Gate& gate, EventFeed& feed) {
+  http::Router router;
+  Routes(desk, gate, feed).add_to(router);
+  return router;
+}
+
+}  // namespace orch::api

@@ -1,0 +1,201 @@
+#include "api/worker_calls.h"
+
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "base/text.h"
+#include "base/wire/messages.h"
+#include "http/message.h"
+#include "matrix/run_line.h"
+#include "policy/remedy.h"
+
+namespace orch::api {
+namespace {
+
+using control::action::Answer;
+using Reply = std::function<void(WorkerReply)>;
+
+control::Chunk chunk_of(const wire::Chunk& chunk) { return {control::CellId{chunk.cell}, chunk.number}; }
+wire::Chunk chunk_of(const control::Chunk& chunk) {
+  return {static_cast<std::uint32_t>(index(chunk.cell)), chunk.number};
+}
+
+WorkerReply error(int status, std::string_view what) { return {status, http::error_response(status, what).body}; }
+
+/// The refusal that the answer is, or nothing.
+std::optional<WorkerReply> refusal(const Answer& answer) {
+  switch (answer.status) {
+    case Answer::Status::kOk:
+      return std::nullopt;
+    case Answer::Status::kNotFound:
+      return error(404, answer.text);
+    case Answer::Status::kConflict:
+      return error(409, answer.text);
+    case Answer::Status::kGone:
+      return error(410, answer.text);
+  }
+  return error(500, "the daemon's answer makes no sense");
+}
+
+/// The folder of an attempt, relative to the job's: no two attempts share one.
+std::string folder_of(const Answer::Given& given) {
+  return "cells/" + std::to_string(index(given.chunk.cell)) + "-" + std::to_string(index(given.ticket));
+}
+
+/// A cell whose line cannot be made is given with none: the worker fails it with the reason.
+wire::Leased leased_of(const Answer::Given& given, const store::CellText& text, const std::filesystem::path& job) {
+  wire::Leased leased;
+  leased.chunk = chunk_of(given.chunk);
+  leased.ticket = index(given.ticket);
+  leased.generation = given.generation;
+  leased.attempt = given.attempt;
+  leased.time_limit = given.seconds;
+  leased.gpus = given.gpus;
+  leased.cpus = given.cpus;
+  leased.memory = given.memory;
+  leased.smaller_batch = given.smaller_batch;
+  leased.model = text.model;
+  leased.task = text.task;
+  leased.folder = folder_of(given);
+  const auto line =
+      matrix::run_line(text.content, text.settings, text.model, text.task, job / leased.folder / "result.json");
+  if (!line) return leased;
+  leased.engine = line->engine;
+  leased.run = line->run;
+  for (const auto& [name, value] : line->environment) leased.environment.push_back(name + "=" + value);
+  return leased;
+}
+
+template <class Message>
+std::optional<Message> understood(std::string_view body, const Reply& reply) {
+  auto message = wire::read<Message>(body);
+  if (message) return *std::move(message);
+  reply(error(400, message.error().what));
+  return std::nullopt;
+}
+
+void claim(Desk& desk, const std::string& job, std::string_view body, Reply reply) {
+  const auto message = understood<wire::Claim>(body, reply);
+  if (!message) return;
+  if (message->protocol != wire::kProtocol && message->protocol != wire::kProtocol - 1)
+    return reply(error(409, "the worker speaks protocol " + std::to_string(message->protocol) + ", the daemon " +
+                                std::to_string(wire::kProtocol) + " and the one before"));
+  control::event::Claim event{{}, job, message->cluster_id, message->restarts, message->copy, message->nodes};
+  desk.put(std::move(event), [&desk, reply](const Answer& answer) {
+    if (auto refused = refusal(answer)) return reply(*std::move(refused));
+    desk.look([answer, reply](const control::State& state, control::Now) {
+      wire::Claimed claimed;
+      claimed.epoch = static_cast<std::uint32_t>(index(answer.epoch));
+      claimed.lease_term = answer.lease_term;
+      claimed.heartbeat = answer.lease_term / 4;
+      claimed.idle_timeout = state.policy.idle_timeout;
+      claimed.drain = answer.drain;
+      reply({200, wire::write(claimed)});
+    });
+  });
+}
+
+void lease(Desk& desk, const std::string& job, std::string_view body, Reply reply) {
+  const auto message = understood<wire::AskLease>(body, reply);
+  if (!message) return;
+  control::event::AskLease event{
+      {}, job, control::Epoch{message->epoch}, message->time_left, message->most, message->loaded, {}};
+  for (const wire::Chunk& chunk : message->held) event.held.push_back(chunk_of(chunk));
+  desk.put(std::move(event), [&desk, job, reply](const Answer& answer) {
+    if (auto refused = refusal(answer)) return reply(*std::move(refused));
+    wire::Given given;
+    given.drain = answer.drain;
+    given.nothing_left = answer.nothing_left;
+    std::vector<control::CellId> cells;
+    for (const Answer::Given& each : answer.given) cells.push_back(each.chunk.cell);
+    const std::vector<store::CellText> texts = desk.store().cells(cells);
+    for (std::size_t i = 0; i < cells.size(); ++i)
+      given.leased.push_back(leased_of(answer.given[i], texts[i], desk.folder_of(job)));
+    given.retry_after = answer.given.empty() ? answer.retry_after : 0;
+    reply({200, wire::write(given)});
+  });
+}
+
+void heartbeat(Desk& desk, const std::string& job, std::string_view body, Reply reply) {
+  const auto message = understood<wire::Heartbeat>(body, reply);
+  if (!message) return;
+  control::event::Heartbeat event{{}, job, control::Epoch{message->epoch}, {}};
+  for (const auto& held : message->held) event.held.push_back({chunk_of(held.chunk), held.running});
+  desk.put(std::move(event), [reply](const Answer& answer) {
+    if (auto refused = refusal(answer)) return reply(*std::move(refused));
+    wire::Beat beat;
+    for (const control::Chunk& chunk : answer.drop) beat.drop.push_back(chunk_of(chunk));
+    beat.drain = answer.drain;
+    reply({200, wire::write(beat)});
+  });
+}
+
+void deliver(Desk& desk, const std::string& job, std::string_view body, Reply reply) {
+  const auto message = understood<wire::Deliver>(body, reply);
+  if (!message) return;
+  desk.put(delivery_of(job, *message), [reply](const Answer& answer) {
+    if (auto refused = refusal(answer)) return reply(*std::move(refused));
+    reply({200, wire::write(wire::Acknowledged{answer.accepted})});
+  });
+}
+
+void leave(Desk& desk, const std::string& job, std::string_view body, Reply reply) {
+  const auto message = understood<wire::Exit>(body, reply);
+  if (!message) return;
+  desk.put(exit_of(job, *message), [reply](const Answer& answer) {
+    if (auto refused = refusal(answer)) return reply(*std::move(refused));
+    reply({200, "{}"});
+  });
+}
+
+policy::Cause cause_named(const std::string& name) {
+  for (const policy::Cause cause : policy::kCauses)
+    if (policy::name_of(cause) == name) return cause;
+  return policy::Cause::kUnknown;
+}
+
+}  // namespace
+
+control::event::Deliver delivery_of(const std::string& job, const wire::Deliver& message) {
+  using What = control::event::Delivered::What;
+  control::event::Deliver event{{}, job, control::Epoch{message.epoch}, {}};
+  for (const wire::Delivered& item : message.items) {
+    control::event::Delivered delivered;
+    delivered.chunk = chunk_of(item.chunk);
+    delivered.ticket = control::Ticket{item.ticket};
+    delivered.generation = static_cast<std::uint16_t>(std::min<std::uint32_t>(item.generation, 0xFFFF));
+    delivered.what = item.what == "done" ? What::kDone : item.what == "failed" ? What::kFailed : What::kReturned;
+    delivered.metrics = item.metrics;
+    delivered.cause = cause_named(item.cause);
+    delivered.reason = item.reason;
+    delivered.seconds = item.seconds;
+    delivered.gpu_seconds = item.gpu_seconds;
+    // What claims to be a result and is none would be read back as one for ever.
+    if (delivered.what == What::kDone && !nlohmann::json::parse(item.metrics, nullptr, false).is_object()) {
+      delivered.what = What::kFailed;
+      delivered.cause = policy::Cause::kBadInput;
+      delivered.reason = "its worker delivered metrics that are no JSON object";
+    }
+    event.items.push_back(std::move(delivered));
+  }
+  return event;
+}
+
+control::event::ExitRecord exit_of(const std::string& job, const wire::Exit& message) {
+  return {{},
+          job,
+          control::Epoch{message.epoch},
+          control::end_named(message.end).value_or(control::End::kUnknown),
+          message.reason};
+}
+
+void worker_call(Desk& desk, std::string_view verb, const std::string& job, std::string_view body, Reply reply) {
+  if (verb == "claim") return claim(desk, job, body, std::move(reply));
+  if (verb == "lease") return lease(desk, job, body, std::move(reply));
+  if (verb == "heartbeat") return heartbeat(desk, job, body, std::move(reply));
+  if (verb == "deliver") return deliver(desk, job, body, std::move(reply));
+  if (verb == "exit") return leave(desk, job, body, std::move(reply));
+  reply(error(404, "a worker says claim, lease, heartbeat, deliver or exit, not " + quote(verb)));
+}
+
+}  // namespace orch::api

@@ -1,0 +1,210 @@
+#include "control/asking.h"
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "planner/rooms.h"
+#include "planner/script.h"
+
+namespace orch::control {
+namespace {
+
+using matrix::kNone;
+using nlohmann::ordered_json;
+
+bool is_native(const planner::Need& need) {
+  return need.kind != matrix::CellKind::kCommand && need.engine == Engine::kNative;
+}
+
+class Needs {
+ public:
+  Needs(const planner::Plan& plan, const matrix::Expansion& expansion, const planner::Site& site)
+      : plan_(plan), expansion_(expansion), site_(site), number_(plan.needs.size(), kNone) {}
+
+  Result<std::uint32_t> number_of(std::uint32_t need) {
+    if (number_[need] == kNone) {
+      auto made = make(need);
+      if (!made) return made.error();
+      number_[need] = static_cast<std::uint32_t>(all_.size());
+      all_.push_back(*std::move(made));
+    }
+    return number_[need];
+  }
+  std::vector<Need> take() { return std::move(all_); }
+
+ private:
+  Result<Need> make(std::uint32_t at) const {
+    const planner::Placement& place = plan_.sizings[at].chosen;
+    const Partition& partition = site_.cluster.partitions[place.partition];
+    const Profile& profile = site_.catalog.profiles[place.profile];
+    const planner::Job job = alone(at);
+    if (auto why = planner::why_no_script(job, plan_, expansion_, site_)) return Error{*why};
+    const ordered_json values = planner::script_values(job, plan_, expansion_, site_);
+
+    Need need;
+    need.resources = resources_of(place, profile, partition);
+    need.environment = environment_of(values, partition, profile);
+    need.profile = profile.name;
+    // A program of a user's own loads what it needs each time it starts: that is part of the cell's time.
+    if (is_native(plan_.needs[at])) {
+      need.loads = "need " + values["job"]["models"].dump() + " " + values["job"]["layout"].dump() + " " +
+                   std::string(values["job"]["dtype"]);
+      need.load = place.load_seconds;
+      need.batch = place.batch;
+    }
+    need.most = planner::most_time(partition, profile);
+    for (const planner::Room& room : planner::rooms_of(plan_.needs[at], place, site_))
+      need.rooms.push_back(room_of(room, place, partition));
+    need.nodes_there = partition.nodes;
+    need.whole_nodes = partition.exclusive;
+    need.script_values = values.dump();
+    return need;
+  }
+
+  /// A job for such a cell and no other.
+  planner::Job alone(std::uint32_t at) const {
+    const planner::Placement& place = plan_.sizings[at].chosen;
+    planner::Job job;
+    job.sizing = at;
+    job.profile = place.profile;
+    job.layout = place.layout;
+    if (plan_.needs[at].model != kNone) job.models.push_back(plan_.needs[at].model);
+    job.nodes = place.nodes;
+    job.gpus = place.gpus;
+    job.cpus = place.cpus;
+    job.host_memory = place.host_memory;
+    job.ranks = std::max(1, place.gpus);
+    return job;
+  }
+
+  static Resources resources_of(const planner::Placement& place, const Profile& profile, const Partition& partition) {
+    Resources resources;
+    resources.nodes = std::max(1, place.nodes);
+    const double gpus = place.gpus == 0 ? 0 : place.gpus == 1 ? std::min(place.share, 1.0) : place.gpus;
+    resources.gpus = gpus;
+    const double on_node = gpus / resources.nodes;
+    int cpus = place.cpus > 0 ? place.cpus : std::max(1, static_cast<int>(std::floor(profile.cpus_per_gpu * on_node)));
+    // No more than its GPUs' part of the node: all of them can be used at once.
+    if (place.cpus == 0 && partition.cpus_per_node > 0 && partition.gpus_per_node > 0 && gpus > 0)
+      cpus = std::clamp(static_cast<int>(partition.cpus_per_node * on_node / partition.gpus_per_node), 1, cpus);
+    if (partition.cpus_per_node > 0) cpus = std::min(cpus, partition.cpus_per_node);
+    resources.cpus = cpus * resources.nodes;
+    double memory = place.host_memory > 0
+                        ? place.host_memory
+                        : profile.memory * std::min(1.0, on_node / std::max(1, profile.gpus_per_node));
+    if (partition.memory_per_node > 0) {
+      memory = std::min(memory, partition.memory_per_node);
+      if (place.host_memory == 0 && partition.gpus_per_node > 0 && gpus > 0)
+        memory = std::min(memory, partition.memory_per_node * on_node / partition.gpus_per_node);
+    }
+    resources.memory = static_cast<std::int64_t>(memory);
+    return resources;
+  }
+
+  static Resources room_of(const planner::Room& room, const planner::Placement& place, const Partition& partition) {
+    Resources resources;
+    const bool counts_cpus = place.gpus == 0;
+    resources.gpus = counts_cpus ? 0 : room.gpus;
+    resources.cpus = counts_cpus ? room.gpus : partition.cpus_per_node;
+    return resources;
+  }
+
+  /// What jobs must have in common for one to take the other's cells, beyond their size.
+  static std::string environment_of(const ordered_json& values, const Partition& partition, const Profile& profile) {
+    ordered_json what;
+    what["submit"] = values["submit"];
+    for (const char* name : {"partition", "account", "qos", "reservation", "constraint", "licenses", "gpu_type"})
+      what[name] = values["resources"][name];
+    what["engine"] = values["job"]["engine"] == name_of(Engine::kNative) ? "native" : "program";
+    what["gpu"] = partition.gpu;
+    what["without"] = values["resources"]["gpus"] == 0;
+    what["template"] = profile.template_name;
+    return to_hex(sha256(what.dump())).substr(0, 16);
+  }
+
+  const planner::Plan& plan_;
+  const matrix::Expansion& expansion_;
+  const planner::Site& site_;
+  std::vector<std::uint32_t> number_;
+  std::vector<Need> all_;
+};
+
+std::string json_of(const std::vector<matrix::Rejection>& rejected) {
+  ordered_json rows = ordered_json::array();
+  for (const matrix::Rejection& row : rejected)
+    rows.push_back(
+        {{"model", row.model}, {"task", row.task}, {"rule", row.rule}, {"reason", row.reason}, {"cells", row.count}});
+  return rows.dump();
+}
+
+std::string json_of(const matrix::Settings& settings) {
+  ordered_json json = ordered_json::object();
+  for (const auto& [name, value] : settings.values()) json[name] = matrix::to_json(value);
+  return json.dump();
+}
+
+}  // namespace
+
+Result<Asked> ask_for(const planner::Plan& plan, const matrix::Expansion& expansion, const planner::Site& site,
+                      Asking asking) {
+  Asked asked;
+  asked.rejected = plan.rejected;
+  event::SubmitSweep& sweep = asked.sweep;
+  sweep.name = asking.name.empty() ? expansion.name : std::move(asking.name);
+  sweep.user = std::move(asking.user);
+  sweep.request_key = std::move(asking.request_key);
+  sweep.matrix = std::move(asking.matrix);
+  sweep.fresh = asking.fresh;
+
+  Needs needs(plan, expansion, site);
+  std::vector<std::string> settings;  // as text, of the same index as the expansion's
+  settings.reserve(expansion.settings.size());
+  for (const matrix::Settings& each : expansion.settings) settings.push_back(json_of(each));
+  std::vector<std::uint32_t> place(expansion.cells.size(), kNone);  // in the sweep
+  matrix::Rejection native{
+      "*", "*", "engine",
+      "cells of the native engine are run by no worker of this version; say `engine: lm-eval` or give "
+      "a command",
+      0};
+  for (std::uint32_t i = 0; i < expansion.cells.size(); ++i) {
+    const matrix::Cell& cell = expansion.cells[i];
+    if (plan.need_of[i] == kNone) continue;
+    if (is_native(plan.needs[plan.need_of[i]]) && !asking.native) {
+      ++native.count;
+      continue;
+    }
+    event::AskedCell item;
+    if (cell.depends != kNone) {
+      if (place[cell.depends] == kNone) {
+        ++native.count;
+        continue;
+      }
+      item.depends = place[cell.depends];
+    }
+    auto need = needs.number_of(plan.need_of[i]);
+    if (!need) return need.error();
+    item.need = *need;
+    item.key = cell.key;
+    if (cell.model != kNone) item.model = site.catalog.models[cell.model].name;
+    if (cell.task != kNone) item.task = site.catalog.tasks[cell.task].name;
+    // What a command may take is said for all of it; of lm-eval it was estimated without loading.
+    const planner::Need& its = plan.needs[plan.need_of[i]];
+    const double load = its.engine == Engine::kLmEval ? plan.sizings[plan.need_of[i]].chosen.load_seconds : 0;
+    item.expected = plan.seconds[i] + static_cast<float>(load);
+    item.bound = plan.bounds[i] + static_cast<float>(load);
+    item.score = static_cast<float>(plan.scores[i].total);
+    item.content = matrix::canonical_content(expansion, cell, site.catalog);
+    item.settings = settings[cell.settings];
+    place[i] = static_cast<std::uint32_t>(sweep.cells.size());
+    sweep.cells.push_back(std::move(item));
+  }
+  if (native.count > 0) asked.rejected.push_back(std::move(native));
+  sweep.needs = needs.take();
+  for (const matrix::Rejection& row : asked.rejected) sweep.rejected_cells += row.count;
+  sweep.rejected = json_of(asked.rejected);
+  return asked;
+}
+
+}  // namespace orch::control

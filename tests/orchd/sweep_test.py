@@ -1,0 +1,121 @@
+"""A sweep from its submission to its results: on programs that succeed, fail, hang, lie, and on people who change their mind."""
+
+from daemon import DaemonTest, eventually, main, number_of
+
+
+class Sweep(DaemonTest):
+    def test_runs_every_cell_once_and_keeps_what_it_measured(self):
+        tasks = [f"t{i}" for i in range(12)]
+        answer = self.daemon.submit(self.matrix("first", tasks))
+        self.assertEqual((answer["cells"], answer["reused"], answer["rejected"]), (12, 0, 0))
+        ended = self.daemon.wait(answer["sweep"])
+        self.assertEqual(ended["state"], "done")
+        self.assertEqual(ended["cells"], {"total": 12, "waiting": 0, "running": 0, "done": 12, "failed": 0, "rejected": 0, "cancelled": 0})
+        results = self.daemon.results(answer["sweep"])
+        self.assertEqual([r["task"] for r in results], tasks)
+        for result in results:
+            number = number_of(result["task"])
+            self.assertEqual(result["metrics"], {"half": {"value": number / 2, "stderr": 0.25},
+                                                 "number": {"value": number, "stderr": None}})
+            self.assertEqual((result["state"], result["attempts"], len(result["key"])), ("done", 1, 64))
+        self.assertCountEqual(self.runs(), tasks)
+
+    def test_of_the_same_matrix_runs_nothing_again_unless_asked_to(self):
+        matrix = self.matrix("twice", ["a", "b"])
+        self.daemon.wait(self.daemon.submit(matrix)["sweep"])
+        again = self.daemon.submit(matrix)
+        self.assertEqual((again["sweep"], again["reused"]), ("s2", 2))
+        self.assertEqual(self.daemon.wait("s2")["state"], "done")
+        self.assertEqual(self.daemon.results("s1")[0]["metrics"], self.daemon.results("s2")[0]["metrics"])
+        self.assertEqual(len(self.runs()), 2)
+        fresh = self.daemon.submit(matrix, fresh=True)
+        self.assertEqual(fresh["reused"], 0)
+        self.daemon.wait("s3")
+        self.assertCountEqual(self.runs(), ["a", "b", "a", "b"])
+
+    def test_submitted_twice_under_one_key_is_one_sweep(self):
+        body = {"matrix": self.matrix("once", ["a"]), "file": "x.yaml"}
+        first = self.daemon.call("POST", "/v1/sweeps", body, {"Idempotency-Key": "k1"})
+        second = self.daemon.call("POST", "/v1/sweeps", body, {"Idempotency-Key": "k1"})
+        self.assertEqual(first[1]["sweep"], second[1]["sweep"])
+        self.assertEqual(len(self.daemon.get("/v1/status")["sweeps"]), 1)
+
+    def test_fails_with_the_last_words_of_the_program_and_can_be_retried(self):
+        sweep = self.daemon.submit(self.matrix("bad", ["a"], "fail=no such data set"))["sweep"]
+        ended = self.daemon.wait(sweep)
+        self.assertEqual((ended["state"], ended["cells"]["failed"]), ("failed", 1))
+        result = self.daemon.results(sweep)[0]
+        self.assertEqual(result["state"], "failed")
+        self.assertIn("the reason is no such data set", result["reason"])
+        tried = len(self.runs())
+        self.assertEqual(self.daemon.call("POST", f"/v1/sweeps/{sweep}/retry", {})[1]["cells"], 1)
+        self.daemon.wait(sweep)
+        self.assertGreater(len(self.runs()), tried)
+
+    def test_takes_no_lie_for_a_result(self):
+        for name, text in {"text": "not JSON", "list": "[1]", "nothing": "{}", "infinite": '{"a": 1e999}', "word": '{"a": "b"}'}.items():
+            with self.subTest(name):
+                sweep = self.daemon.submit(self.matrix(name, [name], "raw=" + text.replace("{", "{{").replace("}", "}}")))["sweep"]
+                self.assertEqual(self.daemon.wait(sweep)["state"], "failed")
+                self.assertIn("the result", self.daemon.results(sweep)[0]["reason"])
+
+    def test_stops_a_cell_at_its_time(self):
+        sweep = self.daemon.submit(self.matrix("slow", ["a"], "wait=never", time="1s"))["sweep"]
+        self.assertEqual(self.daemon.wait(sweep)["state"], "failed")
+        self.assertIn("ran for more than", self.daemon.results(sweep)[0]["reason"])
+
+    def test_cancelled_leaves_no_program_running(self):
+        sweep = self.daemon.submit(self.matrix("long", ["a"], "wait=never"))["sweep"]
+        eventually("a start", lambda: self.runs())
+        self.assertEqual(self.daemon.call("POST", f"/v1/sweeps/{sweep}/cancel", {})[0], 200)
+        self.assertEqual(self.daemon.wait(sweep)["state"], "cancelled")
+        eventually("the job's end", lambda: all(j["state"] == "ended" for j in self.daemon.get("/v1/jobs")), 120)
+
+    def test_held_waits_until_it_is_released(self):
+        (self.folder / "go").touch()
+        self.daemon.call("POST", "/v1/models/m/hold", {})
+        sweep = self.daemon.submit(self.matrix("held", ["a"], "wait=go"))["sweep"]
+        cell = self.daemon.get(f"/v1/sweeps/{sweep}/cells")[0]
+        self.assertIn("held", self.daemon.get(f"/v1/cells/{cell['key']}")["why"])
+        self.assertEqual(self.daemon.get("/v1/jobs"), [])
+        self.daemon.call("POST", "/v1/models/m/release", {})
+        self.assertEqual(self.daemon.wait(sweep)["state"], "done")
+
+    def test_of_a_cancelled_job_runs_its_cells_in_another(self):
+        sweep = self.daemon.submit(self.matrix("moved", ["a"], "wait=go"))["sweep"]
+        eventually("a start", lambda: self.runs())
+        self.assertEqual(self.daemon.call("POST", "/v1/jobs/j1/cancel")[0], 200)
+        (self.folder / "go").touch()
+        self.assertEqual(self.daemon.wait(sweep)["state"], "done")
+
+    def test_says_what_is_wrong_with_a_matrix(self):
+        status, body = self.daemon.call("POST", "/v1/sweeps", {"matrix": "name: x\nkind: comand\n", "file": "mine.yaml"})
+        self.assertEqual(status, 422)
+        problems = {(p["file"], p["line"]): p["what"] for p in body["error"]["problems"]}
+        self.assertIn("did you mean 'command'", problems["mine.yaml", 2])
+
+    def test_shows_the_log_of_a_cell(self):
+        sweep = self.daemon.submit(self.matrix("logged", ["a"]))["sweep"]
+        self.daemon.wait(sweep)
+        key = self.daemon.results(sweep)[0]["key"]
+        log = self.daemon.get(f"/v1/logs/{key[:10]}")
+        self.assertEqual((log["text"], log["offset"], log["more"]), ("measured a\n", 0, False))
+        self.assertEqual(self.daemon.get(f"/v1/logs/{key[:10]}?offset=9&most=1")["text"], "a")
+
+    def test_streams_events_from_where_the_listener_left(self):
+        self.daemon.wait(self.daemon.submit(self.matrix("seen", ["a"]))["sweep"])
+        events = self.daemon.get("/v1/events")
+        kinds = [event["kind"] for event in events]
+        self.assertEqual([k for k in kinds if k in ("sweep.submitted", "job.claimed", "sweep.ended")],
+                         ["sweep.submitted", "job.claimed", "sweep.ended"])
+        self.assertEqual(self.daemon.get(f"/v1/events?after={events[1]['number']}"), events[2:])
+
+
+class SweepOverFiles(Sweep):
+    """The same with no route from workers to the daemon: messages are files in the jobs' directories."""
+
+    OPTIONS = ("--link", "files")
+
+
+if __name__ == "__main__":
+    main()
