@@ -166,7 +166,7 @@ class Routes {
 
   void daemon(const Request&, const Responder& responder) const {
     desk_.look([this_ = *this, responder](const State& state, Now) {
-      ordered_json body = daemon_json(this_.desk_.view());
+      ordered_json body = daemon_json(this_.view(state));
       body["held_models"] = state.held_models;
       body["nodes"] = ordered_json::array();
       for (const auto& [name, node] : state.nodes)
@@ -175,6 +175,13 @@ class Routes {
                                  {"excluded_until", node.excluded_until ? time_json(*node.excluded_until) : nullptr}});
       answer(responder, 200, body);
     });
+  }
+
+  /// As the daemon was started, with the policy of now.
+  DaemonView view(const State& state) const {
+    DaemonView view = desk_.view();
+    view.policy = state.policy.name;
+    return view;
   }
 
   void stop(const Request&, const Responder& responder) const {
@@ -192,7 +199,7 @@ class Routes {
         if (!found) return refuse(responder, 404, found.error().what);
         only = *found;
       }
-      answer(responder, 200, status_json(state, this_.desk_.view(), only, now));
+      answer(responder, 200, status_json(state, this_.view(state), only, now));
     });
   }
 
@@ -478,6 +485,7 @@ class Routes {
       return answer(responder, 200,
                     {{"file", place.file.string()},
                      {"offset", 0},
+                     {"next", 0},
                      {"size", 0},
                      {"text", ""},
                      {"more", false},
@@ -488,10 +496,13 @@ class Routes {
     file.seekg(from);
     file.read(text.data(), static_cast<std::streamsize>(text.size()));
     text.resize(static_cast<std::size_t>(std::max<std::streamsize>(file.gcount(), 0)));
+    // A character that is not whole yet comes with the next piece; bytes that are none are shown as such.
+    if (const std::size_t whole = utf8_prefix(text); whole > 0 && text.size() - whole < 4) text.resize(whole);
     const std::int64_t end = from + static_cast<std::int64_t>(text.size());
     answer(responder, 200,
            {{"file", place.file.string()},
             {"offset", from},
+            {"next", end},
             {"size", size},
             {"text", text},
             {"more", end < size},

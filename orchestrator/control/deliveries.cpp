@@ -65,6 +65,7 @@ void deliver(Step& step, event::Deliver&& deliver) {
       step.put(row::PutNeed{need});
     }
   }
+  if (answer.accepted > 0) step.set(*job, job->state);
   if (answer.accepted < deliver.items.size())
     step.note_job("delivery.ignored", job->id,
                   std::to_string(deliver.items.size() - answer.accepted) +

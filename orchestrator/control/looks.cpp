@@ -28,8 +28,13 @@ void see_alive(Step& step, Job& job, const Seen& seen) {
 
 void see(Step& step, const Seen& seen) {
   Job* job = find_job(step, seen.name);
-  if (!job || job->is_over()) return;
+  if (!job) return;
   if (!job->cluster_id.empty() && job->cluster_id != seen.cluster_id) return;  // fenced off: it will end as superseded
+  if (job->is_over()) {
+    // Its worker ended when it was told to, as before a preemption, and Slurm put the job into its queue again.
+    if (job->state == JobState::kEnded && seen.phase == Seen::Phase::kPending) step.act(action::Cancel{job->id});
+    return;
+  }
   switch (seen.phase) {
     case Seen::Phase::kPending:
     case Seen::Phase::kRunning:

@@ -76,6 +76,14 @@ void Step::set(CellId id, CellState to) {
     touched_.insert(want.sweep);
   });
 
+  // A sweep that had given it up hopes again.
+  if (is_final(from) && !is_final(to))
+    state.each_want(id, [&](const Want& want) {
+      const Sweep& of = sweep(want.sweep);
+      if (of.state == SweepState::kFailed && of.cells[want.order].generation == it.generation)
+        set(want.sweep, SweepState::kRunning);
+    });
+
   // Between waiting and running nothing is written: the row of the lease says it.
   if (is_final(from) || is_final(to)) write_state(it, id);
   if (to == CellState::kWaiting) enqueue(id);

@@ -195,12 +195,15 @@ void cancel(Step& step, const event::CancelSweep& asked) {
     return refuse(step, asked.request,
                   "sweep " + sweep->name + " is " + std::string(name_of(sweep->state)) + " already");
   step.set(asked.sweep, SweepState::kCancelled);
+  Answer answer;
+  answer.request = asked.request;
   for (const Wanted& wanted : sweep->cells) {
     if (is_final(step.cell(wanted.cell).state) || is_wanted_elsewhere(step.state, wanted.cell, asked.sweep)) continue;
     step.set(wanted.cell, CellState::kCancelled);
+    ++answer.cells;
   }
   step.note_sweep("sweep.cancelled", asked.sweep, asked.user + " cancelled " + sweep->name);
-  agree(step, asked.request);
+  step.act(std::move(answer));
   step.plan_anew();
 }
 

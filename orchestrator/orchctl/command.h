@@ -17,7 +17,13 @@
 namespace orch::orchctl {
 
 /// Exit codes.
-enum Exit : int { kWell = 0, kFailed = 1, kBadInput = 2 };
+enum Exit : int {
+  kWell = 0,
+  kFailed = 1,
+  kBadInput = 2,
+  kSweepFailed = 3,  ///< a sweep that was waited for ended with failed cells
+  kNoDaemon = 4,
+};
 
 /// Where the files that come with the program are: beside the installed program, or in the source tree it was built
 /// from.
@@ -33,6 +39,7 @@ struct Session {
   std::string color = "auto";
   std::vector<std::string> catalogs;  ///< a site's own files and folders, read after those that ship
   report::Style style;
+  std::string state;  ///< --state: the state directory; empty: $ORCH_STATE or the usual one
 };
 
 /// Prints what is wrong and ends with kBadInput.
@@ -95,6 +102,79 @@ struct DiffArguments {
 int policy_check(Session& session, const std::string& named);
 int policy_show(Session& session, const std::string& named);
 int policy_diff(Session& session, const DiffArguments& arguments);
+
+// What the daemon is asked. Where it does not run, those that only look read its store.
+
+struct UpArguments {
+  std::string cluster, on, policy, database, jobs, templates, listen, link, worker;  ///< as orchd takes them
+  std::vector<std::string> addresses;
+  int gpus = 0;
+  bool install = false;  ///< have the machine start it
+};
+int up(Session& session, const UpArguments& arguments);
+int down(Session& session);
+
+struct StatusArguments {
+  std::string sweep;  ///< empty: all
+  bool watch = false;
+};
+int status(Session& session, const StatusArguments& arguments);
+int jobs(Session& session);
+
+struct CellsArguments {
+  std::string sweep;
+  std::string only;  ///< a state; empty: all
+};
+int cells(Session& session, const CellsArguments& arguments);
+
+struct ResultsArguments {
+  std::string sweep;
+  std::string format = "table";
+};
+int results(Session& session, const ResultsArguments& arguments);
+
+struct SweepDiffArguments {
+  std::string a, b;
+  bool fail_on_regression = false;
+};
+int sweep_diff(Session& session, const SweepDiffArguments& arguments);
+
+/// Whether `what` reads as the id of a sweep, a job or a cell.
+bool looks_like_id(const std::string& what);
+/// `orchctl explain` of one of them.
+int explain_id(Session& session, const std::string& id);
+
+struct LogsArguments {
+  std::string id;
+  bool follow = false;
+};
+int logs(Session& session, const LogsArguments& arguments);
+
+struct EventsArguments {
+  std::int64_t after = 0;
+  bool follow = false;
+};
+int events(Session& session, const EventsArguments& arguments);
+
+int cancel(Session& session, const std::string& id);
+int retry(Session& session, const std::string& sweep);
+struct HoldArguments {
+  std::string sweep, model;  ///< one of them
+  bool hold = true;          ///< or release
+};
+int hold(Session& session, const HoldArguments& arguments);
+
+int backup(Session& session, const std::string& file);
+int policy_set(Session& session, const std::string& file);
+
+struct SubmitArguments {
+  PlanFiles files;  ///< those beside the matrix are for a dry run
+  std::string name;
+  bool fresh = false;
+  bool dry_run = false;
+  bool wait = false;
+};
+int submit_matrix(Session& session, const SubmitArguments& arguments);
 
 /// `output`: a file that does not exist yet; empty: standard output.
 int cluster_detect(Session& session, const std::string& output);

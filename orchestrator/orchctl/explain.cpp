@@ -165,7 +165,15 @@ int explain(Session& session, const ExplainArguments& arguments) {
   if (!diagnostics.ok()) return bad_input(session, diagnostics);
   if (const auto index = catalog.models.index_of(arguments.what))
     return explain_model(session, arguments, catalog, *index);
-  if (!std::filesystem::exists(arguments.what) && arguments.what.find_first_of("/.") == std::string::npos) {
+  const bool names_file =
+      std::filesystem::exists(arguments.what) || arguments.what.find_first_of("/.") != std::string::npos;
+  if (!names_file && looks_like_id(arguments.what)) {
+    if (!arguments.part.empty())
+      return bad_input(session, quote(arguments.what) + " is the id of a sweep, a job or a cell; " +
+                                    quote(arguments.part) + " after it means nothing");
+    return explain_id(session, arguments.what);
+  }
+  if (!names_file) {
     const auto names = catalog.models.names();
     return bad_input(session, "no model " + quote(arguments.what) + hint_sentence(arguments.what, names) +
                                   " There is no file of that name either.");

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <functional>
 #include <iostream>
+#include <limits>
 #include <memory>
 
 #include "base/text.h"
@@ -61,6 +62,19 @@ CLI::App* add(CLI::App& app, Session& session, const std::string& name, const st
       ->expected(1)
       ->take_all();
   command->footer("Example:\n  " + example + "\n");
+  return command;
+}
+
+void add_state_option(CLI::App* command, Session& session) {
+  command->add_option("--state", session.state, "the daemon's state directory ($ORCH_STATE, ~/.local/state/orch)")
+      ->type_name("DIR");
+}
+
+/// A command that asks the daemon.
+CLI::App* add_asking(CLI::App& app, Session& session, const std::string& name, const std::string& help,
+                     const std::string& example) {
+  CLI::App* command = add(app, session, name, help, example);
+  add_state_option(command, session);
   return command;
 }
 
@@ -118,14 +132,20 @@ void add_validate(CLI::App& app, Session& session, Chosen& chosen) {
 }
 
 void add_explain(CLI::App& app, Session& session, Chosen& chosen) {
-  CLI::App* command = add(app, session, "explain", "say why: a model's size, a job's place, a cell's score",
-                          "orchctl explain llama2_70b --gpus 6\n"
-                          "  orchctl explain examples/nightly-core.yaml j1\n"
-                          "  orchctl explain examples/nightly-core.yaml falcon_40b/mmlu");
+  CLI::App* command =
+      add(app, session, "explain", "say why: a model's size, a job's place, a cell's score, what a sweep waits for",
+          "orchctl explain llama2_70b --gpus 6\n"
+          "  orchctl explain examples/nightly-core.yaml j1\n"
+          "  orchctl explain examples/nightly-core.yaml falcon_40b/mmlu\n"
+          "  orchctl explain s3");
+  add_state_option(command, session);
   auto arguments = std::make_shared<ExplainArguments>();
-  command->add_option("what", arguments->what, "a model of the catalog, or a matrix file")
+  command
+      ->add_option("what", arguments->what,
+                   "a model of the catalog, a matrix file, or what the daemon knows: a sweep (s3), a job (j12), a cell "
+                   "(6 digits of its key or more, c345)")
       ->required()
-      ->type_name("MODEL|MATRIX");
+      ->type_name("MODEL|MATRIX|ID");
   command->add_option("part", arguments->part, "of a matrix: a job, the beginning of a cell's key, or MODEL/TASK")
       ->type_name("JOB|KEY|MODEL/TASK");
   add_policy_option(command, arguments->files);
@@ -171,7 +191,7 @@ void add_catalog(CLI::App& app, Session& session, Chosen& chosen) {
 }
 
 void add_policy(CLI::App& app, Session& session, Chosen& chosen) {
-  CLI::App* command = app.add_subcommand("policy", "check, show and compare policies");
+  CLI::App* command = app.add_subcommand("policy", "check, show, compare and set policies");
   command->require_subcommand(1);
   auto named = std::make_shared<std::string>();
   CLI::App* check = add(*command, session, "check", "check a policy file", "orchctl policy check my-policy.yaml");
@@ -191,6 +211,11 @@ void add_policy(CLI::App& app, Session& session, Chosen& chosen) {
       diff->add_option("-m,--matrix", arguments->files.matrix, "plan this matrix with both")->type_name("M");
   for (CLI::Option* option : add_plan_files(diff, arguments->files)) option->needs(matrix);
   on(diff, chosen, session, policy_diff, arguments);
+
+  CLI::App* set = add_asking(*command, session, "set", "make this the policy of the running daemon",
+                             "orchctl policy set my-policy.yaml");
+  set->add_option("policy", *named, "a file, or the name of one that ships")->required()->type_name("P");
+  on(set, chosen, session, policy_set, named);
 }
 
 void add_cluster(CLI::App& app, Session& session, Chosen& chosen) {
@@ -211,6 +236,167 @@ void add_schema(CLI::App& app, Session& session, Chosen& chosen) {
   command->add_option("kind", *kind, "matrix, policy, catalog, cluster, history or output; nothing lists them")
       ->type_name("KIND");
   on(command, chosen, session, schema, kind);
+}
+
+/// A command of one word after its name, and nothing else.
+void add_of_one(CLI::App& app, Session& session, Chosen& chosen, const std::string& name, const std::string& help,
+                const std::string& example, const std::string& word, const std::string& what,
+                int (*run)(Session&, const std::string&)) {
+  CLI::App* command = add_asking(app, session, name, help, example);
+  auto given = std::make_shared<std::string>();
+  command->add_option("what", *given, what)->required()->type_name(word);
+  on(command, chosen, session, run, given);
+}
+
+void add_up(CLI::App& app, Session& session, Chosen& chosen) {
+  CLI::App* command = add(app, session, "up", "start the daemon, and return once it answers",
+                          "orchctl up\n  orchctl up --cluster my-site.yaml --policy tournament\n  orchctl up --install");
+  add_state_option(command, session);
+  auto arguments = std::make_shared<UpArguments>();
+  command
+      ->add_option("-c,--cluster", arguments->cluster,
+                   "slurm, local, a cluster file or the name of one that ships; else as at its last start, else Slurm "
+                   "where sinfo answers, else this machine")
+      ->type_name("C");
+  command->add_option("--on", arguments->on, "which cluster, when the file describes several")->type_name("NAME");
+  command->add_option("--gpus", arguments->gpus, "GPU slots that a local cluster pretends to have")
+      ->check(whole(1, 64))
+      ->type_name("N");
+  command->add_option("-p,--policy", arguments->policy, "a policy file, or the name of one that ships; else the one set last")
+      ->type_name("P");
+  command->add_option("--database", arguments->database, "a folder on a local disk for the database (the state directory)")
+      ->type_name("DIR");
+  command->add_option("--jobs", arguments->jobs, "a folder that compute nodes see, for the jobs' directories (STATE/jobs)")
+      ->type_name("DIR");
+  command->add_option("--templates", arguments->templates, "a folder of job templates that win over those that ship")
+      ->type_name("DIR");
+  command->add_option("--listen", arguments->listen, "ADDRESS:PORT for TLS; with Slurm every address and any free port")
+      ->type_name("A:P");
+  command->add_option("--address", arguments->addresses, "a name or address under which other hosts reach this one")
+      ->type_name("HOST")
+      ->expected(1)
+      ->take_all();
+  command->add_option("--link", arguments->link, "how workers reach the daemon: http, or files where they have no route")
+      ->check(one_of({"http", "files"}))
+      ->type_name("WAY");
+  command->add_option("--worker", arguments->worker, "path of orch-worker on the compute nodes")->type_name("PATH");
+  command->add_flag("--install", arguments->install,
+                    "write a systemd user unit, or without systemd an @reboot line of the crontab, that starts it");
+  on(command, chosen, session, up, arguments);
+
+  command = add(app, session, "down", "end the daemon; jobs that run go on", "orchctl down");
+  add_state_option(command, session);
+  command->callback([&chosen, &session] { chosen = [&session] { return down(session); }; });
+}
+
+void add_submit(CLI::App& app, Session& session, Chosen& chosen) {
+  CLI::App* command = add_asking(app, session, "submit-matrix", "hand a matrix to the daemon",
+                                 "orchctl submit-matrix examples/command.yaml --wait\n"
+                                 "  orchctl submit-matrix examples/nightly-core.yaml --dry-run");
+  auto arguments = std::make_shared<SubmitArguments>();
+  command->add_option("matrix", arguments->files.matrix, "the matrix file")->required()->type_name("MATRIX");
+  command->add_option("--name", arguments->name, "of the sweep, in place of the matrix's")->type_name("NAME");
+  command->add_flag("--fresh", arguments->fresh, "measure again what was measured before");
+  command->add_flag("--wait", arguments->wait,
+                    "until the sweep has ended: progress, then the results; exit code 3 if cells failed");
+  command->add_flag("--dry-run", arguments->dry_run,
+                    "show what would become of it, on the daemon's cluster and by its policy; submit nothing");
+  add_policy_option(command, arguments->files);
+  command->add_option("-c,--cluster", arguments->files.cluster, "of a dry run: another cluster than the daemon's")
+      ->type_name("C");
+  on(command, chosen, session, submit_matrix, arguments);
+}
+
+void add_looks(CLI::App& app, Session& session, Chosen& chosen) {
+  CLI::App* of_status = add_asking(app, session, "status", "show the daemon, its sweeps and its jobs",
+                                   "orchctl status\n  orchctl status s3 --watch");
+  auto status_arguments = std::make_shared<StatusArguments>();
+  of_status->add_option("sweep", status_arguments->sweep, "only this one: s3, or its name")->type_name("SWEEP");
+  of_status->add_flag("-w,--watch", status_arguments->watch,
+                      "paint it anew every two seconds; of a sweep, until it has ended");
+  on(of_status, chosen, session, status, status_arguments);
+
+  add_asking(app, session, "jobs", "list the jobs", "orchctl jobs --json")->callback([&chosen, &session] {
+    chosen = [&session] { return jobs(session); };
+  });
+
+  CLI::App* of_cells = add_asking(app, session, "cells", "list the cells of a sweep", "orchctl cells s3 --only failed");
+  auto cells_arguments = std::make_shared<CellsArguments>();
+  of_cells->add_option("sweep", cells_arguments->sweep, "s3, or its name")->required()->type_name("SWEEP");
+  of_cells->add_option("--only", cells_arguments->only, "those in this state")
+      ->check(one_of({"blocked", "waiting", "running", "done", "failed", "cancelled"}))
+      ->type_name("STATE");
+  on(of_cells, chosen, session, cells, cells_arguments);
+
+  CLI::App* of_results = add_asking(app, session, "results", "show what a sweep has measured",
+                                    "orchctl results s3\n  orchctl results nightly-core --format csv > nightly.csv");
+  auto results_arguments = std::make_shared<ResultsArguments>();
+  of_results->add_option("sweep", results_arguments->sweep, "s3, or its name: then the newest")
+      ->required()
+      ->type_name("SWEEP");
+  of_results
+      ->add_option("-f,--format", results_arguments->format,
+                   "table, csv (a line a metric, RFC 4180), json or md (Markdown)")
+      ->check(one_of({"table", "csv", "json", "md"}))
+      ->type_name("FORMAT");
+  on(of_results, chosen, session, results, results_arguments);
+
+  CLI::App* of_diff = add_asking(app, session, "diff", "compare the results of two sweeps, cell by cell",
+                                 "orchctl diff s3 s4 --fail-on-regression");
+  auto diff_arguments = std::make_shared<SweepDiffArguments>();
+  of_diff->add_option("a", diff_arguments->a, "the sweep before")->required()->type_name("A");
+  of_diff->add_option("b", diff_arguments->b, "the sweep after")->required()->type_name("B");
+  of_diff->add_flag("--fail-on-regression", diff_arguments->fail_on_regression, "exit code 1 if something got worse");
+  of_diff->footer(
+      "Cells are matched by model, task and settings. A difference counts when it is larger than twice the\n"
+      "standard error of it, 2 * sqrt(a^2 + b^2); a metric without a standard error is taken to be exact. More is\n"
+      "better, except for metrics whose name holds loss, ppl, perplexity or error, or the word wer.\n\n" +
+      of_diff->get_footer());
+  on(of_diff, chosen, session, sweep_diff, diff_arguments);
+}
+
+void add_histories(CLI::App& app, Session& session, Chosen& chosen) {
+  CLI::App* of_logs = add_asking(app, session, "logs", "print the log of a job or a cell", "orchctl logs j12 --follow");
+  auto logs_arguments = std::make_shared<LogsArguments>();
+  of_logs->add_option("id", logs_arguments->id, "a job (j12), or a cell (the beginning of its key, c345)")
+      ->required()
+      ->type_name("ID");
+  of_logs->add_flag("-f,--follow", logs_arguments->follow, "go on until nothing more will come");
+  on(of_logs, chosen, session, logs, logs_arguments);
+
+  CLI::App* of_events =
+      add_asking(app, session, "events", "list what happened", "orchctl events --after 1200 --follow");
+  auto events_arguments = std::make_shared<EventsArguments>();
+  of_events->add_option("--after", events_arguments->after, "only those after this number")
+      ->transform(whole(0, std::numeric_limits<std::int64_t>::max()))
+      ->type_name("N");
+  of_events->add_flag("-f,--follow", events_arguments->follow,
+                      "and what is still to come; with --json one object a line");
+  on(of_events, chosen, session, events, events_arguments);
+}
+
+void add_hold(CLI::App& app, Session& session, Chosen& chosen, bool hold_it) {
+  const std::string name = hold_it ? "hold" : "release";
+  CLI::App* command = add_asking(
+      app, session, name, hold_it ? "let no more cells of a sweep or a model begin" : "let a held sweep or model go on",
+      "orchctl " + name + " s3\n  orchctl " + name + " --model llama2_70b");
+  auto arguments = std::make_shared<HoldArguments>();
+  arguments->hold = hold_it;
+  command->add_option("sweep", arguments->sweep, "s3, or its name")->type_name("SWEEP");
+  command->add_option("--model", arguments->model, "this model, of every sweep")->type_name("M");
+  on(command, chosen, session, hold, arguments);
+}
+
+void add_orders(CLI::App& app, Session& session, Chosen& chosen) {
+  add_of_one(app, session, chosen, "cancel", "give up a sweep or a job; what is done stays", "orchctl cancel s3",
+             "SWEEP|JOB", "s3, its name, or j12", cancel);
+  add_of_one(app, session, chosen, "retry", "try again what failed or was cancelled of a sweep", "orchctl retry s3",
+             "SWEEP", "s3, or its name", retry);
+  add_hold(app, session, chosen, true);
+  add_hold(app, session, chosen, false);
+  add_of_one(app, session, chosen, "backup", "copy the daemon's store while it runs",
+             "orchctl backup orch-before-upgrade.db", "FILE", "a file that does not exist yet, on the daemon's host",
+             backup);
 }
 
 std::vector<std::string> options_of(const CLI::App& app) {
@@ -314,6 +500,11 @@ void add_commands(CLI::App& app, Session& session, Chosen& chosen) {
   add_plan(app, session, chosen);
   add_validate(app, session, chosen);
   add_explain(app, session, chosen);
+  add_up(app, session, chosen);
+  add_submit(app, session, chosen);
+  add_looks(app, session, chosen);
+  add_histories(app, session, chosen);
+  add_orders(app, session, chosen);
   add_catalog(app, session, chosen);
   add_policy(app, session, chosen);
   add_cluster(app, session, chosen);
@@ -327,8 +518,8 @@ int parse_and_run(Session& session, int argc, char** argv) {
   app.set_version_flag("--version", std::string("orchctl ") + ORCH_VERSION);
   app.require_subcommand(1);
   app.footer(
-      "Exit codes: 0 well, 1 failed, 2 bad usage or a bad file.\n"
-      "Environment: ORCH_CATALOG, ORCH_POLICY, ORCH_CLUSTER, ORCH_DATA_DIR, NO_COLOR.\n\n"
+      "Exit codes: 0 well, 1 failed, 2 bad usage or a bad file, 3 a sweep ended with failed cells, 4 no daemon.\n"
+      "Environment: ORCH_STATE, ORCH_CATALOG, ORCH_POLICY, ORCH_CLUSTER, ORCH_DATA_DIR, NO_COLOR.\n\n"
       "Example:\n  orchctl plan examples/nightly-core.yaml\n");
   Chosen chosen;
   add_commands(app, session, chosen);
@@ -356,7 +547,7 @@ int parse_and_run(Session& session, int argc, char** argv) {
 }
 
 int run(int argc, char** argv) {
-  Session session{std::cout, std::cerr, {}, false, "auto", {}, {}};
+  Session session{std::cout, std::cerr, {}, false, "auto", {}, {}, {}};
   const int code = parse_and_run(session, argc, argv);
   session.out.flush();
   if (session.out) return code;

@@ -1,9 +1,10 @@
-// orchctl policy: check a policy, show it, and see what a change would do before it is live.
+// orchctl policy: check a policy, show it, see what a change would do before it is live, and make it live.
 #include "policy/policy.h"
 
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
+#include "orchctl/daemon.h"
 #include "orchctl/load.h"
 #include "policy/json.h"
 #include "report/policy_report.h"
@@ -64,6 +65,29 @@ int policy_diff(Session& session, const DiffArguments& arguments) {
     report::print_comparison(session.out, session.style, json);
   else
     session.out << "With --matrix M: what would become of its ranking, rejections, jobs and GPU-hours.\n";
+  return kWell;
+}
+
+int policy_set(Session& session, const std::string& named) {
+  Diagnostics diagnostics;
+  const auto policy = load_policy(session, named, diagnostics);
+  if (!policy) return bad_input(session, diagnostics);
+  const std::string file = policy->source.file;
+  const auto text = read_file(file, YamlLimits{}.most_bytes, diagnostics);
+  if (!text) return bad_input(session, diagnostics);
+  diagnostics.print(session.err);
+  auto daemon = Daemon::find(session);
+  if (!daemon) return refuse(session, daemon.error());
+  const nlohmann::ordered_json body = {{"file", file}, {"text", *text}};
+  const auto answer = json_of(daemon->put("/v1/policy", body.dump()));
+  if (!answer) return refuse(session, answer.error());
+  if (session.json) {
+    print_json(session, *answer);
+    return kWell;
+  }
+  session.out << "The daemon goes by the policy " << quote(answer->value("name", policy->name)) << " from now on.\n";
+  const auto changes = answer->value("changes", nlohmann::ordered_json::array());
+  if (!changes.empty() && changes[0].is_object()) report::print_changes(session.out, session.style, changes);
   return kWell;
 }
 

@@ -85,6 +85,59 @@ TEST(Cancel, IsHeardByTheWorkerAtItsNextHeartbeat) {
   EXPECT_THAT(beat.drop, ElementsAre(chunk));
 }
 
+TEST(Cancel, OfAJobEndsItAndItsCellsWaitForAnother) {
+  Desk desk;
+  desk.submit(1);
+  const std::string name = desk.run_job();
+  const JobId id = desk.state.job_named(name)->id;
+  const auto given = desk.lease(name).given.at(0);
+  EXPECT_EQ(desk.ask(event::CancelJob{{}, id, "mara"}).status, Answer::Status::kOk);
+  EXPECT_THAT(desk.all<action::Cancel>(), SizeIs(1));
+  EXPECT_TRUE(desk.lease(name, {given.chunk}).drain);
+  // The word may get lost: it is said again as long as the cluster shows the job.
+  event::Seen seen;
+  seen.name = name;
+  seen.cluster_id = "100";
+  seen.phase = event::Seen::Phase::kRunning;
+  desk.wait(100);
+  desk.put(event::Looked{desk.now.serving, {seen}});
+  EXPECT_THAT(desk.all<action::Cancel>(), SizeIs(2));
+  EXPECT_EQ(desk.deliver(name, given, What::kReturned), 1u);
+  desk.end_job(name, End::kDrained);
+  EXPECT_EQ(desk.state.job_named(name)->end, End::kDrained);
+  EXPECT_EQ(desk.cell(0), CellState::kWaiting);
+  EXPECT_NE(desk.state.jobs.rbegin()->second.name, name) << "another job is submitted for it";
+  EXPECT_EQ(desk.ask(event::CancelJob{{}, id, "mara"}).status, Answer::Status::kConflict);
+  EXPECT_EQ(desk.ask(event::CancelJob{{}, JobId{77}, "mara"}).status, Answer::Status::kNotFound);
+}
+
+TEST(Retry, LetsOtherSweepsThatHadGivenTheCellUpHopeAgain) {
+  Desk desk;
+  const SweepId first = desk.submit(1), second = desk.submit(1);
+  const std::string job = desk.run_job();
+  desk.deliver(job, desk.lease(job).given.at(0), What::kFailed, policy::Cause::kBadInput);
+  EXPECT_EQ(desk.state.sweeps[index(first)].state, SweepState::kFailed);
+  EXPECT_EQ(desk.state.sweeps[index(second)].state, SweepState::kFailed);
+  desk.ask(event::RetrySweep{{}, first, "mara"});
+  EXPECT_EQ(desk.state.sweeps[index(second)].state, SweepState::kRunning);
+  desk.deliver(job, desk.lease(job).given.at(0), What::kDone);
+  EXPECT_EQ(desk.state.sweeps[index(first)].state, SweepState::kDone);
+  EXPECT_EQ(desk.state.sweeps[index(second)].state, SweepState::kDone);
+}
+
+TEST(Sweep, KnowsTheWorkThatIsLeft) {
+  Desk desk;
+  const SweepId sweep = desk.submit(3, 100);
+  const auto left = [&] { return desk.state.sweeps[index(sweep)].work_left; };
+  EXPECT_DOUBLE_EQ(left(), 300);
+  const std::string job = desk.run_job();
+  desk.deliver(job, desk.lease(job).given.at(0), What::kDone);
+  EXPECT_DOUBLE_EQ(left(), 200);
+  EXPECT_DOUBLE_EQ(desk.tables.restore(desk.state.policy, "desk", {}).sweeps[index(sweep)].work_left, 200);
+  desk.ask(event::CancelSweep{{}, sweep, "mara"});
+  EXPECT_DOUBLE_EQ(left(), 0);
+}
+
 TEST(Hold, LeasesNothingUntilItIsReleased) {
   Desk desk;
   const SweepId sweep = desk.submit(1);
@@ -215,6 +268,15 @@ TEST(Deliver, TakesTheFirstAndIgnoresTheRest) {
   EXPECT_EQ(desk.deliver(job, given, What::kFailed), 0u);
   EXPECT_EQ(desk.cell(0), CellState::kDone);
   EXPECT_THAT(desk.tables.results, SizeIs(1));
+}
+
+TEST(Deliver, IsCountedForTheJobAcrossARestart) {
+  Desk desk;
+  desk.submit(2);
+  const std::string job = desk.run_job();
+  desk.deliver(job, desk.lease(job).given.at(0), What::kDone);
+  const State again = desk.tables.restore(desk.state.policy, "desk", {});
+  EXPECT_EQ(again.job_named(job)->delivered, 1u);
 }
 
 TEST(Deliver, DoesNotBlameANewLeaseForAnOldFailure) {

@@ -21,7 +21,7 @@ class Bash(unittest.TestCase):
         self.assertLessEqual({"plan", "validate", "explain", "models", "tasks", "profiles", "policy", "schema"}, bash_completes([], ""))
 
     def test_commands_below_a_command_are_completed(self):
-        self.assertEqual(bash_completes(["policy"], ""), {"check", "show", "diff"})
+        self.assertEqual(bash_completes(["policy"], ""), {"check", "show", "diff", "set"})
 
     def test_options_are_those_of_the_command(self):
         self.assertLessEqual({"--policy", "--cluster", "--json", "--cells", "--script"}, bash_completes(["plan", "m.yaml"], "--"))
@@ -50,7 +50,7 @@ words=("$@"); CURRENT=$#; _orchctl
     def test_commands_options_and_files_are_completed(self):
         self.assertIsNotNone(shutil.which("zsh"))
         self.assertIn("plan", self.complete([], ""))
-        self.assertEqual(self.complete(["policy"], ""), {"check", "show", "diff"})
+        self.assertEqual(self.complete(["policy"], ""), {"check", "show", "diff", "set"})
         self.assertIn("--script", self.complete(["plan", "m.yaml"], "--"))
         self.assertEqual(self.complete(["plan"], ""), {"FILES"})
 

@@ -71,6 +71,15 @@ models: [llama2_70b, tinyllama*, falcon_7b]
 tasks: [mmlu, mmmu]
 """
 
+OWN = """\
+name: own
+kind: command
+models: [house]
+tasks: [contracts]
+settings: {seed: [0, 1]}
+command: {run: [p, "{model}", "{task}", "{seed}", "{out}"], gpus: 0, cpus: 2, memory: 4G, time: 10m}
+"""
+
 
 class Schemas(unittest.TestCase):
     def test_are_schemas_themselves(self):
@@ -185,6 +194,16 @@ class Output(unittest.TestCase):
         self.check("explain_cell", "explain", self.matrix, plan["cell_list"][0]["key"])
         self.check("explain_cell", "explain", self.matrix, "llama2_70b/mmlu")
         self.check("explain_cell", "explain", self.matrix, "llama2_70b/mmmu")
+
+    def test_of_commands_without_a_gpu_and_of_names_of_their_own(self):
+        matrix = self.folder / "own.yaml"
+        matrix.write_text(OWN)
+        plan = self.check("plan", "plan", matrix, "--cells")
+        self.assertEqual({job["gpus"] for job in plan["jobs"]}, {0})
+        self.assertEqual(self.check("explain_job", "explain", matrix, plan["jobs"][0]["id"])["gpus"], 0)
+        cell = self.check("explain_cell", "explain", matrix, plan["cell_list"][0]["key"])
+        self.assertEqual(cell["own_names"], ["model", "task"])
+        self.check("script", "plan", matrix, "--script", plan["jobs"][0]["id"])
 
     def test_of_validation(self):
         bad = self.folder / "bad.yaml"

@@ -75,6 +75,9 @@ class UnixConnection(http.client.HTTPConnection):
 class Daemon:
     """One state directory, whose daemon may be ended and started again."""
 
+    CLUSTER = ("--cluster", "local")
+    VARIABLES = {}  # of its environment, beside those that every program has
+
     def __init__(self, folder, *options):
         self.state = pathlib.Path(folder) / "state"
         self.options = options
@@ -82,10 +85,10 @@ class Daemon:
 
     def start(self, *options):
         (self.state / "endpoint.json").unlink(missing_ok=True)
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("ORCH_", "SLURM_"))}
+        environment = {k: v for k, v in os.environ.items() if not k.startswith(("ORCH_", "SLURM_"))} | self.VARIABLES
         self.log = open(self.state.parent / "orchd.log", "ab")
         self.process = subprocess.Popen(
-            [ORCHD, "--state", self.state, "--cluster", "local", "--worker", WORKER, *self.options, *options],
+            [ORCHD, "--state", self.state, *self.CLUSTER, "--worker", WORKER, *self.options, *options],
             env=environment, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, cwd=ROOT)
         eventually("the daemon's start", lambda: (self.state / "endpoint.json").exists() or self.process.poll() is not None)
         if self.process.poll() is not None:
@@ -135,6 +138,7 @@ class Daemon:
 
 
 class DaemonTest(unittest.TestCase):
+    DAEMON = Daemon
     OPTIONS = ()
 
     def setUp(self):
@@ -142,7 +146,7 @@ class DaemonTest(unittest.TestCase):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="orchd-", dir="/tmp"))
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
         (self.folder / "program.py").write_text(PROGRAM)
-        self.daemon = Daemon(self.folder, *self.OPTIONS)
+        self.daemon = self.DAEMON(self.folder, *self.OPTIONS)
         self.addCleanup(self.end)
         self.daemon.start()
 
@@ -156,7 +160,11 @@ class DaemonTest(unittest.TestCase):
             if job["state"] not in ("ended", "ending"):
                 self.daemon.call("POST", f"/v1/jobs/{job['id']}/cancel")
         eventually("the end of all jobs", lambda: all(j["state"] == "ended" for j in self.daemon.get("/v1/jobs")))
+        self.settle()
         self.assertEqual(self.daemon.kill(signal.SIGTERM), 0)
+
+    def settle(self):
+        """What else has to be over before the daemon is ended."""
 
     def matrix(self, name, tasks, *what, **command):
         """A matrix of one model and some tasks; every cell measures its task's name."""
@@ -170,4 +178,4 @@ class DaemonTest(unittest.TestCase):
 
 
 def main():
-    unittest.main(argv=sys.argv[:1], verbosity=1)
+    unittest.main(argv=[sys.argv[0], *sys.argv[4:]], verbosity=1)

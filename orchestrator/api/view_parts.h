@@ -1,0 +1,22 @@
+// What the views share with each other.
+#pragma once
+
+#include <set>
+#include <string>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "control/state.h"
+
+namespace orch::api {
+
+/// As a sweep sees its cell: of an older generation the result is there.
+control::CellState state_in(const control::State& state, const control::Wanted& wanted);
+
+/// The jobs that hold chunks of the cell.
+std::set<control::JobId> jobs_at(const control::State& state, control::CellId cell);
+
+/// An object; an empty one where the text is none.
+nlohmann::ordered_json settings_json(const std::string& text);
+
+}  // namespace orch::api

@@ -1,0 +1,26 @@
+// Two sweeps, cell by cell: which differences are larger than what the standard errors explain.
+#pragma once
+
+#include <iosfwd>
+#include <string>
+#include <string_view>
+
+#include <nlohmann/json_fwd.hpp>
+
+#include "report/table.h"
+
+namespace orch::report {
+
+/// Whether less of it is better: the name holds loss, ppl, perplexity or error, or has the word wer.
+bool lower_is_better(std::string_view metric);
+
+/// The `sweep_diff` of docs/schemas/output.json, from the results of both. Cells are matched by model, task and
+/// settings. A difference counts when it is larger than 2 · sqrt(sa² + sb²); a metric without a standard error is
+/// taken to be exact.
+nlohmann::ordered_json compare_results(const std::string& a, const nlohmann::ordered_json& of_a, const std::string& b,
+                                       const nlohmann::ordered_json& of_b);
+
+/// The regressions, the improvements and what is in one of them alone; a last line counts all.
+void print_sweep_diff(std::ostream& out, const Style& style, const nlohmann::ordered_json& comparison);
+
+}  // namespace orch::report

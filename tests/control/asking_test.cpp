@@ -1,0 +1,104 @@
+// From matrices to what is asked of the daemon, on real matrices, catalogs and clusters.
+#include "control/asking.h"
+
+#include <gmock/gmock.h>
+
+#include <nlohmann/json.hpp>
+
+#include "inputs/inputs.h"
+#include "planner/script.h"
+#include "support/source_dir.h"
+
+namespace orch::control {
+namespace {
+
+using testing::SizeIs;
+
+struct World {
+  explicit World(const std::string& matrix, const std::string& cluster = "h100x8") {
+    const std::filesystem::path root = test::source_dir();
+    const inputs::Sources sources{{root / "db/catalog", root / "policies", root / "templates", root / "docs/schemas",
+                                   root / "examples"},
+                                  {}};
+    Diagnostics diagnostics;
+    planned.catalog = inputs::load_catalog(sources, diagnostics);
+    planned.policy = *inputs::load_policy(sources, "default", diagnostics);
+    planned.cluster = *inputs::load_cluster(sources, cluster, "", planned.catalog, diagnostics);
+    const auto yaml = parse_yaml(matrix, "m.yaml", diagnostics);
+    EXPECT_TRUE(yaml && inputs::plan_matrix(planned, *yaml, "m.yaml", diagnostics));
+    std::ostringstream problems;
+    diagnostics.print(problems);
+    EXPECT_TRUE(diagnostics.ok()) << problems.str();
+  }
+  Asked ask(Asking asking = {}) {
+    auto asked = ask_for(planned.plan, planned.expansion, *planned.site, std::move(asking));
+    EXPECT_TRUE(asked.ok());
+    return *asked;
+  }
+  inputs::Planned planned;
+};
+
+const char* const kCommands = R"(
+name: mine
+kind: command
+models: [a, b]
+tasks: [x]
+settings: {seed: [0, 1]}
+command: {run: [eval, "{model}", "{out}"], gpus: 0.5, time: 10m, memory: 4G, cpus: 2}
+)";
+
+TEST(Asking, TakesACommandsNeedsAsTheyAreDeclared) {
+  const event::SubmitSweep sweep = World(kCommands).ask().sweep;
+  ASSERT_THAT(sweep.cells, SizeIs(4));
+  ASSERT_THAT(sweep.needs, SizeIs(1)) << "cells of equal need share one";
+  const Need& need = sweep.needs[0];
+  EXPECT_DOUBLE_EQ(need.resources.gpus, 0.5);
+  EXPECT_EQ(need.resources.cpus, 2);
+  EXPECT_EQ(need.resources.memory, std::int64_t{4} << 30);
+  EXPECT_TRUE(need.loads.empty());
+  EXPECT_EQ(sweep.cells[0].bound, 600) << "the time that is said, and nothing on top";
+  EXPECT_EQ(sweep.cells[0].model, "a");
+  const auto settings = nlohmann::json::parse(sweep.cells[1].settings);
+  EXPECT_EQ(settings["seed"], 1);
+  EXPECT_EQ(to_hex(sha256(sweep.cells[0].content)), to_hex(sweep.cells[0].key)) << "the key is of the content";
+}
+
+TEST(Asking, LeavesOutWhatNoWorkerCouldRunAndSaysWhy) {
+  World world("name: n\nmodels: [tinyllama_1b]\ntasks: [mmlu]\n");
+  const Asked asked = world.ask();
+  EXPECT_THAT(asked.sweep.cells, SizeIs(0));
+  ASSERT_THAT(asked.rejected, SizeIs(1));
+  EXPECT_EQ(asked.rejected[0].rule, "engine");
+  EXPECT_EQ(asked.rejected[0].count, 1);
+  EXPECT_EQ(asked.sweep.rejected_cells, 1);
+  Asking native;
+  native.native = true;
+  EXPECT_THAT(world.ask(native).sweep.cells, SizeIs(1));
+}
+
+TEST(Asking, JobsOfOneEnvironmentTakeEachOthersCells) {
+  const auto environment = [](const std::string& more) {
+    return World(kCommands + more).ask().sweep.needs.at(0).environment;
+  };
+  const std::string usual = environment("");
+  EXPECT_EQ(usual, environment(""));
+  EXPECT_NE(usual, environment("submit: {account: other}\n"));
+  EXPECT_NE(usual, environment("submit: {environment: {A: b}}\n"));
+}
+
+TEST(Asking, ScriptValuesMakeAScriptOfAnyShape) {
+  const Need need = World(kCommands).ask().sweep.needs.at(0);
+  auto values = nlohmann::ordered_json::parse(need.script_values);
+  planner::reshape(values, {"orch-abc-7", 1, 4, 10, 9 << 20, 5400});
+  const auto& resources = values["resources"];
+  EXPECT_EQ(values["job"]["name"], "orch-abc-7");
+  EXPECT_EQ(resources["gpus_text"], "gpu:h100:4");
+  EXPECT_EQ(resources["gpus_per_node"], 4);
+  EXPECT_EQ(resources["ntasks_per_node"], 1) << "one process starts the programs";
+  EXPECT_EQ(resources["cpus_per_task"], 10);
+  EXPECT_EQ(resources["memory"], "9M");
+  EXPECT_EQ(resources["time"], "01:30:00");
+}
+
+}  // namespace
+}  // namespace orch::control
