@@ -1,5 +1,5 @@
 # What is installed, and the tarball that `cpack` makes of it: it runs from any folder, needs no root, and takes nothing
-# from the machine but its C library. orchctl finds its data beside itself, in ../share/orch.
+# from the machine but its C library (orch-worker: and its MPI). The programs find their data beside themselves, in ../share/orch.
 include(GNUInstallDirs)
 
 # Libraries that are there as archives are linked in. What is left is copied to lib/orch when it is installed.
@@ -53,14 +53,18 @@ if(ORCH_PORTABLE AND NOT ORCH_SANITIZE)
   orch_is_archive(yaml-cpp yaml_is_archive)
   if(yaml_is_archive AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     # What nobody calls is left out: less to carry, and fewer symbols that only a newer C library has.
-    target_link_options(orchctl PRIVATE -static-libstdc++ -static-libgcc -Wl,--gc-sections)
+    foreach(program orchctl orchd orch-worker)
+      target_link_options(${program} PRIVATE -static-libstdc++ -static-libgcc -Wl,--gc-sections)
+    endforeach()
   endif()
 endif()
 # The old tag is inherited by the copied libraries and is not overridden by a site's LD_LIBRARY_PATH.
-target_link_options(orchctl PRIVATE -Wl,--disable-new-dtags)
-set_target_properties(orchctl PROPERTIES INSTALL_RPATH "\$ORIGIN/../lib/orch" BUILD_RPATH "\$ORIGIN/../lib/orch")
+foreach(program orchctl orchd orch-worker)
+  target_link_options(${program} PRIVATE -Wl,--disable-new-dtags)
+  set_target_properties(${program} PROPERTIES INSTALL_RPATH "\$ORIGIN/../lib/orch" BUILD_RPATH "\$ORIGIN/../lib/orch")
+endforeach()
 
-install(TARGETS orchctl RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
+install(TARGETS orchctl orchd orch-worker RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
 install(DIRECTORY db/catalog policies templates examples DESTINATION share/orch)
 install(DIRECTORY docs/schemas/ DESTINATION share/orch/schemas OPTIONAL)
 install(FILES LICENSE DESTINATION share/doc/orch)
@@ -68,15 +72,17 @@ install(FILES README.md DESTINATION share/doc/orch OPTIONAL)
 install(DIRECTORY docs/ DESTINATION share/doc/orch FILES_MATCHING PATTERN "*.md" PATTERN "results" EXCLUDE
         PATTERN "schemas" EXCLUDE)
 
-# Every library that orchctl asks for and that is not part of the C library, with the links that lead to it.
+# Every library that orchctl and orchd ask for and that is not part of the C library, with the links that lead to it.
+# orch-worker asks for the same ones, and where it is built with MPI for the site's MPI, which is never copied: it has to
+# be the one that srun speaks with.
 install(CODE [[
   file(GET_RUNTIME_DEPENDENCIES
-    EXECUTABLES "$ENV{DESTDIR}${CMAKE_INSTALL_PREFIX}/bin/orchctl"
+    EXECUTABLES "$ENV{DESTDIR}${CMAKE_INSTALL_PREFIX}/bin/orchctl" "$ENV{DESTDIR}${CMAKE_INSTALL_PREFIX}/bin/orchd"
     RESOLVED_DEPENDENCIES_VAR found
     UNRESOLVED_DEPENDENCIES_VAR lost
     PRE_EXCLUDE_REGEXES "^ld-linux" "^linux-vdso" "^lib(c|m|dl|rt|pthread|resolv|util)\\.so")
   if(lost)
-    message(FATAL_ERROR "orchctl needs libraries that are not to be found here: ${lost}")
+    message(FATAL_ERROR "orchctl or orchd needs libraries that are not to be found here: ${lost}")
   endif()
   foreach(library IN LISTS found)
     file(INSTALL DESTINATION "${CMAKE_INSTALL_PREFIX}/lib/orch" TYPE SHARED_LIBRARY FOLLOW_SYMLINK_CHAIN FILES "${library}")

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/diagnostics.h"
+#include "inputs/inputs.h"
 #include "report/table.h"
 
 namespace orch::orchctl {
@@ -25,16 +26,10 @@ enum Exit : int {
   kNoDaemon = 4,
 };
 
-/// Where the files that come with the program are: beside the installed program, or in the source tree it was built
-/// from.
-struct DataFolders {
-  std::filesystem::path catalog, policies, templates, schemas, examples;
-};
-
 struct Session {
   std::ostream& out;
   std::ostream& err;
-  DataFolders data;
+  inputs::DataFolders data;
   bool json = false;
   std::string color = "auto";
   std::vector<std::string> catalogs;  ///< a site's own files and folders, read after those that ship
@@ -114,6 +109,11 @@ struct UpArguments {
 int up(Session& session, const UpArguments& arguments);
 int down(Session& session);
 
+struct DoctorArguments {
+  bool job = false;  ///< look from a compute node too
+};
+int doctor(Session& session, const DoctorArguments& arguments);
+
 struct StatusArguments {
   std::string sweep;  ///< empty: all
   bool watch = false;
@@ -165,6 +165,11 @@ struct HoldArguments {
 int hold(Session& session, const HoldArguments& arguments);
 
 int backup(Session& session, const std::string& file);
+struct RestoreArguments {
+  std::string file;
+  std::string database;  ///< the folder on a local disk, as orchd takes it; empty: where the last daemon had it
+};
+int restore(Session& session, const RestoreArguments& arguments);
 int policy_set(Session& session, const std::string& file);
 
 struct SubmitArguments {
@@ -178,6 +183,22 @@ int submit_matrix(Session& session, const SubmitArguments& arguments);
 
 /// `output`: a file that does not exist yet; empty: standard output.
 int cluster_detect(Session& session, const std::string& output);
+
+struct CacheArguments {
+  std::string cache;                ///< the folder; empty: where the hub's own programs have theirs
+  std::vector<std::string> models;  ///< names and patterns of the catalog, or org/name; of prune: those to keep
+  std::string revision;             ///< empty: the catalog's
+  std::string budget, older_than;
+  std::string to;
+  bool dry_run = false;
+  bool force = false;           ///< do not ask what is in use
+  bool remove_damaged = false;  ///< of verify
+};
+int cache_list(Session& session, const CacheArguments& arguments);
+int cache_fetch(Session& session, const CacheArguments& arguments);
+int cache_verify(Session& session, const CacheArguments& arguments);
+int cache_prune(Session& session, const CacheArguments& arguments);
+int cache_stage(Session& session, const CacheArguments& arguments);
 
 /// `kind`: whose schema; empty: list them.
 int schema(Session& session, const std::string& kind);

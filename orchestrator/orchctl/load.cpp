@@ -1,122 +1,22 @@
 #include "orchctl/load.h"
 
-#include <algorithm>
-#include <cstdlib>
-
-#include "base/fields.h"
-#include "base/text.h"
-#include "matrix/matrix.h"
-#include "matrix/own_names.h"
 #include "planner/history_file.h"
-#include "planner/shapes.h"
-#include "planner/training.h"
 
 namespace orch::orchctl {
-namespace {
 
-namespace fs = std::filesystem;
-
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value ? value : "";
-}
-
-std::optional<DataFolders> shared_data(const fs::path& root) {
-  if (!fs::is_directory(root / "catalog")) return std::nullopt;
-  return DataFolders{root / "catalog", root / "policies", root / "templates", root / "schemas", root / "examples"};
-}
-
-std::optional<DataFolders> source_tree(const fs::path& root) {
-  if (!fs::is_directory(root / "db" / "catalog") || !fs::is_directory(root / "policies")) return std::nullopt;
-  return DataFolders{root / "db" / "catalog", root / "policies", root / "templates", root / "docs" / "schemas",
-                     root / "examples"};
-}
-
-/// The path that `given` means, else the variable, else `usual`: itself if there is such a file, else the file of that
-/// name that ships in `folder`.
-std::optional<fs::path> resolve(const std::string& given, const char* variable, const char* usual,
-                                const fs::path& folder, const char* what, Diagnostics& diagnostics) {
-  const std::string from_variable = given.empty() ? environment(variable) : "";
-  const std::string named = !given.empty() ? given : !from_variable.empty() ? from_variable : usual;
-  std::error_code ignored;
-  if (fs::exists(named, ignored) || named.find('/') != std::string::npos || named.ends_with(".yaml") ||
-      named.ends_with(".yml"))
-    return fs::path(named);
-  const fs::path shipped = folder / (named + ".yaml");
-  if (fs::exists(shipped, ignored)) return shipped;
-  std::vector<std::string> known;
-  for (const auto& entry : fs::directory_iterator(folder, ignored))
-    if (entry.path().extension() == ".yaml") known.push_back(entry.path().stem().string());
-  std::ranges::sort(known);
-  diagnostics.error({named}, std::string("no such file, and no ") + what + " of that name ships with the program (" +
-                                 join(known, ", ") + ")" + hint(named, known) +
-                                 (from_variable.empty() ? "" : std::string("; ") + variable + " names it"));
-  return std::nullopt;
-}
-
-}  // namespace
-
-std::optional<DataFolders> find_data(const fs::path& program) {
-  if (const std::string given = environment("ORCH_DATA_DIR"); !given.empty()) return shared_data(given);
-  std::error_code ignored;
-  fs::path folder = fs::weakly_canonical(program, ignored).parent_path();
-  for (int up = 0; up < 6 && folder.has_relative_path(); ++up, folder = folder.parent_path()) {
-    if (auto found = shared_data(folder / "share" / "orch")) return found;
-    if (auto found = source_tree(folder)) return found;
-  }
-  return std::nullopt;
-}
+inputs::Sources sources_of(const Session& session) { return {session.data, session.catalogs}; }
 
 Catalog load_catalog(const Session& session, Diagnostics& diagnostics) {
-  std::vector<fs::path> sources{session.data.catalog};
-  const std::string everywhere = environment("ORCH_CATALOG");
-  for (std::string_view path : split(everywhere, ':'))
-    if (!path.empty()) sources.emplace_back(path);
-  for (const std::string& path : session.catalogs) sources.emplace_back(path);
-  Catalog catalog = orch::load_catalog(sources, diagnostics);
-  matrix::check_category_settings(catalog, diagnostics);
-  return catalog;
+  return inputs::load_catalog(sources_of(session), diagnostics);
 }
 
 std::optional<policy::Policy> load_policy(const Session& session, const std::string& named, Diagnostics& diagnostics) {
-  const auto path = resolve(named, "ORCH_POLICY", "default", session.data.policies, "policy", diagnostics);
-  if (!path) return std::nullopt;
-  const auto root = load_yaml(*path, diagnostics);
-  if (!root) return std::nullopt;
-  return policy::read_policy(*root, path->string(), diagnostics);
+  return inputs::load_policy(sources_of(session), named, diagnostics);
 }
 
 std::optional<Cluster> load_cluster(const Session& session, const std::string& named, const std::string& on,
                                     const Catalog& catalog, Diagnostics& diagnostics) {
-  const auto path =
-      resolve(named, "ORCH_CLUSTER", "h100x8", session.data.policies / "clusters", "cluster", diagnostics);
-  if (!path) return std::nullopt;
-  const auto root = load_yaml(*path, diagnostics);
-  if (!root) return std::nullopt;
-  const std::size_t before = diagnostics.error_count();
-  std::vector<Cluster> clusters = read_clusters(*root, path->string(), catalog, diagnostics);
-  if (diagnostics.error_count() != before) return std::nullopt;
-  std::vector<std::string> names;
-  for (const Cluster& cluster : clusters) names.push_back(cluster.name);
-  if (on.empty() && clusters.size() == 1) return clusters.front();
-  for (Cluster& cluster : clusters)
-    if (cluster.name == on) return cluster;
-  if (on.empty())
-    diagnostics.error({path->string()}, "describes the clusters " + join(names, ", ") + "; say which with --on NAME");
-  else
-    diagnostics.error({path->string()},
-                      "describes no cluster " + quote(on) + ", but " + join(names, ", ") + hint(on, names));
-  return std::nullopt;
-}
-
-matrix::ExpandOptions expand_options(const planner::Site& site) {
-  matrix::ExpandOptions options;
-  options.train_defaults = [&site](const Model& model, const Task& task, matrix::Settings& settings) {
-    return planner::complete_training(model, task, settings, site);
-  };
-  options.container = site.cluster.submit.container;
-  options.places = planner::run_places(site);
-  return options;
+  return inputs::load_cluster(sources_of(session), named, on, catalog, diagnostics);
 }
 
 std::unique_ptr<Planned> load_and_plan(const Session& session, const PlanFiles& files, Diagnostics& diagnostics) {
@@ -129,32 +29,15 @@ std::unique_ptr<Planned> load_and_plan(const Session& session, const PlanFiles& 
   if (!files.history.empty())
     if (const auto root = load_yaml(files.history, diagnostics))
       planned->history = planner::read_history(*root, files.history, planned->catalog, diagnostics);
-  std::optional<matrix::Matrix> matrix;
-  Place of_partition{files.matrix};
-  if (const auto root = load_yaml(files.matrix, diagnostics)) {
-    matrix = matrix::read_matrix(*root, files.matrix, planned->catalog, diagnostics);
-    if (const Yaml* submit = root->find("submit"))
-      if (const Yaml* partition = submit->find("partition")) of_partition = place_of(*partition, files.matrix);
-  }
-  if (!policy || !cluster || !matrix || !diagnostics.ok()) return nullptr;
-
-  planned->catalog = matrix::with_own_names(*matrix, std::move(planned->catalog));
-  planned->policy = std::move(*policy);
-  planned->cluster = std::move(*cluster);
-  if (matrix->submit.partition && !planned->cluster.find(*matrix->submit.partition)) {
-    std::vector<std::string> names;
-    for (const Partition& partition : planned->cluster.partitions) names.push_back(partition.name);
-    diagnostics.error(of_partition, "the cluster " + quote(planned->cluster.name) + " has no partition " +
-                                        quote(*matrix->submit.partition) + ", but " + join(names, ", ") +
-                                        hint(*matrix->submit.partition, names));
+  const auto root = load_yaml(files.matrix, diagnostics);
+  if (!policy || !cluster) {
+    // The matrix's problems are told with the others'.
+    if (root) matrix::read_matrix(*root, files.matrix, planned->catalog, diagnostics);
     return nullptr;
   }
-  planned->site.reset(new planner::Site{planned->catalog, planned->cluster, planned->policy, matrix->submit});
-
-  auto expansion = matrix::expand(*matrix, planned->catalog, expand_options(*planned->site), diagnostics);
-  if (!expansion) return nullptr;
-  planned->expansion = std::move(*expansion);
-  planned->plan = planner::make_plan(planned->expansion, *planned->site, planned->history);
+  planned->policy = *std::move(policy);
+  planned->cluster = *std::move(cluster);
+  if (!root || !inputs::plan_matrix(*planned, *root, files.matrix, diagnostics)) return nullptr;
   return planned;
 }
 

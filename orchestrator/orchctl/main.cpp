@@ -229,6 +229,57 @@ void add_cluster(CLI::App& app, Session& session, Chosen& chosen) {
   on(detect, chosen, session, cluster_detect, output);
 }
 
+void add_cache(CLI::App& app, Session& session, Chosen& chosen) {
+  CLI::App* command = app.add_subcommand("cache", "the models in the hub's cache: list, fetch, verify, prune, stage");
+  command->require_subcommand(1);
+  const auto add_one = [&](const std::string& name, const std::string& help, const std::string& example,
+                           int (*run)(Session&, const CacheArguments&)) {
+    CLI::App* one = add(*command, session, name, help, example);
+    auto arguments = std::make_shared<CacheArguments>();
+    one->add_option("--cache", arguments->cache, "the folder ($HF_HUB_CACHE, $HF_HOME/hub, ~/.cache/huggingface/hub)")
+        ->type_name("DIR");
+    on(one, chosen, session, run, arguments);
+    return std::pair(one, arguments);
+  };
+  const auto add_models = [](CLI::App* one, const std::shared_ptr<CacheArguments>& arguments) {
+    one->add_option("--revision", arguments->revision, "a branch, a tag or a commit; else the catalog's, else main")
+        ->type_name("R");
+    return one->add_option("model", arguments->models, "a name or a pattern of the catalog, or org/name")
+        ->type_name("MODEL");
+  };
+  const auto add_budget = [&](CLI::App* one, const std::shared_ptr<CacheArguments>& arguments) {
+    one->add_option("--budget", arguments->budget, "bytes that the cache may have: 500G, 2TB ($ORCH_CACHE_BUDGET)")
+        ->type_name("SIZE");
+    one->add_flag("--force", arguments->force, "do not ask the daemon which models its jobs use");
+    add_state_option(one, session);
+  };
+  add_one("list", "list what is there, and whether it is whole", "orchctl cache list", cache_list);
+  const auto [fetch, fetch_arguments] = add_one("fetch", "download models with hf, after making room for them",
+                                                "orchctl cache fetch llama31_8b 'qwen25_*' --budget 2TB", cache_fetch);
+  add_models(fetch, fetch_arguments)->required();
+  add_budget(fetch, fetch_arguments);
+  const auto [verify, verify_arguments] =
+      add_one("verify", "read every byte, and compare it with the digest in its name",
+              "orchctl cache verify llama31_8b", cache_verify);
+  add_models(verify, verify_arguments);
+  verify->add_flag("--remove-damaged", verify_arguments->remove_damaged, "so that the next fetch brings them anew");
+  const auto [prune, prune_arguments] =
+      add_one("prune", "remove the least recently used models that no job uses",
+              "orchctl cache prune --budget 500G --dry-run\n  orchctl cache prune --older-than 30d", cache_prune);
+  add_budget(prune, prune_arguments);
+  prune->add_option("--older-than", prune_arguments->older_than, "whatever was not used for so long: 30d")
+      ->type_name("TIME");
+  prune->add_option("--keep", prune_arguments->models, "a model to keep; may be given several times")
+      ->expected(1)
+      ->take_all()
+      ->type_name("MODEL");
+  prune->add_flag("--dry-run", prune_arguments->dry_run, "say what would go; remove nothing");
+  const auto [stage, stage_arguments] = add_one("stage", "copy a model to a disk of this node, and print where it is",
+                                                "orchctl cache stage llama31_8b --to \"$TMPDIR\"", cache_stage);
+  add_models(stage, stage_arguments)->required()->expected(1);
+  stage->add_option("--to", stage_arguments->to, "the folder")->required()->type_name("DIR");
+}
+
 void add_schema(CLI::App& app, Session& session, Chosen& chosen) {
   CLI::App* command = add(app, session, "schema", "print the JSON Schema of a kind of file, or list them",
                           "orchctl schema matrix > matrix.schema.json");
@@ -249,8 +300,9 @@ void add_of_one(CLI::App& app, Session& session, Chosen& chosen, const std::stri
 }
 
 void add_up(CLI::App& app, Session& session, Chosen& chosen) {
-  CLI::App* command = add(app, session, "up", "start the daemon, and return once it answers",
-                          "orchctl up\n  orchctl up --cluster my-site.yaml --policy tournament\n  orchctl up --install");
+  CLI::App* command =
+      add(app, session, "up", "start the daemon, and return once it answers",
+          "orchctl up\n  orchctl up --cluster my-site.yaml --policy tournament\n  orchctl up --install");
   add_state_option(command, session);
   auto arguments = std::make_shared<UpArguments>();
   command
@@ -262,11 +314,15 @@ void add_up(CLI::App& app, Session& session, Chosen& chosen) {
   command->add_option("--gpus", arguments->gpus, "GPU slots that a local cluster pretends to have")
       ->check(whole(1, 64))
       ->type_name("N");
-  command->add_option("-p,--policy", arguments->policy, "a policy file, or the name of one that ships; else the one set last")
+  command
+      ->add_option("-p,--policy", arguments->policy,
+                   "a policy file, or the name of one that ships; else the one set last")
       ->type_name("P");
-  command->add_option("--database", arguments->database, "a folder on a local disk for the database (the state directory)")
+  command
+      ->add_option("--database", arguments->database, "a folder on a local disk for the database (the state directory)")
       ->type_name("DIR");
-  command->add_option("--jobs", arguments->jobs, "a folder that compute nodes see, for the jobs' directories (STATE/jobs)")
+  command
+      ->add_option("--jobs", arguments->jobs, "a folder that compute nodes see, for the jobs' directories (STATE/jobs)")
       ->type_name("DIR");
   command->add_option("--templates", arguments->templates, "a folder of job templates that win over those that ship")
       ->type_name("DIR");
@@ -276,7 +332,8 @@ void add_up(CLI::App& app, Session& session, Chosen& chosen) {
       ->type_name("HOST")
       ->expected(1)
       ->take_all();
-  command->add_option("--link", arguments->link, "how workers reach the daemon: http, or files where they have no route")
+  command
+      ->add_option("--link", arguments->link, "how workers reach the daemon: http, or files where they have no route")
       ->check(one_of({"http", "files"}))
       ->type_name("WAY");
   command->add_option("--worker", arguments->worker, "path of orch-worker on the compute nodes")->type_name("PATH");
@@ -287,6 +344,14 @@ void add_up(CLI::App& app, Session& session, Chosen& chosen) {
   command = add(app, session, "down", "end the daemon; jobs that run go on", "orchctl down");
   add_state_option(command, session);
   command->callback([&chosen, &session] { chosen = [&session] { return down(session); }; });
+
+  command = add(app, session, "doctor", "say what is wrong with this machine for orch; changes nothing",
+                "orchctl doctor\n  orchctl doctor --job");
+  add_state_option(command, session);
+  auto doctors = std::make_shared<DoctorArguments>();
+  command->add_flag("--job", doctors->job,
+                    "run two short Slurm jobs, to look from a compute node: the way to the daemon, the GPUs' driver");
+  on(command, chosen, session, doctor, doctors);
 }
 
 void add_submit(CLI::App& app, Session& session, Chosen& chosen) {
@@ -397,6 +462,16 @@ void add_orders(CLI::App& app, Session& session, Chosen& chosen) {
   add_of_one(app, session, chosen, "backup", "copy the daemon's store while it runs",
              "orchctl backup orch-before-upgrade.db", "FILE", "a file that does not exist yet, on the daemon's host",
              backup);
+
+  CLI::App* of_restore = add_asking(app, session, "restore", "make a backup the store of a daemon that has none",
+                                    "orchctl restore orch-before-upgrade.db");
+  auto restore_arguments = std::make_shared<RestoreArguments>();
+  of_restore->add_option("file", restore_arguments->file, "what orchctl backup wrote")->required()->type_name("FILE");
+  of_restore
+      ->add_option("--database", restore_arguments->database,
+                   "the folder on a local disk that orchctl up gets by this option (the state directory)")
+      ->type_name("DIR");
+  on(of_restore, chosen, session, restore, restore_arguments);
 }
 
 std::vector<std::string> options_of(const CLI::App& app) {
@@ -508,6 +583,7 @@ void add_commands(CLI::App& app, Session& session, Chosen& chosen) {
   add_catalog(app, session, chosen);
   add_policy(app, session, chosen);
   add_cluster(app, session, chosen);
+  add_cache(app, session, chosen);
   add_schema(app, session, chosen);
   add_completion(app, session, chosen);
 }
@@ -519,7 +595,7 @@ int parse_and_run(Session& session, int argc, char** argv) {
   app.require_subcommand(1);
   app.footer(
       "Exit codes: 0 well, 1 failed, 2 bad usage or a bad file, 3 a sweep ended with failed cells, 4 no daemon.\n"
-      "Environment: ORCH_STATE, ORCH_CATALOG, ORCH_POLICY, ORCH_CLUSTER, ORCH_DATA_DIR, NO_COLOR.\n\n"
+      "Environment: ORCH_STATE, ORCH_CATALOG, ORCH_POLICY, ORCH_CLUSTER, ORCH_DATA_DIR, ORCH_CACHE_BUDGET, NO_COLOR.\n\n"
       "Example:\n  orchctl plan examples/nightly-core.yaml\n");
   Chosen chosen;
   add_commands(app, session, chosen);
@@ -533,7 +609,7 @@ int parse_and_run(Session& session, int argc, char** argv) {
   }
   session.style = {use_color(session.color), terminal_width()};
   std::error_code ignored;
-  const auto data = find_data(std::filesystem::read_symlink("/proc/self/exe", ignored));
+  const auto data = inputs::find_data(std::filesystem::read_symlink("/proc/self/exe", ignored));
   if (!data) {
     const char* given = std::getenv("ORCH_DATA_DIR");
     return bad_input(session, given && *given

@@ -23,16 +23,7 @@ int print_script(Session& session, const Planned& planned, const PlanArguments& 
   const planner::Job& job = planned.plan.jobs[static_cast<std::size_t>(at - ids.begin())];
   const Profile& profile = planned.catalog.profiles[job.profile];
   const std::filesystem::path own = arguments.templates;
-  const auto read = [&](const std::string& name) -> std::optional<std::pair<std::filesystem::path, std::string>> {
-    // A name comes from a profile or an {% include %}: it stays within the folders.
-    if (name.find('/') != std::string::npos || name.starts_with('.')) return std::nullopt;
-    for (const std::filesystem::path& folder : {own, session.data.templates}) {
-      if (folder.empty() || !std::filesystem::exists(folder / name)) continue;
-      Diagnostics ignored;
-      if (auto text = read_file(folder / name, 1 << 20, ignored)) return std::pair(folder / name, std::move(*text));
-    }
-    return std::nullopt;
-  };
+  const auto read = [&](const std::string& name) { return inputs::read_template(name, own, session.data); };
   const auto found = read(profile.template_name);
   if (!found)
     return bad_input(session, to_string(profile.source) + ": the profile " + quote(profile.name) +

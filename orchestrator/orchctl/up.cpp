@@ -123,8 +123,8 @@ int say_up(Session& session, const ordered_json& daemon, bool already) {
     print_json(session, json);
     return kWell;
   }
-  session.out << (already ? "A daemon runs already" : "The daemon runs") << ": " << shown(daemon.value("cluster", ""), 200)
-              << ", state directory " << shown(state.string(), 400) << "\n";
+  session.out << (already ? "A daemon runs already" : "The daemon runs") << ": "
+              << shown(daemon.value("cluster", ""), 200) << ", state directory " << shown(state.string(), 400) << "\n";
   return kWell;
 }
 
@@ -198,7 +198,8 @@ int install_crontab(Session& session, const std::vector<std::string>& line) {
   std::error_code ignored;
   fs::remove(file, ignored);
   if (!set) {
-    session.err << "orchctl: neither systemd nor cron can be told to start the daemon here: " << set.error().what << "\n";
+    session.err << "orchctl: neither systemd nor cron can be told to start the daemon here: " << set.error().what
+                << "\n";
     return kFailed;
   }
   if (session.json)
@@ -246,8 +247,8 @@ int up(Session& session, const UpArguments& arguments) {
     }
     std::this_thread::sleep_for(kLook);
   }
-  session.err << "orchctl: the daemon does not answer yet, after " << kStart.count() << " s; it goes on starting, and its log is "
-              << log.string() << "\n";
+  session.err << "orchctl: the daemon does not answer yet, after " << kStart.count()
+              << " s; it goes on starting, and its log is " << log.string() << "\n";
   return kFailed;
 }
 

@@ -41,8 +41,8 @@ class Progress {
       return;
     }
     const auto now = Clock::now();
-    if (said_ && now - *said_ < kBetweenLines) return;
-    said_ = now;
+    if (now < next_line_) return;
+    next_line_ = now + kBetweenLines;
     session_.err << text << "\n" << std::flush;
   }
 
@@ -55,7 +55,7 @@ class Progress {
   Session& session_;
   bool terminal_;
   bool shown_ = false;
-  std::optional<Clock::time_point> said_;
+  Clock::time_point next_line_{};  ///< the first is due at once
 };
 
 std::string share_done(const ordered_json& sweep) {

@@ -25,12 +25,12 @@ tops=("$work/some where/else"/*)
 top="${tops[0]}"
 [[ ${#tops[@]} == 1 && "$(basename "$top")" == "$(basename "${tarball[0]}" .tar.gz)" ]] ||
   fail "the tarball does not unpack into one folder of its own name: ${tops[*]}"
-for file in bin/orchctl share/orch/catalog share/orch/policies share/orch/templates share/orch/examples share/doc/orch/LICENSE; do
+for file in bin/orchctl bin/orchd bin/orch-worker share/orch/catalog share/orch/policies share/orch/templates share/orch/examples share/doc/orch/LICENSE; do
   [[ -e "$top/$file" ]] || fail "the tarball lacks $file"
 done
 
 # Everything but the C library comes out of the tarball.
-env -i PATH=/usr/bin:/bin ldd "$top/bin/orchctl" >"$work/ldd"
+for program in orchctl orchd; do env -i PATH=/usr/bin:/bin ldd "$top/bin/$program"; done >"$work/ldd"
 while read -r line; do
   name="${line%% *}"
   path="$(sed -nE 's/^.* => (.*) \(0x[0-9a-f]+\)$/\1/p' <<<"$line")"
@@ -38,7 +38,7 @@ while read -r line; do
     linux-vdso.so.* | ld-linux*.so.* | libc.so.6 | libm.so.6 | libdl.so.2 | librt.so.1 | libpthread.so.0 | libresolv.so.2) continue ;;
   esac
   path="$(readlink -f "${path:-/}")"
-  [[ "$path" == "$(readlink -f "$top")"/* ]] || fail "orchctl takes $name from outside the tarball: $line"
+  [[ "$path" == "$(readlink -f "$top")"/* ]] || fail "a program takes $name from outside the tarball: $line"
 done <"$work/ldd"
 
 # orchctl(ARG...): from a folder that is neither the tarball's nor the source's, with an empty environment.
