@@ -69,7 +69,8 @@ class Desk {
 /// What `read` makes of the state; nothing once the daemon is ending. Waits: not for the strand or the server.
 template <class Value>
 std::optional<Value> ask(Desk& desk, std::function<Value(const control::State&, control::Now)> read) {
-  const auto found = std::make_shared<std::promise<Value>>();
+  // Moved away whole: with a copy of it here, a promise that is dropped would be waited for for ever.
+  auto found = std::make_shared<std::promise<Value>>();
   auto value = found->get_future();
   desk.look([found = std::move(found), read = std::move(read)](const control::State& state, control::Now now) {
     found->set_value(read(state, now));

@@ -45,11 +45,22 @@ void guarded(const Responder& responder, Work&& work) {
   }
 }
 
+/// A whole number; nothing: there is no text, or it is none.
 std::optional<std::int64_t> number(const std::string* text) {
   std::int64_t value = 0;
   if (!text) return std::nullopt;
   const auto [end, error] = std::from_chars(text->data(), text->data() + text->size(), value);
   if (error != std::errc() || end != text->data() + text->size()) return std::nullopt;
+  return value;
+}
+
+/// Of the query, `otherwise` where it does not say; what is no number was answered.
+std::optional<std::int64_t> asked_number(const Request& request, const Responder& responder, const char* name,
+                                         std::int64_t otherwise) {
+  const std::string* text = request.asked(name);
+  if (!text) return otherwise;
+  const auto value = number(text);
+  if (!value) refuse(responder, 400, quote(name) + " must be a whole number, not " + quote(*text));
   return value;
 }
 
@@ -69,6 +80,16 @@ void refuse_file(const Responder& responder, const Diagnostics& problems) {
   answer(responder, 422, body);
 }
 
+/// Whether the object has no other members than these; it was answered otherwise.
+bool has_only(const json& object, const Responder& responder, std::initializer_list<const char*> known) {
+  for (const auto& [name, value] : object.items())
+    if (std::ranges::find(known, name, [](const char* each) { return std::string_view(each); }) == known.end()) {
+      refuse(responder, 400, "the body has a member " + quote(name) + ", which is not known here");
+      return false;
+    }
+  return true;
+}
+
 /// The body, if it is an object with no other members than these; it was answered otherwise.
 std::optional<json> object_of(const Request& request, const Responder& responder,
                               std::initializer_list<const char*> known) {
@@ -77,11 +98,7 @@ std::optional<json> object_of(const Request& request, const Responder& responder
     refuse(responder, 400, "the body must be a JSON object");
     return std::nullopt;
   }
-  for (const auto& [name, value] : body.items())
-    if (std::ranges::find(known, name, [](const char* each) { return std::string_view(each); }) == known.end()) {
-      refuse(responder, 400, "the body has a member " + quote(name) + ", which is not known here");
-      return std::nullopt;
-    }
+  if (!has_only(body, responder, known)) return std::nullopt;
   return body;
 }
 
@@ -123,7 +140,11 @@ class Routes {
     add(router, "POST", "/v1/backup", Role::kAdmin, &Routes::backup);
     // People cancel a job by its number; workers speak for theirs by its name.
     router.add("POST", "/v1/jobs/{job}/{verb}", [*this](Request request, Responder responder) {
-      if (request.part("verb") == "cancel") return cancel_job(request, responder);
+      const std::string& verb = request.part("verb");
+      if (verb == "cancel") return cancel_job(request, responder);
+      if (!is_worker_call(verb))
+        return refuse(responder, 404,
+                      "a job can be cancelled, and its worker says " + worker_calls() + "; nobody says " + quote(verb));
       worker(std::move(request), responder);
     });
   }
@@ -260,7 +281,9 @@ class Routes {
       for (const json& each : (*body)["catalogs"]) {
         Submission::Text catalog;
         if (!each.is_object()) return refuse(responder, 400, "each of 'catalogs' must be an object");
-        if (!text_in(each, "file", catalog.file, responder) || !text_in(each, "text", catalog.text, responder)) return;
+        if (!has_only(each, responder, {"file", "text"}) || !text_in(each, "file", catalog.file, responder) ||
+            !text_in(each, "text", catalog.text, responder))
+          return;
         submission.catalogs.push_back(std::move(catalog));
       }
     }
@@ -414,15 +437,16 @@ class Routes {
   // What happened.
 
   void events(const Request& request, const Responder& responder) const {
-    const std::string* from = request.asked("after");
-    const auto after = number(from);
-    if (from && !after) return refuse(responder, 400, "'after' must be the number of an event");
+    const auto after = asked_number(request, responder, "after", 0);
+    if (!after) return;
     if (request.accept.find("text/event-stream") != std::string::npos) {
       const auto last = number(&request.last_event_id);
-      return feed_.listen(responder.stream(), last.value_or(after.value_or(0)));
+      return feed_.listen(responder.stream(), last.value_or(*after));
     }
-    const std::int64_t most = std::clamp<std::int64_t>(number(request.asked("most")).value_or(1000), 1, kMostEvents);
-    desk_.later([this_ = *this, after = after.value_or(0), most, responder] {
+    const auto most_asked = asked_number(request, responder, "most", 1000);
+    if (!most_asked) return;
+    const std::int64_t most = std::clamp<std::int64_t>(*most_asked, 1, kMostEvents);
+    desk_.later([this_ = *this, after = *after, most, responder] {
       guarded(responder, [&] {
         ordered_json list = ordered_json::array();
         for (const store::EventRow& row : this_.desk_.store().events(after, static_cast<std::size_t>(most)))
@@ -434,8 +458,11 @@ class Routes {
 
   void log(const Request& request, const Responder& responder) const {
     const std::string of = request.part("id");
-    const std::int64_t offset = number(request.asked("offset")).value_or(0);
-    const std::int64_t most = std::clamp<std::int64_t>(number(request.asked("most")).value_or(kMostLog), 1, kMostLog);
+    const auto offset_asked = asked_number(request, responder, "offset", 0);
+    if (!offset_asked) return;
+    const auto most_asked = asked_number(request, responder, "most", kMostLog);
+    if (!most_asked) return;
+    const std::int64_t offset = *offset_asked, most = std::clamp<std::int64_t>(*most_asked, 1, kMostLog);
     desk_.look([this_ = *this, of, offset, most, responder](const State& state, Now) {
       guarded(responder, [&] {
         const auto found = find_job_or_cell(state, this_.desk_.store(), of);
@@ -544,7 +571,13 @@ void EventFeed::send() {
     lock.unlock();
     bool more = false;
     for (Listener& listener : listeners) {
-      const auto rows = desk_.store().events(listener.after, kAtOnce);
+      std::vector<store::EventRow> rows;
+      try {
+        rows = desk_.store().events(listener.after, kAtOnce);
+      } catch (const store::Failure&) {
+        listener.stream.close();  // whoever listens asks again, and is told why
+        continue;
+      }
       for (const store::EventRow& row : rows) {
         if (!listener.stream.send(std::to_string(row.number), row.note.kind,
                                   event_json(row).dump(-1, ' ', false, json::error_handler_t::replace)))

@@ -1,5 +1,6 @@
 #include "api/worker_calls.h"
 
+#include <algorithm>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -108,7 +109,12 @@ void lease(Desk& desk, const std::string& job, std::string_view body, Reply repl
     given.nothing_left = answer.nothing_left;
     std::vector<control::CellId> cells;
     for (const Answer::Given& each : answer.given) cells.push_back(each.chunk.cell);
-    const std::vector<store::CellText> texts = desk.store().cells(cells);
+    std::vector<store::CellText> texts;
+    try {
+      texts = desk.store().cells(cells);
+    } catch (const store::Failure& failure) {
+      return reply(error(500, failure.what()));  // the leases run out
+    }
     for (std::size_t i = 0; i < cells.size(); ++i)
       given.leased.push_back(leased_of(answer.given[i], texts[i], desk.folder_of(job)));
     given.retry_after = answer.given.empty() ? answer.retry_after : 0;
@@ -148,6 +154,10 @@ void leave(Desk& desk, const std::string& job, std::string_view body, Reply repl
   });
 }
 
+using Call = void (*)(Desk&, const std::string& job, std::string_view body, Reply);
+const std::map<std::string_view, Call> kCalls = {
+    {"claim", claim}, {"deliver", deliver}, {"exit", leave}, {"heartbeat", heartbeat}, {"lease", lease}};
+
 policy::Cause cause_named(const std::string& name) {
   for (const policy::Cause cause : policy::kCauses)
     if (policy::name_of(cause) == name) return cause;
@@ -168,8 +178,8 @@ control::event::Deliver delivery_of(const std::string& job, const wire::Deliver&
     delivered.metrics = item.metrics;
     delivered.cause = cause_named(item.cause);
     delivered.reason = item.reason;
-    delivered.seconds = item.seconds;
-    delivered.gpu_seconds = item.gpu_seconds;
+    delivered.seconds = std::max(0.0, item.seconds);
+    delivered.gpu_seconds = std::max(0.0, item.gpu_seconds);
     // What claims to be a result and is none would be read back as one for ever.
     if (delivered.what == What::kDone && !nlohmann::json::parse(item.metrics, nullptr, false).is_object()) {
       delivered.what = What::kFailed;
@@ -189,13 +199,18 @@ control::event::ExitRecord exit_of(const std::string& job, const wire::Exit& mes
           message.reason};
 }
 
+bool is_worker_call(std::string_view verb) { return kCalls.contains(verb); }
+
+std::string worker_calls() {
+  std::vector<std::string> names;
+  for (const auto& [name, call] : kCalls) names.emplace_back(name);
+  return join(names, ", ");
+}
+
 void worker_call(Desk& desk, std::string_view verb, const std::string& job, std::string_view body, Reply reply) {
-  if (verb == "claim") return claim(desk, job, body, std::move(reply));
-  if (verb == "lease") return lease(desk, job, body, std::move(reply));
-  if (verb == "heartbeat") return heartbeat(desk, job, body, std::move(reply));
-  if (verb == "deliver") return deliver(desk, job, body, std::move(reply));
-  if (verb == "exit") return leave(desk, job, body, std::move(reply));
-  reply(error(404, "a worker says claim, lease, heartbeat, deliver or exit, not " + quote(verb)));
+  const auto call = kCalls.find(verb);
+  if (call == kCalls.end()) return reply(error(404, "a worker says " + worker_calls() + ", not " + quote(verb)));
+  call->second(desk, job, body, std::move(reply));
 }
 
 }  // namespace orch::api

@@ -15,6 +15,10 @@ struct WorkerReply {
   std::string body;  ///< a message of base/wire; of other statuses the error's JSON
 };
 
+/// Whether a worker says this; and what all it says, for people.
+bool is_worker_call(std::string_view verb);
+std::string worker_calls();
+
 /// `verb` is claim, lease, heartbeat, deliver or exit; `job` is a job's name, and the caller has seen to it that the
 /// worker is that job's. `reply` is called once, on any thread.
 void worker_call(Desk& desk, std::string_view verb, const std::string& job, std::string_view body,

@@ -158,6 +158,7 @@ struct Server::Core : std::enable_shared_from_this<Server::Core> {
   std::optional<UnixSocket> unix_socket;
   std::unordered_set<std::shared_ptr<Connection>> connections;
   std::atomic<std::size_t> open{0};
+  std::size_t bodies = 0;  ///< bytes of bodies that are still coming
   asio::ip::tcp tls_protocol = asio::ip::tcp::v4();
   std::uint16_t tls_port = 0;
   milliseconds stop_time{0};
@@ -217,6 +218,8 @@ class Connection : public std::enable_shared_from_this<Connection> {
   /// What is wrong with the head; nothing: nothing is.
   std::optional<Response> take_head();
   void handle();
+  /// So much of a body is here; none, when it is not this connection's any more.
+  void hold_body(std::size_t size);
   void refuse(Response response);
   void write_response(Response response);
   void write(Then then);
@@ -234,7 +237,7 @@ class Connection : public std::enable_shared_from_this<Connection> {
 
   boost::beast::flat_buffer buffer_;
   std::optional<http::request_parser<TextBody>> parser_;
-  std::size_t head_size_ = 0;
+  std::size_t head_size_ = 0, body_size_ = 0;
   Request request_;
   bool keep_alive_ = false, is_head_ = false, old_version_ = false, reading_ = false;
   std::size_t served_ = 0;
@@ -341,6 +344,9 @@ void Connection::parse() {
     }
     if (error == http::error::need_more) break;
     if (error) return refuse(refusal(error, limits()));
+    if (parser_->is_header_done()) hold_body(parser_->get().body().size());
+    if (core_.bodies > limits().bodies_bytes)
+      return refuse(error_response(503, "the daemon is reading as much as it takes at once; try again later"));
     if (phase_ == Phase::kHeader && parser_->is_header_done()) {
       enter(Phase::kBody, limits().body_time);
       if (auto wrong = take_head()) return refuse(std::move(*wrong));
@@ -476,6 +482,7 @@ namespace {
 void Connection::handle() {
   request_.body = std::move(parser_->get().body());
   parser_.reset();
+  hold_body(0);
   ++served_;
   keep_alive_ = keep_alive_ && served_ < limits().requests_per_connection && !core_.stopping;
   enter(Phase::kHandler, limits().answer_time);
@@ -496,8 +503,15 @@ void Connection::answer(std::uint64_t number, Response response) {
   write_response(std::move(response));
 }
 
+void Connection::hold_body(std::size_t size) {
+  core_.bodies = core_.bodies - body_size_ + size;
+  body_size_ = size;
+}
+
 void Connection::refuse(Response response) {
   keep_alive_ = false;
+  parser_.reset();
+  hold_body(0);
   write_response(std::move(response));
 }
 
@@ -703,6 +717,7 @@ void Connection::discard() {
 void Connection::close() {
   if (phase_ == Phase::kClosed) return;
   phase_ = Phase::kClosed;
+  hold_body(0);
   stream_->close();
   if (queue_) {
     const std::lock_guard lock(queue_->mutex);
@@ -814,7 +829,8 @@ void Server::Core::accept_unix(int fd) {
 
 void Server::Core::accept_tls(int fd) {
   asio::ip::tcp::socket socket(io, tls_protocol, fd);
-  if (connections.size() >= limits.connections) return;
+  // The last quarter is kept for this host: whoever can reach the port must not keep its people out.
+  if (connections.size() >= limits.connections - limits.connections / 4) return;
   Peer peer;
   peer.transport = Transport::kTls;
   error_code ignored;

@@ -28,7 +28,10 @@ namespace orch::http {
 struct Limits {
   std::size_t header_bytes = 16 * 1024;       ///< of a request's first line and headers; past it 431
   std::size_t body_bytes = 16 * 1024 * 1024;  ///< past it 413, unread
-  std::size_t connections = 512;              ///< past it 503 on the Unix socket, a closed connection on TLS
+  /// Of the bodies of all connections that are still coming: nobody has looked yet at who sends them. Past it 503.
+  std::size_t bodies_bytes = 128 * 1024 * 1024;
+  std::size_t connections = 512;  ///< past it 503 on the Unix socket; past three quarters of it a closed
+                                  ///< connection on TLS
   std::size_t requests_per_connection = 100'000;
   std::size_t stream_bytes = 1024 * 1024;  ///< of events that wait for a slow reader; past it the stream is dropped
 

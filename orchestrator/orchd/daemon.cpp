@@ -73,7 +73,9 @@ class Daemon::Inside : public api::Desk {
 
   // api::Desk
   void put(control::Event event, Answered answered) override { strand_->put(std::move(event), std::move(answered)); }
-  void look(std::function<void(const control::State&, control::Now)> read) override { strand_->look(std::move(read)); }
+  void look(std::function<void(const control::State&, control::Now)> read) override {
+    strand_->look_settled(std::move(read));
+  }
   void later(std::function<void()> work) override { reports_.put(std::move(work)); }
   const store::Store& store() const override { return *store_; }
   api::DaemonView view() const override { return view_; }
@@ -415,9 +417,13 @@ Daemon::Daemon(std::unique_ptr<Inside> inside) : inside_(std::move(inside)) {}
 Daemon::~Daemon() = default;
 
 Result<std::unique_ptr<Daemon>> Daemon::start(Options options, std::unique_ptr<cluster::Cluster> cluster) {
-  auto inside = Inside::start(std::move(options), std::move(cluster));
-  if (!inside) return inside.error();
-  return std::unique_ptr<Daemon>(new Daemon(*std::move(inside)));
+  try {
+    auto inside = Inside::start(std::move(options), std::move(cluster));
+    if (!inside) return inside.error();
+    return std::unique_ptr<Daemon>(new Daemon(*std::move(inside)));
+  } catch (const store::Failure& failure) {
+    return Error{std::string(failure.what()) + "; docs/operations.md says how to bring a backup back"};
+  }
 }
 
 Result<std::monostate> Daemon::wait() { return inside_->wait(); }

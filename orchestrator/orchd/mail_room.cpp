@@ -15,7 +15,7 @@ namespace fs = std::filesystem;
 
 constexpr std::chrono::milliseconds kLeastPause{50};    // while mail comes
 constexpr std::chrono::milliseconds kMostPause{1'000};  // while none does
-constexpr std::uintmax_t kMostQuestion = 16u << 20;  // bytes
+constexpr std::uintmax_t kMostQuestion = 16u << 20;     // bytes
 
 /// A plain file of bounded size: no link, no pipe that a reader would wait at.
 bool is_question(const fs::path& path) {

@@ -30,6 +30,12 @@ std::string text_of(const fs::path& file) {
   return std::move(text).str();
 }
 
+/// At the last start.
+bool said_slurm(const fs::path& settings) {
+  const auto json = nlohmann::json::parse(text_of(settings), nullptr, false);
+  return json.is_object() && json.contains("cluster") && json["cluster"] == "slurm";
+}
+
 /// The devices of NVIDIA's driver.
 int gpus_here() {
   int gpus = 0;
@@ -71,14 +77,18 @@ Result<Choice> choose(const SiteRequest& request, const fs::path& state, const i
     return Choice{slurm ? Where::kSlurm : Where::kLocal, text_of(kept), on, "as at its last start"};
   }
   const bool file = !request.cluster.empty() && request.cluster != "slurm" && request.cluster != "local";
-  const bool slurm = request.cluster == "slurm" || (request.cluster != "local" && slurm_answers());
+  // Its jobs are in Slurm, whether Slurm answers at this moment or not.
+  const bool was_slurm = file && said_slurm(settings);
+  const bool slurm = request.cluster == "slurm" || was_slurm || (request.cluster != "local" && slurm_answers());
   if (file) {
     Diagnostics diagnostics;
     const auto path = inputs::find_cluster(sources, request.cluster, diagnostics);
     if (!path) return Error{diagnostics.errors().front().what};
     if (!fs::exists(*path, error)) return Error{path->string() + ": no such file"};
     return Choice{slurm ? Where::kSlurm : Where::kLocal, text_of(*path), request.on,
-                  slurm ? "sinfo answers" : "no Slurm answers here, so this machine plays a node of it"};
+                  was_slurm ? "as at its last start"
+                  : slurm   ? "sinfo answers"
+                            : "no Slurm answers here, so this machine plays a node of it"};
   }
   if (!slurm)
     return Choice{Where::kLocal, local_file(request.gpus), "",

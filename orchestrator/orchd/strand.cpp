@@ -54,6 +54,13 @@ void Strand::look(Look read) {
   look_closely([read = std::move(read)](State& state, Now now) { read(state, now); });
 }
 
+void Strand::look_settled(Look read) {
+  look_closely([this, read = std::move(read)](State& state, Now now) {
+    writer_.flush();
+    read(state, now);
+  });
+}
+
 void Strand::look_closely(std::function<void(State&, Now)> read) { add(std::move(read)); }
 
 void Strand::add(Errand errand) {

@@ -43,6 +43,8 @@ class Strand {
   void put(control::Event event);
   void put(control::Event event, Answered answered);
   void look(Look read);
+  /// As look(), once all that the state says is on disk: for what is told to others.
+  void look_settled(Look read);
   /// As look(), for what brings its derived parts up to date (control::snapshot).
   void look_closely(std::function<void(control::State&, control::Now)> read);
 

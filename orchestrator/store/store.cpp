@@ -1,6 +1,8 @@
 #include "store/store.h"
 
+#include <fcntl.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -149,6 +151,8 @@ class Reader {
 }  // namespace
 
 void Store::Inside::open_for_writing() {
+  // SQLite would make it readable by all; what it makes beside it has the file's mode.
+  if (const int made = ::open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600); made >= 0) ::close(made);
   database = std::make_unique<Database>(file, Database::Mode::kWrite);
   prepare_for_writing(*database);
   instance = read_instance(*database);
@@ -218,7 +222,8 @@ const std::string& Store::instance() const { return inside_->instance; }
 Result<std::monostate> Store::commit(std::span<const Effects> group) {
   if (inside_->read_only) return Error{inside_->file.string() + ": it was opened for reading only"};
   // Answers that change nothing wait for no disk.
-  if (std::ranges::all_of(group, [](const Effects& effects) { return effects.changes.empty(); })) return std::monostate{};
+  if (std::ranges::all_of(group, [](const Effects& effects) { return effects.changes.empty(); }))
+    return std::monostate{};
   const std::lock_guard lock(inside_->committing);
   auto result = as_result([&] {
     Transaction writing(*inside_->database, Transaction::Kind::kWrite);

@@ -81,6 +81,20 @@ class Crash(DaemonTest):
         runs = Counter(self.runs())
         self.assertEqual({task: runs[task] for task in settled}, settled)
 
+    def test_of_the_disk_is_told_to_who_starts_the_daemon(self):
+        self.daemon.wait(self.daemon.submit(self.matrix("kept", ["a"]))["sweep"])
+        self.daemon.kill(signal.SIGTERM)
+        database = self.daemon.state / "orch.db"
+        sound = database.read_bytes()
+        self.assertEqual(database.stat().st_mode & 0o777, 0o600)
+        database.write_bytes(sound[:100] + b"\xff" * (len(sound) - 100))
+        with self.assertRaisesRegex(AssertionError, "orch.db"):
+            self.daemon.start()
+        self.assertEqual(self.daemon.process.returncode, 1)
+        database.write_bytes(sound)
+        self.daemon.start()
+        self.assertEqual(self.daemon.results("s1")[0]["metrics"]["number"]["value"], number_of("a"))
+
 
 if __name__ == "__main__":
     main()

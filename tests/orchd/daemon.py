@@ -155,13 +155,19 @@ class DaemonTest(unittest.TestCase):
             sys.stderr.write((self.folder / "orchd.log").read_text()[-3000:])
         if self.daemon.process.poll() is not None:
             self.daemon.start()
-        # What jobs there are end with their cancellation; the daemon is ended by its id.
-        for job in self.daemon.get("/v1/jobs"):
-            if job["state"] not in ("ended", "ending"):
-                self.daemon.call("POST", f"/v1/jobs/{job['id']}/cancel")
-        eventually("the end of all jobs", lambda: all(j["state"] == "ended" for j in self.daemon.get("/v1/jobs")))
-        self.settle()
-        self.assertEqual(self.daemon.kill(signal.SIGTERM), 0)
+        try:
+            for sweep in self.daemon.get("/v1/status")["sweeps"]:
+                if sweep["state"] not in ENDED:
+                    self.daemon.call("POST", f"/v1/sweeps/{sweep['id']}/cancel", {})
+            # What jobs there are end with their cancellation; the daemon is ended by its id.
+            for job in self.daemon.get("/v1/jobs"):
+                if job["state"] not in ("ended", "ending"):
+                    self.daemon.call("POST", f"/v1/jobs/{job['id']}/cancel")
+            eventually("the end of all jobs", lambda: all(j["state"] == "ended" for j in self.daemon.get("/v1/jobs")))
+            self.settle()
+        finally:
+            code = self.daemon.kill(signal.SIGTERM)
+        self.assertEqual(code, 0)
 
     def settle(self):
         """What else has to be over before the daemon is ended."""
