@@ -387,6 +387,24 @@ TEST(End, TakesTheWorkersWordBeforeTheClusters) {
   EXPECT_EQ(desk.state.job_named(job)->end, End::kGpuMemory);
 }
 
+TEST(Looks, EndAJobThatTheClusterQueuedAgainAfterItsEnd) {
+  Desk desk;
+  desk.submit(1);
+  const std::string name = desk.run_job();
+  // As before a preemption: its worker is told to end, and says how it ended.
+  desk.end_job(name, End::kDrained);
+  event::Seen seen;
+  seen.name = name;
+  seen.cluster_id = "100";
+  seen.phase = event::Seen::Phase::kRunning;
+  desk.put(event::Looked{desk.now.serving, {seen}});
+  EXPECT_THAT(desk.all<action::Cancel>(), SizeIs(0)) << "its script may be cleaning up";
+  seen.phase = event::Seen::Phase::kPending;
+  desk.put(event::Looked{desk.now.serving, {seen}});
+  EXPECT_THAT(desk.all<action::Cancel>(), SizeIs(1));
+  EXPECT_EQ(desk.state.job_named(name)->state, JobState::kEnded);
+}
+
 TEST(Looks, CountAbsenceOnlyWhenTheyBeganLaterThanTheJob) {
   Desk desk;
   desk.submit(1);

@@ -86,6 +86,28 @@ TEST_F(LoopTest, TellsEachProgramItsPartOfTheGpus) {
   EXPECT_EQ(text_of(folder_ / "cells/3/said"), "5,6|2|all\n");
 }
 
+TEST_F(LoopTest, TakesItsPartOfAProgramOfSeveralNodes) {
+  daemon_.add(1, "echo \"$CUDA_VISIBLE_DEVICES\" > said; " + std::string(kWell), 4);
+  daemon_.cells.front().cpus = 8;
+  LoopOptions options = with({"0", "1"}, 4);
+  options.spread = 2;
+  EXPECT_EQ(run(options).end, "done");
+  EXPECT_THAT(daemon_.what(), ElementsAre("1 done"));
+  EXPECT_EQ(text_of(folder_ / "cells/1/said"), "0,1\n");
+}
+
+TEST_F(LoopTest, DoesNotHoldWhatItNeverHasRoomFor) {
+  daemon_.add(1, kWell, 4);  // the node shows fewer GPUs than the job was given
+  daemon_.add(2, kWell, 1);
+  EXPECT_EQ(run(with({"0", "1"}, 2)).end, "done");
+  EXPECT_THAT(daemon_.what(), ElementsAre("1 failed", "2 done"));
+  for (const wire::Delivered& item : daemon_.delivered)
+    if (item.chunk.cell == 1) {
+      EXPECT_EQ(item.cause, "load_failed");
+      EXPECT_THAT(item.reason, HasSubstr("sees 2 GPUs"));
+    }
+}
+
 TEST_F(LoopTest, LetsProgramsShareAGpuAsFarAsTheirPartsGo) {
   Bell bell(folder_ / "bell");
   // Each waits until the other is there too, on one GPU.
@@ -178,6 +200,27 @@ TEST_F(LoopTest, BeginsNothingThatWasOnItsWayWhenItWasToldToDrain) {
     while (can_be_read(signals, 0ms)) std::this_thread::sleep_for(1ms);
   };
   EXPECT_EQ(run({}, signals).end, "drained");
+  EXPECT_THAT(daemon_.what(), ElementsAre("1 returned"));
+  ::close(signals);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+TEST_F(LoopTest, BlamesNoProgramThatASignalToTheWholeJobReachedFirst) {
+  sigset_t set, before;
+  sigemptyset(&set);
+  sigaddset(&set, SIGTERM);
+  ASSERT_EQ(pthread_sigmask(SIG_BLOCK, &set, &before), 0);
+  const int signals = ::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+  Bell bell(folder_ / "bell");
+  daemon_.add(1, "echo > ../../bell; kill -TERM $$");
+  // As scancel does it: every process of the job is signalled, one after another.
+  std::thread slurm([&] {
+    bell.wait();
+    std::this_thread::sleep_for(200ms);
+    ::kill(::getpid(), SIGTERM);
+  });
+  EXPECT_EQ(run({}, signals).end, "drained");
+  slurm.join();
   EXPECT_THAT(daemon_.what(), ElementsAre("1 returned"));
   ::close(signals);
   pthread_sigmask(SIG_SETMASK, &before, nullptr);

@@ -153,6 +153,7 @@ Result<LoopOptions> allocation_of(const Environment& environment, const wire::Jo
     if (!nodes) return Error{"SLURM_JOB_NODELIST: " + nodes.error().what};
     options.nodes = *std::move(nodes);
   }
+  options.spread = std::max(job.nodes, 1);
   options.gpus = gpus_of(environment, job);
   options.cpus = std::max(job.cpus, 1);
   options.memory = job.memory;

@@ -9,8 +9,10 @@
 #include <csignal>
 #include <random>
 #include <set>
+#include <sstream>
 
 #include "base/text.h"
+#include "base/units.h"
 #include "run/metrics.h"
 
 namespace orch::worker {
@@ -25,6 +27,7 @@ constexpr auto kLongestPause = 15s;           // between two tries to reach the 
 constexpr auto kLongestLook = 1s;             // between two looks at the time
 constexpr auto kGrace = 10s;                  // between SIGTERM and SIGKILL of a program
 constexpr auto kLastWords = 10s;              // to say that it ends
+constexpr auto kMoment = 1000ms;              // between the signals that Slurm sends to one job
 
 std::string draw_copy() {
   std::random_device device;
@@ -217,7 +220,12 @@ void Loop::reap() {
       ++at;
       continue;
     }
-    // Some of Slurm's settings signal every process of the job: then the worker was signalled too.
+    // Slurm signals every process of a job that is cancelled or preempted: the worker's own signal may come a moment
+    // after the program's.
+    if (ending->signal == SIGTERM && !ending->out_of_time && !at->second.dropped && !phase_.hurried) {
+      pollfd watched{signals_, POLLIN, 0};
+      ::poll(&watched, 1, static_cast<int>(kMoment.count()));
+    }
     if (ending->signal) take_signals();
     const Running ended = std::move(at->second);
     at = running_.erase(at);
@@ -235,16 +243,31 @@ void Loop::reap() {
 }
 
 void Loop::begin_waiting() {
+  // The slots are those of this node.
+  const int nodes = std::max(options_.spread, 1);
   for (auto at = waiting_.begin(); at != waiting_.end();) {
-    const auto gpus = slots_.take(at->ticket, at->gpus, std::max(at->cpus, 1), at->memory);
-    if (!gpus) {
+    const auto gpus = slots_.take(at->ticket, at->gpus / nodes, std::max(at->cpus / nodes, 1), at->memory);
+    if (!gpus && !running_.empty()) {
       ++at;
       continue;
     }
     const wire::Leased leased = std::move(*at);
     at = waiting_.erase(at);
-    begin(leased, *gpus);
+    if (gpus)
+      begin(leased, *gpus);
+    else  // with all slots free there is no room for it, and never will be
+      fail(leased, "load_failed", no_room_for(leased), 0);
   }
+}
+
+std::string Loop::no_room_for(const wire::Leased& leased) const {
+  std::ostringstream text;
+  text << "there is no room for it: it needs " << leased.gpus << " GPUs, " << std::max(leased.cpus, 1) << " CPUs";
+  if (leased.memory > 0) text << " and " << format_bytes(static_cast<double>(leased.memory)) << " on each node";
+  text << ", and its job sees " << counted(static_cast<int>(options_.gpus.size()), "GPU") << " on "
+       << (options_.nodes.empty() ? "its node" : options_.nodes.front()) << " and has " << counted(options_.cpus, "CPU")
+       << " on each of " << counted(std::max(options_.spread, 1), "node");
+  return std::move(text).str();
 }
 
 void Loop::begin(const wire::Leased& leased, const std::vector<std::string>& gpus) {

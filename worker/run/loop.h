@@ -26,6 +26,7 @@ struct LoopOptions {
   std::string cluster_id;  ///< SLURM_JOB_ID
   int restarts = 0;
   std::vector<std::string> nodes;
+  int spread = 1;                 ///< nodes of the job: GPUs and CPUs are leased over all of them
   std::vector<std::string> gpus;  ///< as CUDA_VISIBLE_DEVICES names them
   int cpus = 1;
   std::int64_t memory = 0;               ///< bytes; 0: not limited
@@ -65,6 +66,7 @@ class Loop {
   void break_off(std::string why);
   void reap();
   void begin_waiting();
+  std::string no_room_for(const wire::Leased& leased) const;
   void begin(const wire::Leased& leased, const std::vector<std::string>& gpus);
   void finish(const wire::Leased& leased, const std::filesystem::path& folder, const Ending& ending, double seconds);
   void fail(const wire::Leased& leased, std::string cause, std::string reason, double seconds);
