@@ -7,6 +7,7 @@
 #include "api/views.h"
 #include "base/text.h"
 #include "base/units.h"
+#include "control/books.h"
 #include "control/step.h"
 #include "policy/remedy.h"
 
@@ -125,14 +126,15 @@ std::string takers(const State& state, const Cell& cell, Now now) {
     return "; for such cells " + counted(static_cast<long long>(queued.size()), "job") + " " +
            (queued.size() == 1 ? "stands" : "stand") + " in the cluster's queue (" + shown(join(queued, ", ")) +
            (says.empty() ? "" : ": " + shown(says)) + ")";
-  const bool planned = std::any_of(state.plan.begin(), state.plan.end(),
-                                   [&](const event::PlannedJob& job) { return job.need == cell.need; });
-  if (!planned) return "; no job is there for it yet, the next plan will say";
+  const auto planned = std::find_if(state.plan.begin(), state.plan.end(),
+                                    [&](const event::PlannedJob& job) { return job.need == cell.need; });
+  if (planned == state.plan.end()) return "; no job is there for it yet, the next plan will say";
   if (state.submit_again > now.serving) {
     const double seconds = std::chrono::duration<double>(state.submit_again - now.serving).count();
     return "; the cluster took no job a moment ago, the next try is in " + format_duration(seconds);
   }
-  return "; a job for it is planned, and the limits of the policy keep it back for now";
+  const auto against = Books(state, now).against(*planned);
+  return "; a job for it is planned, " + (against ? "and is kept back: " + *against : "and is submitted at once");
 }
 
 std::string why_waiting(const State& state, CellId id, Now now) {

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "control/ids.h"
+#include "control/notice.h"
 
 namespace orch::control::action {
 
@@ -70,10 +71,9 @@ struct Seal {
 struct Plan {
   std::uint64_t version = 0;
 };
+/// Tell it, after event::TakeNotice.
 struct Notify {
-  std::string kind;  ///< sweep_ended | alert | budget
-  SweepId sweep{};
-  std::string text;
+  Notice notice;
 };
 
 }  // namespace orch::control::action

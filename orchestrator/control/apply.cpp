@@ -26,6 +26,8 @@ struct Apply {
   void operator()(event::Looked&& it) const { looked(step, it), top_up(step); }
   void operator()(event::History&& it) const { history(step, it), top_up(step); }
   void operator()(event::DirectoryRead&& it) const { read_directory(step, it), top_up(step); }
+  void operator()(event::TakeNotice&& it) const { take(step, it); }
+  void operator()(event::NoticeTold&& it) const { told(step, it); }
   void operator()(event::Started&&) const { start(step), top_up(step); }
   void operator()(event::Tick&&) const { tick(step), top_up(step); }
   void operator()(event::Planned&& it) const {

@@ -11,6 +11,10 @@
 namespace orch::control {
 namespace {
 
+/// Seconds until lm-eval begins to load a model: Python, torch and transformers are read from a shared disk. Measured:
+/// 20 to 40 on a busy machine; a cold cache of a network disk takes minutes.
+constexpr double kHarnessStart = 30, kHarnessStartMost = 300;
+
 using matrix::kNone;
 using nlohmann::ordered_json;
 
@@ -191,9 +195,10 @@ Result<Asked> ask_for(const planner::Plan& plan, const matrix::Expansion& expans
     if (cell.task != kNone) item.task = site.catalog.tasks[cell.task].name;
     // What a command may take is said for all of it; of lm-eval it was estimated without loading.
     const planner::Need& its = plan.needs[plan.need_of[i]];
-    const double load = its.engine == Engine::kLmEval ? plan.sizings[plan.need_of[i]].chosen.load_seconds : 0;
-    item.expected = plan.seconds[i] + static_cast<float>(load);
-    item.bound = plan.bounds[i] + static_cast<float>(load);
+    const bool harness = its.engine == Engine::kLmEval;
+    const double load = harness ? plan.sizings[plan.need_of[i]].chosen.load_seconds : 0;
+    item.expected = plan.seconds[i] + static_cast<float>(load + (harness ? kHarnessStart : 0));
+    item.bound = plan.bounds[i] + static_cast<float>(load + (harness ? kHarnessStartMost : 0));
     item.score = static_cast<float>(plan.scores[i].total);
     item.content = matrix::canonical_content(expansion, cell, site.catalog);
     item.settings = settings[cell.settings];

@@ -92,6 +92,12 @@ struct PutResult {
   double gpu_seconds = 0, seconds = 0;
   Utc at{};
 };
+struct PutNotice {
+  Notice notice;
+};
+struct DropNotice {
+  NoticeId id{};
+};
 /// The journal: what happened, for people. Append only.
 struct Note {
   Utc at{};
@@ -99,7 +105,8 @@ struct Note {
   std::int64_t sweep = -1, cell = -1, job = -1;
   std::string text;
 };
-/// Something that there is one of: `policy`, `held:<model>`, `node:<name>`. Empty: there is none any more.
+/// Something that there is one of: `policy`, `held:<model>`, `node:<name>`, `warned:<budget>`. Empty: there is none any
+/// more.
 struct PutFact {
   std::string name;
   std::string value;
@@ -109,9 +116,10 @@ struct PutFact {
 
 namespace orch::control {
 
-using Change = std::variant<row::PutSweep, row::SetSweepState, row::PutWanted, row::PutNeed, row::PutCell,
-                            row::SetCellState, row::PutJob, row::PutLease, row::DropLease, row::PutFailure,
-                            row::ForgetFailures, row::PutResult, row::Note, row::PutFact>;
+using Change =
+    std::variant<row::PutSweep, row::SetSweepState, row::PutWanted, row::PutNeed, row::PutCell, row::SetCellState,
+                 row::PutJob, row::PutLease, row::DropLease, row::PutFailure, row::ForgetFailures, row::PutResult,
+                 row::PutNotice, row::DropNotice, row::Note, row::PutFact>;
 
 /// What an event led to.
 struct Effects {

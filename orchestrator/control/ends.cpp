@@ -51,7 +51,7 @@ void judge_nodes(Step& step, const Job& job) {
       const std::string text = "node " + name + ": " + std::to_string(node.failures) +
                                " jobs in a row failed there; no job is sent to it for an hour";
       step.note_job("node.excluded", job.id, text);
-      step.act(action::Notify{"alert", SweepId{}, text});
+      step.notify(NoticeKind::kAlert, std::nullopt, text);
     }
     step.put(row::PutFact{
         "node:" + name,
@@ -126,7 +126,7 @@ void stop_need(Step& step, NeedId id) {
     const Cell& cell = step.state.cells[i];
     if (cell.need == id && cell.state == CellState::kWaiting) step.set(CellId{i}, CellState::kWaiting);
   }
-  step.act(action::Notify{"alert", SweepId{}, reason});
+  step.notify(NoticeKind::kAlert, std::nullopt, reason);
 }
 
 void begin_ending(Step& step, Job& job, End end, const std::string& reason) {

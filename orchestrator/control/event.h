@@ -179,6 +179,20 @@ struct DirectoryRead {
   bool started = false;  ///< its script ran: the file with the cluster's id is there
 };
 
+// From who tells people outside.
+
+/// It is about to be told: answered kOk to the first who asks, kConflict to others.
+struct TakeNotice {
+  RequestId request{};
+  NoticeId notice{};
+};
+/// It was told, or could not be.
+struct NoticeTold {
+  NoticeId notice{};
+  int told = 0;         ///< targets that have it; 0 and no problem: nobody asked to be told
+  std::string problem;  ///< why others have it not
+};
+
 // From within.
 
 /// The daemon has come up: `state` is what the store held.
@@ -201,10 +215,10 @@ struct Planned {
 
 namespace orch::control {
 
-using Event =
-    std::variant<event::SubmitSweep, event::CancelSweep, event::RetrySweep, event::HoldSweep, event::CancelJob,
-                 event::HoldModel, event::SetPolicy, event::Claim, event::AskLease, event::Heartbeat, event::Deliver,
-                 event::ExitRecord, event::Submitted, event::NotSubmitted, event::Looked, event::History,
-                 event::DirectoryRead, event::Started, event::Tick, event::Planned>;
+using Event = std::variant<event::SubmitSweep, event::CancelSweep, event::RetrySweep, event::HoldSweep,
+                           event::CancelJob, event::HoldModel, event::SetPolicy, event::Claim, event::AskLease,
+                           event::Heartbeat, event::Deliver, event::ExitRecord, event::Submitted, event::NotSubmitted,
+                           event::Looked, event::History, event::DirectoryRead, event::TakeNotice, event::NoticeTold,
+                           event::Started, event::Tick, event::Planned>;
 
 }  // namespace orch::control

@@ -18,6 +18,8 @@ enum class JobId : std::uint32_t {};
 enum class RequestId : std::uint64_t {};
 /// Counts the claims of a job: who has the newest leases, who has an older may still deliver.
 enum class Epoch : std::uint32_t {};
+/// The upper half counts the starts of the daemon.
+enum class NoticeId : std::uint64_t {};
 /// Of one lease: a late word on an earlier lease of the same chunk says nothing about this one.
 enum class Ticket : std::uint64_t {};
 

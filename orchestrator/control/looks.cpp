@@ -8,6 +8,9 @@ namespace {
 
 using event::Seen;
 
+/// A daemon ended between writing that it submits the job and the cluster's answer; no answer said that it is unclear.
+bool was_cut_off(const Job& job) { return job.cluster_id.empty() && job.reason.empty(); }
+
 void see_alive(Step& step, Job& job, const Seen& seen) {
   job.cluster_says = seen.says;
   if (!seen.nodes.empty() && job.epoch == Epoch{}) job.nodes = seen.nodes;
@@ -61,7 +64,11 @@ void looked(Step& step, const event::Looked& look) {
   for (auto& [id, job] : step.state.jobs) {
     if (job.is_over() || there.contains(job.name)) continue;
     if (job.state == JobState::kMissing) {
-      lost.push_back(id);
+      // What submitted it died with its daemon, and an earlier look has asked whether anybody remembers it.
+      if (was_cut_off(job) && look.asked >= step.state.rules.cut_off_after)
+        begin_ending(step, job, End::kNotSubmitted, "the daemon ended before the cluster had it");
+      else
+        lost.push_back(id);
       continue;
     }
     const auto sure = step.state.sure_after.find(id);
@@ -70,7 +77,10 @@ void looked(Step& step, const event::Looked& look) {
     step.set(job, JobState::kMissing);
     lost.push_back(id);
   }
+  const bool again =
+      std::any_of(lost.begin(), lost.end(), [&](JobId id) { return was_cut_off(step.state.jobs.at(id)); });
   if (!lost.empty()) step.act(action::AskHistory{std::move(lost)});
+  if (again) step.act(action::LookSoon{});
 }
 
 void history(Step& step, const event::History& history) {

@@ -26,10 +26,11 @@ Restore::Restore(policy::Policy policy, std::string instance, Rules rules)
     : state_(std::move(policy), std::move(instance), rules) {}
 
 void Restore::take(const row::PutFact& row) {
-  constexpr std::string_view kHeld = "held:", kNode = "node:";
+  constexpr std::string_view kHeld = "held:", kNode = "node:", kWarned = "warned:";
   if (row.name == "starts") std::from_chars(row.value.data(), row.value.data() + row.value.size(), state_.starts);
   if (row.value.empty()) return;
   if (row.name.starts_with(kHeld)) state_.held_models.insert(row.name.substr(kHeld.size()));
+  if (row.name.starts_with(kWarned)) state_.warned.insert(row.name);
   if (row.name.starts_with(kNode)) state_.nodes[row.name.substr(kNode.size())] = node_of(row.value);
 }
 
@@ -131,6 +132,11 @@ void Restore::take(const row::PutLease& row) {
   if (cell.chunks > 1)
     state_.chunks.try_emplace(row.chunk.cell, cell.chunks, ChunkState::kWaiting).first->second[row.chunk.number] =
         ChunkState::kLeased;
+}
+
+void Restore::take(row::PutNotice&& row) {
+  const NoticeId id = row.notice.id;
+  state_.notices.emplace(id, std::move(row.notice));
 }
 
 State Restore::finish() {

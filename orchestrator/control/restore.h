@@ -26,6 +26,7 @@ class Restore {
   void take(row::PutFailure&& row);
   void take(row::PutJob&& row);
   void take(const row::PutLease& row);
+  void take(row::PutNotice&& row);
 
   /// All rows were taken. What is derived (blocked cells, counts, queues) is worked out here.
   State finish();

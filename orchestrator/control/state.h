@@ -32,7 +32,9 @@ namespace orch::control {
 /// Numbers that are the daemon's own, not the policy's.
 struct Rules {
   Serving lease_term = std::chrono::seconds(60);
-  Serving absent_after = std::chrono::minutes(5);        ///< unknown to the cluster for so long: it is gone
+  Serving absent_after = std::chrono::minutes(5);  ///< unknown to the cluster for so long: it is gone
+  Serving cut_off_after =
+      std::chrono::seconds(30);  ///< after a start: what was being submitted before has arrived by then
   Serving retry_submit = std::chrono::seconds(30);       ///< after a submission that may work later; doubles …
   Serving retry_submit_most = std::chrono::minutes(10);  ///< … up to this
   Serving node_excluded = std::chrono::hours(1);
@@ -89,6 +91,9 @@ struct State {
   std::uint32_t next_ticket = 1;
   std::map<std::string, Node, std::less<>> nodes;  ///< only those on which something failed
   std::set<std::string, std::less<>> held_models;
+  std::map<NoticeId, Notice> notices;  ///< that are not told yet
+  std::uint32_t next_notice = 1;       ///< since the start
+  std::set<std::string> warned;        ///< names of facts: of which budgets people were told that they run out
 
   Queue queue;
   Leases leases;

@@ -253,7 +253,7 @@ Effects Step::finish() {
                              std::to_string(it.cells.size()) + " cells are done" +
                              (well ? "" : ", " + std::to_string(it.count(CellState::kFailed)) + " failed");
     note_sweep("sweep.ended", id, text);
-    act(action::Notify{"sweep_ended", id, text});
+    notify(NoticeKind::kSweepEnded, id, text);
   }
   touched_.clear();
   return std::move(effects_);

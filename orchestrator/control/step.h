@@ -31,6 +31,8 @@ class Step {
   void note_sweep(std::string kind, SweepId sweep, std::string text);
   void note_cell(std::string kind, CellId cell, std::string text);
   void note_job(std::string kind, JobId job, std::string text);
+  /// Tells people outside, once.
+  void notify(NoticeKind kind, std::optional<SweepId> sweep, std::string text);
 
   Cell& cell(CellId id) { return state.cells[index(id)]; }
   Need& need(NeedId id) { return state.needs[index(id)]; }
@@ -98,6 +100,9 @@ void submitted(Step&, const event::Submitted&);  // submissions.cpp
 void not_submitted(Step&, const event::NotSubmitted&);
 void looked(Step&, const event::Looked&);  // looks.cpp
 void history(Step&, const event::History&);
+void take(Step&, const event::TakeNotice&);  // notices.cpp
+void told(Step&, const event::NoticeTold&);
+void tell_again(Step&);
 void start(Step&);  // ticks.cpp
 void tick(Step&);
 

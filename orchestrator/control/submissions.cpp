@@ -3,53 +3,11 @@
 // Holds: a job is written before the cluster hears of it, and its name is never used twice (invariant 2).
 #include <algorithm>
 
+#include "control/books.h"
 #include "control/step.h"
-#include "policy/limits.h"
 
 namespace orch::control {
 namespace {
-
-policy::InUse in_use(const State& state, std::optional<SweepId> sweep) {
-  policy::InUse use;
-  for (const auto& [id, job] : state.jobs) {
-    if (job.is_over() || (sweep && job.sweep != *sweep)) continue;
-    ++use.jobs;
-    if (job.has_worker())
-      use.gpus += static_cast<int>(job.resources.gpus);
-    else
-      ++use.queued;
-  }
-  return use;
-}
-
-/// GPU-hours that jobs have had, those that still run included.
-double gpu_hours(const State& state, Now now, std::optional<SweepId> sweep) {
-  double seconds = 0;
-  for (const auto& [id, job] : state.jobs) {
-    if (job.started == Utc{} || (sweep && job.sweep != *sweep)) continue;
-    const Utc until = job.ended == Utc{} ? now.utc : job.ended;
-    seconds += std::max(0.0, std::chrono::duration<double>(until - job.started).count()) * job.resources.gpus;
-  }
-  return seconds / 3600;
-}
-
-std::optional<std::string> over_limits(const Step& step, const event::PlannedJob& planned) {
-  const State& state = step.state;
-  const int gpus = static_cast<int>(planned.resources.gpus);
-  const double more = planned.resources.gpus * static_cast<double>(planned.time_limit) / 3600;
-  const struct {
-    const policy::Limits& limits;
-    std::optional<SweepId> sweep;
-    std::string_view whose;
-  } levels[] = {{state.policy.per_sweep, planned.sweep, "the sweep"},
-                {state.policy.per_user, std::nullopt, "the user"}};
-  for (const auto& level : levels) {
-    if (auto why = policy::not_now(level.limits, in_use(state, level.sweep), gpus, level.whose)) return why;
-    if (level.limits.gpu_hours && gpu_hours(state, step.now, level.sweep) + more > *level.limits.gpu_hours)
-      return "the GPU-hours of " + std::string(level.whose) + " are used up";
-  }
-  return std::nullopt;
-}
 
 bool something_waits_for(const Step& step, const Job& job) {
   for (const Need& need : step.state.needs)
@@ -145,10 +103,12 @@ void top_up(Step& step) {
   State& state = step.state;
   cancel_what_nobody_needs(step);
   std::vector<event::PlannedJob> later;
+  std::optional<Books> books;  // most events submit nothing
   for (event::PlannedJob& planned : state.plan) {
     Job job = job_for(step, planned);
     if (!something_waits_for(step, job)) continue;
-    if (step.now.serving < state.submit_again || over_limits(step, planned)) {
+    if (!books) books.emplace(state, step.now);
+    if (step.now.serving < state.submit_again || books->against(planned)) {
       later.push_back(std::move(planned));
       continue;
     }
@@ -157,6 +117,7 @@ void top_up(Step& step) {
     step.put(row::PutJob{job});
     state.by_name.emplace(job.name, job.id);
     step.act(action::Submit{job.id});
+    books->add(job);
     state.jobs.emplace(job.id, std::move(job));
   }
   state.plan = std::move(later);

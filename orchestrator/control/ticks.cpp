@@ -1,6 +1,7 @@
 // What time does: leases run out, jobs that nobody knows are given up, nodes are tried again. And the start.
 #include <algorithm>
 
+#include "control/books.h"
 #include "control/step.h"
 
 namespace orch::control {
@@ -59,6 +60,8 @@ void start(Step& step) {
   ++state.starts;
   state.next_ticket = 1;
   step.put(row::PutFact{"starts", std::to_string(state.starts)});
+  state.next_notice = 1;
+  tell_again(step);
   state.leases.renew_all(step.now.serving);
   for (auto& [id, job] : state.jobs) {
     if (job.state == JobState::kEnded) continue;
@@ -76,6 +79,7 @@ void tick(Step& step) {
   expire_leases(step);
   give_up_missing(step);
   try_nodes_again(step);
+  warn_of_budgets(step);
 }
 
 }  // namespace orch::control

@@ -33,6 +33,7 @@ Json limits_json(const Limits& limits) {
   if (limits.max_jobs) json["jobs"] = *limits.max_jobs;
   if (limits.max_gpus) json["gpus"] = *limits.max_gpus;
   if (limits.gpu_hours) json["gpu_hours"] = *limits.gpu_hours;
+  if (limits.per != Period::kEver) json["per"] = std::string(name_of(limits.per));
   if (limits.max_queued) json["queued"] = *limits.max_queued;
   return json;
 }
@@ -130,7 +131,13 @@ nlohmann::ordered_json to_json(const Policy& policy) {
   if (policy.acceptance.max_duration) acceptance["max_duration"] = seconds(*policy.acceptance.max_duration);
   if (policy.acceptance.min_score) acceptance["min_score"] = *policy.acceptance.min_score;
 
-  json["limits"] = {{"per_user", limits_json(policy.per_user)}, {"per_sweep", limits_json(policy.per_sweep)}};
+  json["limits"] = {{"time_zone", policy.zone.name()},
+                    {"per_user", limits_json(policy.per_user)},
+                    {"per_sweep", limits_json(policy.per_sweep)}};
+  Json& retention = json["retention"] = Json::object();
+  if (policy.retention.logs) retention["logs"] = seconds(*policy.retention.logs);
+  if (policy.retention.spools) retention["spools"] = seconds(*policy.retention.spools);
+  if (policy.retention.samples) retention["samples"] = seconds(*policy.retention.samples);
   json["ageing"] = {{"per_day", policy.ageing_per_day}, {"most", policy.ageing_most}};
 
   Json& remedies = json["remedies"] = Json::object();

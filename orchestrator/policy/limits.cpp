@@ -78,15 +78,33 @@ std::vector<std::optional<std::string>> hold_back(std::span<const Demand> jobs, 
                grouped(*limits.max_gpus) + "; waits until the limit is raised";
       continue;
     }
-    const double total = used + hours(job.gpu_hours);
-    if (limits.gpu_hours && total > *limits.gpu_hours + 1e-9 * std::max(1.0, *limits.gpu_hours)) {
-      reason = "would bring " + std::string(whose) + " to " + shown_hours(total) + " of " +
-               shown_hours(*limits.gpu_hours) + " GPU-hours; waits until the budget is raised or renewed";
-      continue;
-    }
-    used = total;
+    reason = over_budget(limits, used, job.gpu_hours, whose);
+    if (!reason) used += hours(job.gpu_hours);
   }
   return reasons;
+}
+
+std::string used_of_budget(const Limits& limits, double used) {
+  std::string text = shown_hours(hours(used)) + " of " + shown_hours(limits.gpu_hours.value_or(0)) + " GPU-hours";
+  switch (limits.per) {
+    case Period::kEver:
+      return text;
+    case Period::kDay:
+      return text + " today";
+    case Period::kWeek:
+      return text + " this week";
+    case Period::kMonth:
+      return text + " this month";
+  }
+  return text;
+}
+
+std::optional<std::string> over_budget(const Limits& limits, double used, double more, std::string_view whose) {
+  if (!limits.gpu_hours) return std::nullopt;
+  const double total = hours(used) + hours(more);
+  if (total <= *limits.gpu_hours + 1e-9 * std::max(1.0, *limits.gpu_hours)) return std::nullopt;
+  return "would bring " + std::string(whose) + " to " + used_of_budget(limits, total) +
+         "; waits until the budget is raised or renewed";
 }
 
 std::optional<std::string> not_now(const Limits& limits, const InUse& now, int gpus, std::string_view whose) {

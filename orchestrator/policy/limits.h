@@ -31,10 +31,16 @@ struct Demand {
 std::vector<std::optional<std::string>> hold_back(std::span<const Demand> jobs, const Limits& limits,
                                                   double used_gpu_hours, std::string_view whose = "the sweep");
 
+/// Why `more` GPU-hours cannot be begun where `used` are used or promised, or nothing.
+std::optional<std::string> over_budget(const Limits& limits, double used, double more, std::string_view whose);
+
+/// `412 of 500 GPU-hours today`: how much of the budget, which is there, is used.
+std::string used_of_budget(const Limits& limits, double used);
+
 /// What runs or stands in Slurm's queue now.
 struct InUse {
   int jobs = 0;    ///< running or queued
-  int gpus = 0;    ///< of running jobs
+  int gpus = 0;    ///< of both: what is queued may start at any moment
   int queued = 0;  ///< in Slurm's queue, not yet running
 };
 

@@ -21,6 +21,8 @@ constexpr double kLongest = 365 * 86400.0;
 /// Slurm takes a signal at most this many seconds before the limit (sbatch --signal).
 constexpr double kMostSignal = 65535;
 constexpr double kMostIdle = 24 * 3600;
+/// Of files: a zero typed by mistake must not sweep away what was just made.
+constexpr double kLeastKept = 3600, kMostKept = 100 * 365.25 * 86400;
 
 /// Enough digits to show a sum that is off by 1e-9, and none that come from rounding.
 std::string shown_number(double value) {
@@ -74,8 +76,10 @@ class Reader {
       Fields limits(*node, file_, "'limits'", diagnostics_);
       if (const Yaml* user = limits.get("per_user")) read_limits(*user, "'per_user'", policy_.per_user);
       if (const Yaml* sweep = limits.get("per_sweep")) read_limits(*sweep, "'per_sweep'", policy_.per_sweep);
+      read_zone(limits);
       limits.finish();
     }
+    if (const Yaml* node = fields.get("retention")) read_retention(*node);
     if (const Yaml* node = fields.require("ageing")) {
       Fields ageing(*node, file_, "'ageing'", diagnostics_);
       policy_.ageing_per_day = required(ageing, "per_day", 0, 1);
@@ -255,6 +259,32 @@ class Reader {
     limits.max_gpus = whole("gpus");
     limits.gpu_hours = fields.number("gpu_hours", 0, 1e12);
     limits.max_queued = whole("queued");
+    if (const auto per =
+            fields.choice<Period>("per", {{"day", Period::kDay}, {"week", Period::kWeek}, {"month", Period::kMonth}})) {
+      limits.per = *per;
+      if (!limits.gpu_hours) fields.error("per", "'per' says how often 'gpu_hours' is renewed, which is not there");
+      if (&limits == &policy_.per_sweep)
+        fields.error("per", "a sweep has one budget for its whole life; 'per' stands in 'per_user'");
+    }
+    fields.finish();
+  }
+
+  void read_zone(Fields& limits) {
+    const auto name = limits.text("time_zone");
+    if (!name) return;
+    if (const auto zone = Zone::named(*name))
+      policy_.zone = *zone;
+    else
+      limits.error("time_zone", "this machine knows no time zone " + quote(*name) +
+                                    "; its names are those of the files in /usr/share/zoneinfo, such as "
+                                    "Europe/Stockholm");
+  }
+
+  void read_retention(const Yaml& node) {
+    Fields fields(node, file_, "'retention'", diagnostics_);
+    policy_.retention.logs = fields.duration("logs", kLeastKept, kMostKept);
+    policy_.retention.spools = fields.duration("spools", kLeastKept, kMostKept);
+    policy_.retention.samples = fields.duration("samples", kLeastKept, kMostKept);
     fields.finish();
   }
 
@@ -515,9 +545,9 @@ class Reader {
     for (const Yaml::Entry& entry : node.entries) {
       // No error: how a type is trained has nothing to do with what it is worth. But it may be a slip.
       if (!policy_.task_types.empty() && !policy_.task_types.contains(entry.key))
-        diagnostics_.warn({file_, entry.line, entry.column},
-                          "the task type " + quote(entry.key) + " is not rated in 'task_types'" +
-                              hint(entry.key, names_of(policy_.task_types)));
+        diagnostics_.warn({file_, entry.line, entry.column}, "the task type " + quote(entry.key) +
+                                                                 " is not rated in 'task_types'" +
+                                                                 hint(entry.key, names_of(policy_.task_types)));
       Fields fields(entry.value, file_, quote(entry.key), diagnostics_);
       AdapterFactors factors;
       factors.rank = required(fields, "rank", 0.01, 100);

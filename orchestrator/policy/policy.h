@@ -21,6 +21,7 @@
 #include "base/diagnostics.h"
 #include "base/model.h"
 #include "base/yaml.h"
+#include "policy/zone.h"
 
 namespace orch::policy {
 
@@ -39,8 +40,9 @@ struct Acceptance {
 
 struct Limits {
   std::optional<int> max_jobs;      ///< at once
-  std::optional<int> max_gpus;      ///< at once, over all jobs
+  std::optional<int> max_gpus;      ///< at once, over all jobs, those included that wait in Slurm's queue
   std::optional<double> gpu_hours;  ///< soft: what would exceed it waits
+  Period per = Period::kEver;       ///< of `gpu_hours`: it is renewed so often
   std::optional<int> max_queued;    ///< jobs in Slurm's queue
 };
 
@@ -114,6 +116,13 @@ struct Planning {
   double command_time = 3600;     ///< seconds that a command may take which does not say its time
 };
 
+/// How long files of a job are kept after its end, in seconds; nothing: for ever.
+struct Retention {
+  std::optional<double> logs;     ///< what jobs and programs printed
+  std::optional<double> spools;   ///< what workers wrote down until the daemon had it, and messages in files
+  std::optional<double> samples;  ///< all else that cells left in their folders
+};
+
 /// What an adapter's training gets where its matrix says nothing.
 struct AdapterRow {
   std::int64_t rank = 0;
@@ -167,6 +176,8 @@ struct Policy {
   double time_horizon = 20 * 3600;  ///< seconds at which time efficiency is 0
   Acceptance acceptance;
   Limits per_user, per_sweep;
+  Zone zone;  ///< in which days, weeks and months of budgets begin
+  Retention retention;
   double ageing_per_day = 0.05;  ///< added to the rank, not to the score, for each day of waiting
   double ageing_most = 0.5;
   std::map<Cause, std::vector<Rung>> remedies;

@@ -82,18 +82,20 @@ std::string sweeps_broken(const State& state) {
 }
 
 std::string jobs_broken(const State& state) {
-  int queued = 0, alive = 0;
+  int queued = 0, alive = 0, gpus = 0;
   for (const auto& [id, job] : state.jobs) {
     const auto named = state.by_name.find(job.name);
     if (named == state.by_name.end() || named->second != id) return job.name + " is not found by its name";
     if (job.state == JobState::kEnded && !job.end) return job.name + " ended without a reason";
     if (job.is_over()) continue;
     ++alive;
+    gpus += static_cast<int>(job.resources.gpus);
     // A job that was requeued stands in the queue again without our doing.
     if (job.epoch == Epoch{} && job.state != JobState::kMissing) ++queued;
   }
   const policy::Limits& user = state.policy.per_user;
   if (user.max_jobs && alive > *user.max_jobs) return "more jobs at once than the user may have";
+  if (user.max_gpus && gpus > *user.max_gpus) return "more GPUs at once than the user may have";
   if (user.max_queued && queued > *user.max_queued) return "more jobs in the queue than the user may have";
   return "";
 }
@@ -135,6 +137,11 @@ std::string difference(const State& wrote, const State& restored) {
     if (a.state != b.state || a.counts != b.counts || a.cells.size() != b.cells.size() || a.ended != b.ended)
       return "sweep " + a.name;
   }
+  if (wrote.warned != restored.warned) return "of which budgets people were warned";
+  if (wrote.notices.size() != restored.notices.size()) return "the number of notices";
+  for (const auto& [id, notice] : wrote.notices)
+    if (restored.notices.at(id).text != notice.text || restored.notices.at(id).taken != notice.taken)
+      return "the notice that " + notice.text;
   if (wrote.jobs.size() != restored.jobs.size()) return "the number of jobs";
   for (const auto& [id, a] : wrote.jobs) {
     const Job& b = restored.jobs.at(id);

@@ -39,6 +39,8 @@ struct Put {
     if (!tables.leases.try_emplace(it.chunk, it).second) tables.broken = "a chunk in two leases";
   }
   void operator()(const row::DropLease& it) const { tables.leases.erase(it.chunk); }
+  void operator()(const row::PutNotice& it) const { tables.notices[it.notice.id] = it.notice; }
+  void operator()(const row::DropNotice& it) const { tables.notices.erase(it.id); }
   void operator()(const row::Note&) const { ++tables.notes; }
 };
 
@@ -59,6 +61,7 @@ State Tables::restore(const policy::Policy& policy, const std::string& instance,
   for (const row::PutFailure& failure : failures) restore.take(row::PutFailure(failure));
   for (const auto& [id, job] : jobs) restore.take(row::PutJob(job));
   for (const auto& [chunk, lease] : leases) restore.take(lease);
+  for (const auto& [id, notice] : notices) restore.take(row::PutNotice{notice});
   return restore.finish();
 }
 

@@ -119,6 +119,7 @@ class World {
     up_ = false;
     uncommitted_.clear();
     waiting_.clear();
+    inside_.clear();
     commit_due_ = false;
     clock_.after(random_.between(kSecond, random_.chance(0.1) ? 3 * kHour : 2 * kMinute), [this] {
       if (!up_) start_daemon();
@@ -185,6 +186,7 @@ class World {
     if (waiting == waiting_.end()) return;
     auto callback = std::move(waiting->second);
     waiting_.erase(waiting);
+    if (inside_.erase(answer.request) > 0) return callback(answer);
     if (random_.chance(faults_.drop)) return;
     clock_.after(random_.between(1, faults_.delay), [callback, answer] { callback(answer); });
   }
@@ -246,7 +248,22 @@ class World {
     });
   }
 
-  void act(action::Notify&) {}
+  /// Told once the state has agreed; the messenger is part of the daemon, and ends with it.
+  void act(action::Notify& notify) {
+    clock_.after(random_.between(1, kSecond), [this, id = notify.notice.id, of = incarnation_] {
+      if (of != incarnation_ || !up_) return;
+      const RequestId request{++next_request_};
+      waiting_[request] = [this, id, of](const action::Answer& answer) {
+        if (answer.status != action::Answer::Status::kOk) return;
+        if (!told_.insert(id).second) return fail_if("a notice was told twice");
+        clock_.after(random_.between(1, 10 * kSecond), [this, id, of] {
+          if (of == incarnation_ && up_) happen(event::NoticeTold{id, 1, ""});
+        });
+      };
+      inside_.insert(request);
+      happen(event::TakeNotice{request, id});
+    });
+  }
 
   // The network between workers, people and the daemon.
 
@@ -439,10 +456,10 @@ class World {
 
   bool is_quiet() const {
     const auto live = [](const Sweep& sweep) { return is_live(sweep.state); };
-    return up_ && uncommitted_.empty() && std::none_of(state_->sweeps.begin(), state_->sweeps.end(), live) &&
-           cluster_.alive() == 0 && std::all_of(state_->jobs.begin(), state_->jobs.end(), [](const auto& job) {
-             return job.second.state == JobState::kEnded;
-           });
+    return up_ && uncommitted_.empty() && state_->notices.empty() &&
+           std::none_of(state_->sweeps.begin(), state_->sweeps.end(), live) && cluster_.alive() == 0 &&
+           std::all_of(state_->jobs.begin(), state_->jobs.end(),
+                       [](const auto& job) { return job.second.state == JobState::kEnded; });
   }
 
   void check_end() {
@@ -453,6 +470,7 @@ class World {
       for (const auto& [id, job] : state_->jobs)
         if (job.state != JobState::kEnded)
           return fail_if("two weeks later " + job.name + " is " + std::string(name_of(job.state)));
+      if (!state_->notices.empty()) return fail_if("two weeks later a notice is not told");
       return fail_if("two weeks later a job stands in the cluster's queue");
     }
     // Each cell has had some 10 attempts at most, and each attempt one job at worst; the faults take their share.
@@ -501,6 +519,8 @@ class World {
   Time started_ = 0;
   std::vector<Effects> uncommitted_;
   std::map<RequestId, std::function<void(const action::Answer&)>> waiting_;
+  std::set<RequestId> inside_;  ///< of these, those that the daemon asks itself: no network is between
+  std::set<NoticeId> told_;
   std::map<std::string, Directory> directories_;
   std::map<std::string, std::shared_ptr<Worker>> workers_;
   std::set<std::string> submitted_, sealed_;

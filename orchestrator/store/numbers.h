@@ -9,6 +9,7 @@
 
 #include "control/cell.h"
 #include "control/job.h"
+#include "control/notice.h"
 #include "control/sweep.h"
 #include "policy/policy.h"
 #include "store/database.h"
@@ -39,6 +40,11 @@ struct OnDisk<control::End> {
   static constexpr std::array kValues = {kDone,         kDrained,      kSuperseded, kCancelled, kTimeout,  kPreempted,
                                          kNodeFailure,  kGpuMemory,    kHostMemory, kNan,       kLostPeer, kBadInput,
                                          kLaunchFailed, kNotSubmitted, kAbsent,     kUnknown};
+};
+template <>
+struct OnDisk<control::NoticeKind> {
+  using enum control::NoticeKind;
+  static constexpr std::array kValues = {kSweepEnded, kAlert, kBudget};
 };
 template <>
 struct OnDisk<policy::Cause> {

@@ -145,30 +145,40 @@ std::vector<EventRow> read_events(Database& database, std::int64_t after, std::s
   return events;
 }
 
+row::PutFailure failure_of(Statement& row) {
+  row::PutFailure failure;
+  failure.cell = row.number<CellId>();
+  failure.generation = row.number<std::uint16_t>();
+  failure.job = row.number<JobId>();
+  failure.cause = value_of<policy::Cause>(row);
+  failure.remedy = value_of<policy::Remedy>(row);
+  failure.factor = row.real();
+  failure.crash = row.flag();
+  failure.counts = row.flag();
+  failure.nodes = texts_of(row);
+  failure.at = row.time();
+  failure.reason = row.text();
+  return failure;
+}
+
 std::vector<row::PutFailure> read_failures(Database& database, CellId cell) {
   std::vector<row::PutFailure> failures;
   database
       .prepared(
-          "SELECT generation, job, cause, remedy, factor, crash, counts, nodes, at, reason FROM failures"
+          "SELECT cell, generation, job, cause, remedy, factor, crash, counts, nodes, at, reason FROM failures"
           " WHERE cell = ? ORDER BY id")
-      .each(
-          [&](Statement& row) {
-            row::PutFailure failure;
-            failure.cell = cell;
-            failure.generation = row.number<std::uint16_t>();
-            failure.job = row.number<JobId>();
-            failure.cause = value_of<policy::Cause>(row);
-            failure.remedy = value_of<policy::Remedy>(row);
-            failure.factor = row.real();
-            failure.crash = row.flag();
-            failure.counts = row.flag();
-            failure.nodes = texts_of(row);
-            failure.at = row.time();
-            failure.reason = row.text();
-            failures.push_back(std::move(failure));
-          },
-          cell);
+      .each([&](Statement& row) { failures.push_back(failure_of(row)); }, cell);
   return failures;
+}
+
+std::vector<std::string> read_jobs_of(Database& database, CellId cell) {
+  std::vector<std::string> names;
+  database
+      .prepared(
+          "SELECT name FROM jobs WHERE id IN (SELECT job FROM results WHERE cell = ?1"
+          " UNION SELECT job FROM failures WHERE cell = ?1) ORDER BY id")
+      .each([&](Statement& row) { names.push_back(row.text()); }, cell);
+  return names;
 }
 
 std::string read_matrix(Database& database, SweepId sweep) {

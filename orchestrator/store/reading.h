@@ -21,7 +21,10 @@ CellText read_cell(Database& database, control::CellId cell);
 std::optional<control::CellId> find_cell(Database& database, const std::string& key_prefix);
 void read_results(Database& database, control::SweepId sweep, const std::function<void(const ResultRow&)>& visit);
 std::vector<EventRow> read_events(Database& database, std::int64_t after, std::size_t most);
+/// From `cell, generation, job, cause, remedy, factor, crash, counts, nodes, at, reason`.
+control::row::PutFailure failure_of(Statement& row);
 std::vector<control::row::PutFailure> read_failures(Database& database, control::CellId cell);
+std::vector<std::string> read_jobs_of(Database& database, control::CellId cell);
 std::string read_matrix(Database& database, control::SweepId sweep);
 std::string read_rejected(Database& database, control::SweepId sweep);
 

@@ -27,6 +27,7 @@ class Restoring {
     failures();
     jobs();
     leases();
+    notices();
     return restore_.finish();
   }
 
@@ -188,18 +189,7 @@ class Restoring {
         "SELECT cell, generation, job, cause, remedy, factor, crash, counts, nodes, at, reason FROM failures"
         " ORDER BY id",
         [&](Statement& row) {
-          row::PutFailure failure;
-          failure.cell = row.number<CellId>();
-          failure.generation = row.number<std::uint16_t>();
-          failure.job = row.number<JobId>();
-          failure.cause = value_of<policy::Cause>(row);
-          failure.remedy = value_of<policy::Remedy>(row);
-          failure.factor = row.real();
-          failure.crash = row.flag();
-          failure.counts = row.flag();
-          failure.nodes = texts_of(row);
-          failure.at = row.time();
-          failure.reason = row.text();
+          row::PutFailure failure = failure_of(row);
           expect(index(failure.cell) < cells_, "a failure of cell", static_cast<std::int64_t>(index(failure.cell)));
           restore_.take(std::move(failure));
         });
@@ -266,6 +256,24 @@ class Restoring {
           expect(row.flag(), "a lease of cell", static_cast<std::int64_t>(index(lease.chunk.cell)));
           restore_.take(lease);
         });
+  }
+
+  void notices() {
+    each("SELECT id, kind, sweep, at, taken, text FROM notices ORDER BY id", [&](Statement& row) {
+      Notice notice;
+      notice.id = row.number<NoticeId>();
+      notice.kind = value_of<NoticeKind>(row);
+      const bool has_sweep = !row.next_is_null();
+      const auto sweep = row.number<SweepId>();
+      if (has_sweep) {
+        expect(index(sweep) < sweeps_, "the sweep of notice", static_cast<std::int64_t>(index(notice.id)));
+        notice.sweep = sweep;
+      }
+      notice.at = row.time();
+      notice.taken = row.flag();
+      notice.text = row.text();
+      restore_.take(row::PutNotice{std::move(notice)});
+    });
   }
 
   Database& database_;

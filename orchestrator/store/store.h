@@ -91,6 +91,8 @@ class Store {
   void each_result(control::SweepId sweep, const std::function<void(const ResultRow&)>& visit) const;
   std::vector<EventRow> events(std::int64_t after, std::size_t most) const;
   std::vector<control::row::PutFailure> failures(control::CellId cell) const;
+  /// The names of the jobs in which it was measured or failed, the oldest first.
+  std::vector<std::string> jobs_of(control::CellId cell) const;
   std::string matrix_of(control::SweepId sweep) const;
   std::string rejected_of(control::SweepId sweep) const;
 

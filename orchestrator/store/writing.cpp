@@ -89,6 +89,10 @@ RowWriter::RowWriter(Database& database)
           " cancel_asked = excluded.cancel_asked"),
       put_lease_(database, "INSERT INTO leases (cell, chunk, job, epoch, ticket) VALUES (?, ?, ?, ?, ?)"),
       drop_lease_(database, "DELETE FROM leases WHERE cell = ? AND chunk = ?"),
+      put_notice_(database,
+                  "INSERT INTO notices (id, kind, sweep, at, taken, text) VALUES (?, ?, ?, ?, ?, ?)"
+                  " ON CONFLICT (id) DO UPDATE SET taken = excluded.taken"),
+      drop_notice_(database, "DELETE FROM notices WHERE id = ?"),
       put_note_(database, "INSERT INTO events (at, kind, sweep, cell, job, text) VALUES (?, ?, ?, ?, ?, ?)") {}
 
 void RowWriter::put(const Change& change) {
@@ -172,6 +176,13 @@ void RowWriter::put(const row::PutLease& row) {
 }
 
 void RowWriter::put(const row::DropLease& row) { drop_lease_.run(row.chunk.cell, row.chunk.number); }
+
+void RowWriter::put(const row::PutNotice& row) {
+  const Notice& it = row.notice;
+  put_notice_.run(it.id, number_of(it.kind), it.sweep, it.at, it.taken, it.text);
+}
+
+void RowWriter::put(const row::DropNotice& row) { drop_notice_.run(row.id); }
 
 void RowWriter::put(const row::Note& row) {
   put_note_.run(row.at, names_.number(row.kind), unless_none(row.sweep), unless_none(row.cell), unless_none(row.job),

@@ -426,6 +426,69 @@ TEST(Looks, CountAbsenceOnlyWhenTheyBeganLaterThanTheJob) {
   EXPECT_EQ(desk.state.jobs.at(id).state, JobState::kEnding);
 }
 
+/// A daemon that was killed while it submitted the only job has come up again, at serving time 0.
+struct AfterACrash {
+  AfterACrash() {
+    desk.submit(1);
+    id = desk.state.jobs.rbegin()->first;
+    desk.state = desk.tables.restore(desk.state.policy, "desk", {});
+    desk.actions.clear();
+    desk.now.serving = Serving{};
+    desk.put(event::Started{});
+  }
+  /// A look that shows nothing, begun so many seconds after the start.
+  void look_at(double seconds) {
+    desk.now.serving = std::chrono::milliseconds(static_cast<std::int64_t>(1000 * seconds));
+    desk.put(event::Looked{desk.now.serving, {}});
+  }
+  const Job& job() const { return desk.state.jobs.at(id); }
+  Desk desk;
+  JobId id{};
+};
+
+TEST(Looks, TellHalfAMinuteAfterAStartThatAJobWasNeverSubmitted) {
+  AfterACrash after;
+  after.look_at(1);
+  EXPECT_EQ(after.job().state, JobState::kMissing) << "its submission may still arrive";
+  EXPECT_THAT(after.desk.all<action::AskHistory>(), SizeIs(1)) << "it may be over and forgotten";
+  EXPECT_FALSE(after.desk.all<action::LookSoon>().empty()) << "nobody waits for the next look in two minutes";
+  after.look_at(29);
+  EXPECT_EQ(after.job().state, JobState::kMissing);
+  after.look_at(30);
+  EXPECT_EQ(after.job().state, JobState::kEnding);
+  after.desk.put(event::DirectoryRead{after.id, std::nullopt, false});
+  EXPECT_EQ(after.job().end, End::kNotSubmitted);
+  EXPECT_EQ(after.desk.cell(0), CellState::kWaiting);
+  EXPECT_THAT(after.desk.all<action::Submit>(), SizeIs(1)) << "another job is submitted for its cell";
+}
+
+TEST(Looks, AskOnceWhoRemembersAJobBeforeTheyTakeItForNeverSubmitted) {
+  AfterACrash after;
+  after.look_at(45);  // the cluster did not answer sooner
+  EXPECT_EQ(after.job().state, JobState::kMissing);
+  EXPECT_THAT(after.desk.all<action::AskHistory>(), SizeIs(1));
+  event::Seen seen;
+  seen.name = after.job().name;
+  seen.cluster_id = "100";
+  seen.phase = event::Seen::Phase::kOver;
+  seen.end = End::kDone;
+  after.desk.put(event::History{true, {seen.name}, {seen}});
+  EXPECT_EQ(after.job().state, JobState::kEnding);
+  EXPECT_EQ(after.job().end, End::kDone) << "accounting knew it";
+}
+
+TEST(Looks, GiveAJobWhoseSubmissionWasUnclearTheWholeGrace) {
+  Desk desk;
+  desk.submit(1);
+  const JobId id = desk.state.jobs.rbegin()->first;
+  desk.put(event::NotSubmitted{id, event::NotSubmitted::Why::kUnclear, "sbatch gave no answer"});
+  for (const double seconds : {40, 40, 40}) {
+    desk.wait(seconds);
+    desk.put(event::Looked{desk.now.serving, {}});
+    EXPECT_EQ(desk.state.jobs.at(id).state, JobState::kMissing);
+  }
+}
+
 TEST(Submissions, ThatAreAUsersMistakeStopOnlyWhatTheyConcern) {
   Desk desk;
   const SweepId sweep = desk.submit(2);

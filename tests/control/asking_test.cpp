@@ -17,9 +17,8 @@ using testing::SizeIs;
 struct World {
   explicit World(const std::string& matrix, const std::string& cluster = "h100x8") {
     const std::filesystem::path root = test::source_dir();
-    const inputs::Sources sources{{root / "db/catalog", root / "policies", root / "templates", root / "docs/schemas",
-                                   root / "examples"},
-                                  {}};
+    const inputs::Sources sources{
+        {root / "db/catalog", root / "policies", root / "templates", root / "docs/schemas", root / "examples"}, {}};
     Diagnostics diagnostics;
     planned.catalog = inputs::load_catalog(sources, diagnostics);
     planned.policy = *inputs::load_policy(sources, "default", diagnostics);
@@ -61,6 +60,15 @@ TEST(Asking, TakesACommandsNeedsAsTheyAreDeclared) {
   const auto settings = nlohmann::json::parse(sweep.cells[1].settings);
   EXPECT_EQ(settings["seed"], 1);
   EXPECT_EQ(to_hex(sha256(sweep.cells[0].content)), to_hex(sweep.cells[0].key)) << "the key is of the content";
+}
+
+TEST(Asking, GivesTheHarnessTimeToStart) {
+  const std::string matrix = "name: n\nmodels: [tinyllama_1b]\ntasks: [mmlu]\nsettings: {engine: lm-eval}\n";
+  World world(matrix);
+  const event::SubmitSweep sweep = world.ask().sweep;
+  ASSERT_THAT(sweep.cells, SizeIs(1));
+  EXPECT_GE(sweep.cells[0].bound, world.planned.plan.bounds[0] + 300);
+  EXPECT_LT(sweep.cells[0].expected, sweep.cells[0].bound);
 }
 
 TEST(Asking, LeavesOutWhatNoWorkerCouldRunAndSaysWhy) {

@@ -14,6 +14,7 @@ void policy_target(std::string_view bytes);    ///< a policy, as JSON, and again
 void cluster_target(std::string_view bytes);   ///< a cluster file
 void template_target(std::string_view bytes);  ///< a template, rendered
 void history_target(std::string_view bytes);   ///< a history
+void notify_target(std::string_view bytes);    ///< notify.yaml
 void detect_target(std::string_view bytes);    ///< sinfo's answer, a NUL, scontrol's answer
 void plan_target(
     std::string_view bytes);  ///< a matrix, expanded and planned; after a line `---8<---` a cluster file, too

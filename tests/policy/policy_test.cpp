@@ -218,6 +218,26 @@ TEST(Policy, LimitsAreReadForUsersAndSweepsApart) {
   EXPECT_EQ(reading.policy->per_sweep.gpu_hours, 0);
 }
 
+TEST(Policy, BudgetsOfAUserAreRenewedInANamedZone) {
+  const Reading reading =
+      read_text(small_policy() +
+                "limits: {time_zone: Europe/Stockholm, per_user: {gpu_hours: 9, per: week}, per_sweep: {jobs: 1}}\n");
+  ASSERT_TRUE(reading.policy);
+  EXPECT_EQ(reading.policy->per_user.per, Period::kWeek);
+  EXPECT_EQ(reading.policy->per_sweep.per, Period::kEver);
+  EXPECT_EQ(reading.policy->zone.name(), "Europe/Stockholm");
+  EXPECT_EQ(read_text(small_policy()).policy->zone.name(), "UTC");
+}
+
+TEST(Policy, RetentionIsReadKindByKindAndKeepsWhatItDoesNotName) {
+  const Reading reading = read_text(small_policy() + "retention: {logs: 2h, samples: 1d}\n");
+  ASSERT_TRUE(reading.policy);
+  EXPECT_EQ(reading.policy->retention.logs, 7200);
+  EXPECT_EQ(reading.policy->retention.samples, 86400);
+  EXPECT_FALSE(reading.policy->retention.spools);
+  EXPECT_FALSE(read_text(small_policy()).policy->retention.logs);
+}
+
 TEST(Policy, RungsAreReadInTheirThreeForms) {
   const Reading reading = read_text(small_policy());
   ASSERT_TRUE(reading.policy);
@@ -368,6 +388,19 @@ INSTANTIATE_TEST_SUITE_P(
             "the family 'lama' is not rated in 'families'; did you mean 'llama'?"},
         Bad{"{strength: 10}", "{strength: 10, prior: {@llama/image: 0.9}}",
             "the task type 'image' is not rated in 'task_types'"},
+        Bad{"drain_signal: 120s", "drain_signal: 120s\nlimits: {per_user: {gpu_hours: 1, per: @year}}",
+            "'per' must be one of day, week, month; found the text 'year'"},
+        Bad{"drain_signal: 120s", "drain_signal: 120s\nlimits: {per_user: {per: @day}}",
+            "'per' says how often 'gpu_hours' is renewed, which is not there"},
+        Bad{"drain_signal: 120s", "drain_signal: 120s\nlimits: {per_sweep: {gpu_hours: 1, per: @day}}",
+            "a sweep has one budget for its whole life; 'per' stands in 'per_user'"},
+        Bad{"drain_signal: 120s", "drain_signal: 120s\nlimits: {time_zone: @Europe/Atlantis}",
+            "this machine knows no time zone 'Europe/Atlantis'; its names are those of the files in "
+            "/usr/share/zoneinfo, such as "
+            "Europe/Stockholm"},
+        Bad{"drain_signal: 120s", "drain_signal: 120s\nretention: {logs: @0s}",
+            "'logs' must be a duration with its unit, such as 90s, 30min, 20h or 1-12:00:00, at least 1 h, found the "
+            "text '0s'"},
         Bad{"drain_signal: 120s", "drain_signal: 120s\nlimits: {per_user: {jobs: @0}}",
             "'jobs' must be a whole number from 1 to 1000000, found the number 0"},
         Bad{"drain_signal: 120s", "drain_signal: 120s\nlimits: {per_user: {gpu_hours: @.nan}}",

@@ -30,6 +30,10 @@ int main(int argc, char** argv) {
   orch::policy::Policy policy = orch::policy::shipped("default");
   policy.per_user.max_jobs = 12;
   policy.per_user.max_queued = 6;
+  policy.per_user.max_gpus = 28;
+  policy.per_user.gpu_hours = 400;
+  policy.per_user.per = orch::policy::Period::kDay;
+  policy.zone = *orch::policy::Zone::named("Europe/Stockholm");
   std::uint64_t broken = 0, events = 0, crashes = 0, cells = 0;
   for (std::uint64_t seed = *first; seed < *first + *count; ++seed) {
     const orch::sim::WeekReport report = orch::sim::run_week(seed, policy, {});

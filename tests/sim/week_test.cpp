@@ -16,12 +16,17 @@ constexpr std::uint64_t kSeedsOfATest = 2;
 constexpr std::uint64_t kSeedsOfATest = 25;
 #endif
 
-/// A policy with room for 12 jobs, 6 of them queued: the limits are met.
+/// A policy with room for 12 jobs, 6 of them queued, 28 of the 32 GPUs and about half of a day of them: the limits are
+/// met.
 const policy::Policy& busy() {
   static const policy::Policy kPolicy = [] {
     policy::Policy policy = policy::shipped("default");
     policy.per_user.max_jobs = 12;
     policy.per_user.max_queued = 6;
+    policy.per_user.max_gpus = 28;
+    policy.per_user.gpu_hours = 400;
+    policy.per_user.per = policy::Period::kDay;
+    policy.zone = *policy::Zone::named("Europe/Stockholm");
     return policy;
   }();
   return kPolicy;

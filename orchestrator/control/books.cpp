@@ -1,0 +1,136 @@
+#include "control/books.h"
+
+#include <algorithm>
+#include <array>
+
+#include "base/text.h"
+#include "control/step.h"
+
+namespace orch::control {
+namespace {
+
+double hours_between(Utc from, Utc to) {
+  return std::max(0.0, std::chrono::duration<double>(to - from).count()) / 3600;
+}
+
+/// GPU-hours that a job has had after `since`.
+double had(const Job& job, Utc since, Utc now) {
+  if (job.started == Utc{}) return 0;
+  return hours_between(std::max(job.started, since), job.ended == Utc{} ? now : job.ended) * job.resources.gpus;
+}
+
+/// GPU-hours that it may still take.
+double promised(const Job& job, Utc now) {
+  if (job.is_over()) return 0;
+  const double gone = job.started == Utc{} ? 0 : hours_between(job.started, now);
+  return std::max(0.0, static_cast<double>(job.time_limit) / 3600 - gone) * job.resources.gpus;
+}
+
+}  // namespace
+
+Books::Books(const State& state, Now now)
+    : state_(state), now_(now), since_(state.policy.zone.beginning(state.policy.per_user.per, now.utc)) {
+  for (const auto& [id, job] : state.jobs) add(job);
+}
+
+void Books::add(const Job& job) {
+  Account& of_sweep = sweeps_[job.sweep];
+  Account& of_user = users_[state_.sweeps[index(job.sweep)].user];
+  of_sweep.used += had(job, Utc::min(), now_.utc);
+  of_user.used += had(job, since_, now_.utc);
+  if (job.is_over()) return;
+  for (Account* account : {&of_sweep, &of_user}) {
+    account->promised += promised(job, now_.utc);
+    ++account->now.jobs;
+    account->now.gpus += static_cast<int>(job.resources.gpus);
+    account->now.queued += static_cast<int>(!job.has_worker());
+  }
+}
+
+Books::Account Books::sweep(SweepId id) const {
+  const auto at = sweeps_.find(id);
+  return at == sweeps_.end() ? Account{} : at->second;
+}
+
+Books::Account Books::user(const std::string& name) const {
+  const auto at = users_.find(name);
+  return at == users_.end() ? Account{} : at->second;
+}
+
+std::optional<std::string> Books::against(const event::PlannedJob& planned) const {
+  const Sweep& sweep = state_.sweeps[index(planned.sweep)];
+  const int gpus = static_cast<int>(planned.resources.gpus);
+  const double more = planned.resources.gpus * static_cast<double>(planned.time_limit) / 3600;
+  const struct {
+    const policy::Limits& limits;
+    Account has;
+    std::string whose;
+  } levels[] = {{state_.policy.per_sweep, this->sweep(planned.sweep), "sweep " + shown(sweep.name)},
+                {state_.policy.per_user, user(sweep.user), "user " + shown(sweep.user)}};
+  for (const auto& level : levels) {
+    if (auto why = policy::not_now(level.limits, level.has.now, gpus, level.whose)) return why;
+    if (auto why = policy::over_budget(level.limits, level.has.used + level.has.promised, more, level.whose))
+      return why;
+  }
+  return std::nullopt;
+}
+
+namespace {
+
+struct Level {
+  double share;
+  std::string_view name;
+};
+constexpr std::array kLevels = {Level{0.8, "80"}, Level{1.0, "100"}};
+
+/// Facts of this form say what was told already.
+std::string fact_of(const std::string& whose, std::string_view level) {
+  return "warned:" + whose + ":" + std::string(level);
+}
+
+void warn(Step& step, const std::string& key, const policy::Limits& limits, double used, const std::string& whose,
+          std::optional<SweepId> sweep) {
+  for (const Level& level : kLevels) {
+    if (used < level.share * *limits.gpu_hours || *limits.gpu_hours <= 0) continue;
+    const std::string fact = fact_of(key, level.name);
+    if (!step.state.warned.insert(fact).second) continue;
+    step.put(row::PutFact{fact, "1"});
+    // A jump over both is told once.
+    if (&level != &kLevels.back() && used >= kLevels.back().share * *limits.gpu_hours) continue;
+    step.notify(NoticeKind::kBudget, sweep,
+                whose + " has used " + policy::used_of_budget(limits, used) +
+                    (&level == &kLevels.back() ? "; nothing more is begun until the budget is raised or renewed" : ""));
+  }
+}
+
+/// What was told of periods and sweeps that are over is forgotten.
+void forget_old_warnings(Step& step, const std::string& period) {
+  for (auto at = step.state.warned.begin(); at != step.state.warned.end();) {
+    const bool current = at->starts_with("warned:user:" + period) || at->starts_with("warned:sweep:");
+    if (!current) step.put(row::PutFact{*at, ""});
+    at = current ? std::next(at) : step.state.warned.erase(at);
+  }
+}
+
+}  // namespace
+
+void warn_of_budgets(Step& step) {
+  const policy::Limits &of_user = step.state.policy.per_user, &of_sweep = step.state.policy.per_sweep;
+  if (!of_user.gpu_hours && !of_sweep.gpu_hours) return;
+  const Books books(step.state, step.now);
+  const Utc began = step.state.policy.zone.beginning(of_user.per, step.now.utc);
+  const std::string period =
+      std::string(policy::name_of(of_user.per)) + "-" +
+      (of_user.per == policy::Period::kEver ? "" : std::to_string(began.time_since_epoch().count())) + ":";
+  forget_old_warnings(step, period);
+  if (of_user.gpu_hours)
+    for (const auto& [name, account] : books.users())
+      warn(step, "user:" + period + name, of_user, account.used, "user " + shown(name), std::nullopt);
+  if (of_sweep.gpu_hours)
+    for (const Sweep& sweep : step.state.sweeps)
+      if (is_live(sweep.state))
+        warn(step, "sweep:" + std::to_string(index(sweep.id)), of_sweep, books.sweep(sweep.id).used,
+             "sweep " + shown(sweep.name), sweep.id);
+}
+
+}  // namespace orch::control

@@ -1,0 +1,49 @@
+// Who has how much of what the policy limits: jobs, GPUs and GPU-hours of each sweep and each user, at one moment.
+//
+// Holds: a job counts towards the sweep that it was submitted for, and towards the user who submitted that sweep. Jobs
+// that are not over count with all that their time limit still allows: a budget is never passed because a job took as
+// long as it might.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+
+#include "control/state.h"
+#include "policy/limits.h"
+
+namespace orch::control {
+
+class Step;
+
+class Books {
+ public:
+  struct Account {
+    policy::InUse now;
+    double used = 0;      ///< GPU-hours that jobs have had, of a user since the period began
+    double promised = 0;  ///< GPU-hours that those which are not over may still take
+  };
+
+  Books(const State& state, Now now);
+  /// A job that is submitted now.
+  void add(const Job& job);
+
+  Account sweep(SweepId id) const;
+  Account user(const std::string& name) const;
+  const std::map<std::string, Account, std::less<>>& users() const { return users_; }
+
+  /// Why a job that would be submitted now has to wait, or nothing.
+  std::optional<std::string> against(const event::PlannedJob& planned) const;
+
+ private:
+  const State& state_;
+  Now now_;
+  Utc since_;  ///< beginning of the users' period
+  std::map<SweepId, Account> sweeps_;
+  std::map<std::string, Account, std::less<>> users_;
+};
+
+/// Says once in a sweep's life, or a user's period, that 80 % of a budget is used, and once that all of it is.
+void warn_of_budgets(Step& step);
+
+}  // namespace orch::control

@@ -1,0 +1,137 @@
+#include "notify/target.h"
+
+#include <algorithm>
+
+#include "base/fields.h"
+#include "base/text.h"
+
+namespace orch::notify {
+namespace {
+
+constexpr std::size_t kMostTargets = 20;
+constexpr std::size_t kMostWords = 100;
+constexpr std::size_t kLongestAddress = 250, kLongestUrl = 2000;
+
+bool is_plain(std::string_view text) {
+  return std::ranges::all_of(text, [](char c) { return c > ' ' && c < 0x7f; });
+}
+
+/// Loosely: whoever sends it says whether it can. What would be read as an option or as two addresses is no address.
+bool is_address(std::string_view text) {
+  return is_plain(text) && text.size() <= kLongestAddress && !text.empty() && text.front() != '-' &&
+         text.find_first_of(",;<>\"'\\|`$()") == std::string_view::npos;
+}
+
+/// `chat.example.org:8443` of a URL.
+std::string_view host_of(std::string_view url) {
+  url.remove_prefix(url.find("://") + 3);
+  url = url.substr(0, url.find_first_of("/?#"));
+  if (const auto at = url.rfind('@'); at != std::string_view::npos) url.remove_prefix(at + 1);
+  return url;
+}
+
+bool is_url(std::string_view text) {
+  if (!(text.starts_with("https://") || text.starts_with("http://"))) return false;
+  return is_plain(text) && text.size() <= kLongestUrl && text.find_first_of("\"\\") == std::string_view::npos &&
+         !host_of(text).empty();
+}
+
+class Reader {
+ public:
+  Reader(const std::string& file, Diagnostics& diagnostics) : file_(file), diagnostics_(diagnostics) {}
+
+  std::optional<std::vector<Target>> read(const Yaml& root) {
+    const std::size_t before = diagnostics_.error_count();
+    Fields fields(root, file_, "a file of notifications", diagnostics_);
+    std::vector<Target> targets;
+    if (const Yaml* list = fields.require("notify")) {
+      if (!list->is_list())
+        diagnostics_.error(place_of(*list, file_), "'notify' must be a list of whom to tell");
+      else if (list->items.size() > kMostTargets)
+        diagnostics_.error(place_of(*list, file_), "'notify' tells at most " + std::to_string(kMostTargets));
+      else
+        for (const Yaml& item : list->items)
+          if (auto target = read_target(item)) targets.push_back(std::move(*target));
+    }
+    fields.finish();
+    if (diagnostics_.error_count() != before) return std::nullopt;
+    return targets;
+  }
+
+ private:
+  std::optional<Target> read_target(const Yaml& item) {
+    const std::size_t before = diagnostics_.error_count();
+    Fields fields(item, file_, "an entry of 'notify'", diagnostics_);
+    Target target;
+    read_kinds(fields, target);
+    int ways = 0;
+    if (const auto words = fields.texts("command")) {
+      ++ways;
+      if (words->empty() || words->front().empty() || words->size() > kMostWords)
+        fields.error("command", "'command' must be a program and its arguments, each word for itself");
+      target.way = Command{*words};
+    }
+    if (const auto address = fields.text("mail")) {
+      ++ways;
+      if (!is_address(*address)) fields.error("mail", "'mail' must be one address, such as mara@example.org");
+      target.way = Mail{*address};
+    }
+    if (const auto url = fields.text("webhook")) {
+      ++ways;
+      if (!is_url(*url)) fields.error("webhook", "'webhook' must be an address that begins with https:// or http://");
+      target.way = Webhook{*url};
+    }
+    if (fields.is_map() && ways != 1 && diagnostics_.error_count() == before)
+      diagnostics_.error(fields.place(), "an entry of 'notify' has one of 'command', 'mail' and 'webhook'");
+    fields.finish();
+    if (diagnostics_.error_count() != before) return std::nullopt;
+    return target;
+  }
+
+  void read_kinds(Fields& fields, Target& target) {
+    const auto names = fields.texts("on");
+    if (!names) {
+      target.on.assign(control::kNoticeKinds.begin(), control::kNoticeKinds.end());
+      return;
+    }
+    std::vector<std::string> known;
+    for (const auto kind : control::kNoticeKinds) known.emplace_back(control::name_of(kind));
+    for (const std::string& name : *names) {
+      const auto at = std::ranges::find(known, name);
+      if (at == known.end())
+        fields.error("on",
+                     "nothing called " + quote(name) + " is told; there are " + join(known, ", ") + hint(name, known));
+      else
+        target.on.push_back(control::kNoticeKinds[static_cast<std::size_t>(at - known.begin())]);
+    }
+    if (names->empty()) fields.error("on", "'on' is empty, so nothing would be told; leave it out for everything");
+  }
+
+  const std::string& file_;
+  Diagnostics& diagnostics_;
+};
+
+}  // namespace
+
+bool Target::wants(control::NoticeKind kind) const { return std::ranges::find(on, kind) != on.end(); }
+
+std::string Target::name() const {
+  if (const auto* command = std::get_if<Command>(&way)) return "the command " + shown(command->argv.front());
+  if (const auto* mail = std::get_if<Mail>(&way)) return "mail to " + shown(mail->address);
+  return "the webhook at " + shown(host_of(std::get<Webhook>(way).url));
+}
+
+std::optional<std::vector<Target>> read_targets(const Yaml& root, const std::string& file, Diagnostics& diagnostics) {
+  return Reader(file, diagnostics).read(root);
+}
+
+std::optional<std::vector<Target>> load_targets(const std::filesystem::path& state, Diagnostics& diagnostics) {
+  const std::filesystem::path file = state / "notify.yaml";
+  std::error_code error;
+  if (!std::filesystem::exists(std::filesystem::symlink_status(file, error))) return std::vector<Target>{};
+  const auto root = load_yaml(file, diagnostics);
+  if (!root) return std::nullopt;
+  return read_targets(*root, file.string(), diagnostics);
+}
+
+}  // namespace orch::notify

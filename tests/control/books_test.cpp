@@ -1,0 +1,171 @@
+// Limits of users and sweeps, and what people are told of their budgets.
+#include "control/books.h"
+
+#include <gmock/gmock.h>
+
+#include "desk.h"
+
+namespace orch::control {
+namespace {
+
+using test::Desk;
+using testing::ElementsAre;
+using testing::HasSubstr;
+using testing::IsEmpty;
+using testing::Optional;
+using testing::SizeIs;
+
+constexpr std::int64_t kHour = 3600;
+
+/// A sweep of that user, without cells: jobs are put beside it by hand.
+SweepId sweep_of(State& state, const std::string& user) {
+  Sweep sweep;
+  sweep.id = SweepId{static_cast<std::uint32_t>(state.sweeps.size())};
+  sweep.name = user + "s";
+  sweep.user = user;
+  state.sweeps.push_back(sweep);
+  return sweep.id;
+}
+
+Job& add_job(Desk& desk, SweepId sweep, double gpus, JobState as, Utc started = {}, Utc ended = {}) {
+  Job job;
+  job.id = JobId{desk.state.next_job++};
+  job.name = "orch-desk-" + std::to_string(index(job.id));
+  job.sweep = sweep;
+  job.resources = {1, gpus, 1, 0};
+  job.time_limit = 2 * kHour;
+  job.state = as;
+  job.started = started;
+  job.ended = ended;
+  return desk.state.jobs.emplace(job.id, job).first->second;
+}
+
+std::optional<std::string> against(const Desk& desk, SweepId sweep, double gpus) {
+  event::PlannedJob planned;
+  planned.sweep = sweep;
+  planned.resources = {1, gpus, 1, 0};
+  planned.time_limit = 2 * kHour;
+  return Books(desk.state, desk.now).against(planned);
+}
+
+TEST(Books, LimitsOfAUserAreThoseOfEachUser) {
+  Desk desk;
+  desk.state.policy.per_user.max_jobs = 1;
+  const SweepId mara = sweep_of(desk.state, "mara"), ivo = sweep_of(desk.state, "ivo");
+  add_job(desk, mara, 8, JobState::kRunning);
+  EXPECT_THAT(against(desk, mara, 8), Optional(HasSubstr("user mara has 1 of 1 job at once")));
+  EXPECT_EQ(against(desk, ivo, 8), std::nullopt);
+  EXPECT_THAT(against(desk, sweep_of(desk.state, "mara"), 8), Optional(HasSubstr("user mara"))) << "in any sweep";
+}
+
+TEST(Books, JobsInTheQueueHoldGpusToo) {
+  Desk desk;
+  desk.state.policy.per_user.max_gpus = 16;
+  const SweepId sweep = sweep_of(desk.state, "mara");
+  add_job(desk, sweep, 8, JobState::kQueued);
+  EXPECT_EQ(against(desk, sweep, 8), std::nullopt);
+  add_job(desk, sweep, 4, JobState::kSubmitting);
+  EXPECT_THAT(against(desk, sweep, 8), Optional(HasSubstr("12 of 16 GPUs")));
+  desk.state.jobs.begin()->second.state = JobState::kEnded;
+  EXPECT_EQ(against(desk, sweep, 8), std::nullopt);
+}
+
+TEST(Books, BudgetCountsWhatJobsHadAndWhatTheirLimitsAllow) {
+  Desk desk;
+  desk.state.policy.per_sweep.gpu_hours = 40;
+  const SweepId sweep = sweep_of(desk.state, "mara");
+  const Utc now = desk.now.utc;
+  // 8 GPUs for an hour, over: 8. 4 GPUs for half an hour of two: 2, and 6 promised. 4 GPUs in the queue: 8 promised.
+  add_job(desk, sweep, 8, JobState::kEnded, now - std::chrono::hours(3), now - std::chrono::hours(2));
+  add_job(desk, sweep, 4, JobState::kRunning, now - std::chrono::minutes(30));
+  add_job(desk, sweep, 4, JobState::kQueued);
+  const Books::Account account = Books(desk.state, desk.now).sweep(sweep);
+  EXPECT_DOUBLE_EQ(account.used, 10);
+  EXPECT_DOUBLE_EQ(account.promised, 14);
+  EXPECT_EQ(against(desk, sweep, 8), std::nullopt) << "24 and 16 are 40";
+  EXPECT_THAT(against(desk, sweep, 9), Optional(HasSubstr("would bring sweep maras to 42 of 40 GPU-hours")));
+}
+
+TEST(Books, BudgetOfADayIsRenewedAtMidnightOfTheZone) {
+  Desk desk;
+  desk.state.policy.per_user.gpu_hours = 20;
+  desk.state.policy.per_user.per = policy::Period::kDay;
+  desk.state.policy.zone = *policy::Zone::named("Europe/Stockholm");
+  const SweepId sweep = sweep_of(desk.state, "mara");
+  // 8 GPUs from 20:00 to 00:00 UTC; in Stockholm the day ends at 23:00.
+  const Utc evening = std::chrono::sys_days(std::chrono::year(2026) / 11 / 20) + std::chrono::hours(20);
+  add_job(desk, sweep, 8, JobState::kEnded, evening, evening + std::chrono::hours(4));
+  desk.now.utc = evening + std::chrono::hours(4) + std::chrono::minutes(1);
+  EXPECT_DOUBLE_EQ(Books(desk.state, desk.now).user("mara").used, 8) << "of the new day";
+  EXPECT_EQ(against(desk, sweep, 6), std::nullopt);
+  EXPECT_THAT(against(desk, sweep, 7), Optional(HasSubstr("to 22 of 20 GPU-hours today")));
+  desk.state.policy.zone = policy::Zone();
+  EXPECT_DOUBLE_EQ(Books(desk.state, desk.now).user("mara").used, 0) << "all of it was the day before";
+}
+
+TEST(Books, OfWhatWasWrittenAreTheSameAfterARestart) {
+  Desk desk;
+  desk.submit(1);
+  const std::string job = desk.run_job();
+  desk.wait(1800);
+  desk.end_job(job, End::kDrained);
+  desk.wait(100'000);
+  const Books before(desk.state, desk.now);
+  const State restored = desk.tables.restore(desk.state.policy, "desk", desk.state.rules);
+  const Books after(restored, desk.now);
+  EXPECT_DOUBLE_EQ(before.user("mara").used, 0.5);
+  EXPECT_DOUBLE_EQ(after.user("mara").used, 0.5);
+}
+
+std::vector<std::string> told(const Desk& desk) {
+  std::vector<std::string> texts;
+  for (const auto& notify : desk.all<action::Notify>())
+    if (notify.notice.kind == NoticeKind::kBudget) texts.push_back(notify.notice.text);
+  return texts;
+}
+
+TEST(Budget, IsWarnedOfOnceAtFourFifthsAndOnceAtItsEnd) {
+  Desk desk;
+  desk.state.policy.per_user.gpu_hours = 10;
+  desk.state.policy.per_user.per = policy::Period::kDay;
+  const SweepId sweep = sweep_of(desk.state, "mara");
+  desk.now.utc = std::chrono::sys_days(std::chrono::year(2026) / 11 / 20) + std::chrono::hours(8);
+  Job& job = add_job(desk, sweep, 1, JobState::kRunning, desk.now.utc);
+  job.time_limit = 24 * kHour;
+  desk.wait(7.9 * kHour);
+  desk.put(event::Tick{});
+  EXPECT_THAT(told(desk), IsEmpty());
+  desk.wait(0.2 * kHour);
+  desk.put(event::Tick{});
+  desk.put(event::Tick{});
+  EXPECT_THAT(told(desk), ElementsAre("user mara has used 8.1 of 10 GPU-hours today"));
+  desk.wait(2 * kHour);
+  desk.put(event::Tick{});
+  desk.put(event::Tick{});
+  ASSERT_THAT(told(desk), SizeIs(2));
+  EXPECT_THAT(told(desk)[1], HasSubstr("10.1 of 10 GPU-hours today; nothing more is begun"));
+  // A restart does not tell it again; the next day does, and what was told of this one is forgotten.
+  desk.state.warned.clear();
+  for (const auto& [name, value] : desk.tables.facts)
+    if (name.starts_with("warned:")) desk.state.warned.insert(name);
+  desk.put(event::Tick{});
+  EXPECT_THAT(told(desk), SizeIs(2));
+  desk.wait(14 * kHour);
+  desk.put(event::Tick{});
+  EXPECT_THAT(told(desk), SizeIs(3));
+  EXPECT_THAT(desk.state.warned, SizeIs(1));
+}
+
+TEST(Budget, OfASweepIsWarnedOfWhileItLives) {
+  Desk desk;
+  desk.state.policy.per_sweep.gpu_hours = 1;
+  desk.submit(1, 100);
+  const std::string job = desk.run_job();
+  desk.wait(0.9 * kHour);
+  desk.put(event::Tick{});
+  EXPECT_THAT(told(desk), ElementsAre("sweep s has used 0.9 of 1 GPU-hours"));
+  EXPECT_EQ(desk.all<action::Notify>().back().notice.sweep, SweepId{0});
+}
+
+}  // namespace
+}  // namespace orch::control
