@@ -36,6 +36,17 @@ void CommandsUsed::add(const Stage& stage, const Block& block) {
   }
 }
 
+void CommandsUsed::add_harness(const Stage& stage, const Block& block) {
+  Use& use = harness_[stage.place_of("lm_eval")];
+  const Axis* engines = block.find("engine");
+  if (!engines) return;
+  for (const SettingValue& value : engines->values) {
+    const std::string& name = std::get<std::string>(value);
+    use.runs = use.runs || name == name_of(Engine::kLmEval);
+    if (name != name_of(Engine::kLmEval)) use.others.insert(name);
+  }
+}
+
 std::optional<std::string> CommandsUsed::mixed(const Stage& stage) const {
   const auto found = by_default_.find(stage.name);
   if (found == by_default_.end() || !found->second.runs || found->second.others.empty()) return std::nullopt;
@@ -49,6 +60,10 @@ void CommandsUsed::report(Diagnostics& diagnostics) const {
       diagnostics.error(place, "this command would never run: the cells beside it run on the engine " +
                                    list(use.others) +
                                    "; say `engine: command` in their settings, or leave the command out");
+  for (const auto& [place, use] : harness_)
+    if (!use.runs && !use.others.empty())
+      diagnostics.error(place, "'lm_eval' would be of no use: the cells beside it run on the engine " +
+                                   list(use.others) + "; say `engine: lm-eval` in their settings, or leave it out");
 }
 
 Image settle_image(const Submit& of_matrix, const ExpandOptions& options) {

@@ -17,11 +17,15 @@ class CommandsUsed {
   /// A block of a stage that has a command.
   void add(const Stage& stage, const Block& block);
 
+  /// A block of a stage that says how lm-evaluation-harness is run.
+  void add_harness(const Stage& stage, const Block& block);
+
   /// What is to be said of a stage whose engines were chosen so that the command runs some of its models and not the
   /// others.
   std::optional<std::string> mixed(const Stage& stage) const;
 
-  /// An error for each command that no stage runs; one that several stages inherit is one.
+  /// An error for each command, and each way of running the harness, that no stage uses; one that several stages
+  /// inherit is one.
   void report(Diagnostics& diagnostics) const;
 
  private:
@@ -29,7 +33,7 @@ class CommandsUsed {
     bool runs = false;
     std::set<std::string> others;  // engines of the cells that it does not run
   };
-  std::map<Place, Use> uses_;              // by where the command stands
+  std::map<Place, Use> uses_, harness_;    // by where the command, or the key `lm_eval`, stands
   std::map<std::string, Use> by_default_;  // by stage: of the engines that were not said
 };
 

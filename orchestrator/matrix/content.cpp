@@ -22,9 +22,15 @@ int numerics_version(Engine engine) {
   return 0;
 }
 
-nlohmann::json engine_content(Engine engine, const Task* task) {
+nlohmann::json engine_content(Engine engine, const Task* task, const Harness* harness) {
   nlohmann::json content = {{"name", std::string(name_of(engine))}, {"numerics", numerics_version(engine)}};
   if (engine == Engine::kLmEval && task && task->lm_eval) content["task"] = task->lm_eval->name;
+  if (engine != Engine::kLmEval || !harness) return content;
+  // What is not said is no content, so that a matrix that says nothing has the keys that it always had.
+  if (!harness->run.empty()) content["run"] = harness->run;
+  if (!harness->include_path.empty()) content["include_path"] = harness->include_path;
+  if (!harness->model_args.empty()) content["model_args"] = harness->model_args;
+  if (!harness->arguments.empty()) content["arguments"] = harness->arguments;
   return content;
 }
 
@@ -85,17 +91,18 @@ Digest Hasher::operator()(std::string_view bytes) {
 std::string canonical_content(const Expansion& expansion, const Cell& cell, const Catalog& catalog) {
   const Settings& settings = expansion.settings[cell.settings];
   const Engine engine = engine_of(settings, cell.kind);
+  const Stage& stage = expansion.stages[cell.stage];
   nlohmann::json content = {
-      {"engine", engine_content(engine, cell.task == kNone ? nullptr : &catalog.tasks[cell.task])},
+      {"engine", engine_content(engine, cell.task == kNone ? nullptr : &catalog.tasks[cell.task], &stage.harness)},
       {"kind", std::string(name_of(cell.kind))},
       {"settings", settings_content(settings, cell.kind)},
       {"version", kContentVersion}};
   if (cell.model != kNone) content["model"] = model_content(catalog.models[cell.model]);
   if (cell.task != kNone) content["task"] = task_content(catalog.tasks[cell.task]);
   if (cell.depends != kNone) content["adapter"] = to_hex(expansion.cells[cell.depends].key);
-  const Stage& stage = expansion.stages[cell.stage];
   if (engine == Engine::kCommand && !stage.command.empty()) content["command"] = stage.command;
   if (engine == Engine::kCommand && !stage.env.empty()) content["env"] = stage.env;
+  if (engine == Engine::kLmEval && !stage.harness.env.empty()) content["env"] = stage.harness.env;
   if (engine == Engine::kCommand && expansion.container && !settings.has("container"))
     content["container"] = *expansion.container;
   return canonical_json(content);

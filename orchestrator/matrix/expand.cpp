@@ -112,6 +112,7 @@ class Expander {
     out_.cells.reserve(out_.cells.size() + static_cast<std::size_t>(stage_cells_));
     command_ = stage_->command.empty() ? std::string() : canonical_json(nlohmann::json(stage_->command));
     env_ = stage_->env.empty() ? std::string() : canonical_json(nlohmann::json(stage_->env));
+    harness_env_ = stage_->harness.env.empty() ? std::string() : canonical_json(nlohmann::json(stage_->harness.env));
     container_ = out_.container ? canonical_json(nlohmann::json(*out_.container)) : std::string();
     const StageFacts facts{*stage_, stage_words(), picks_, placeholders_of(*stage_)};
     for_each_pair([&](const Pair& pair) {
@@ -120,6 +121,8 @@ class Expander {
     });
     exclusions_->count(exclusion_hits_);
     repeats_.report(diagnostics_);
+    if (stage_->harness != Harness{})
+      for (const auto& [groups, block] : blocks_) commands_.add_harness(*stage_, block);
     if (stage_->command.empty()) return;
     for (const auto& [groups, block] : blocks_) commands_.add(*stage_, block);
     if (const auto note = commands_.mixed(*stage_)) add_note(stage_words() + ": " + *note);
@@ -303,6 +306,8 @@ class Expander {
       const auto& reason = each.reason(combination);
       if (!reason) continue;
       rejections_.add(pair, *reason, copies);
+      // What only a word of the user keeps from running is said to who submits, too.
+      if (reason->rule == kCodeRule) add_note(note_head("*", pair.task->name) + "rejected: " + reason->what);
       return true;
     }
     if (block.combinations.empty() || block.combinations[combination].reason < 0) return false;
@@ -398,10 +403,11 @@ class Expander {
       head.append("\"container\":").append(container_).append(",");
     head.append("\"engine\":");
     if (engine == Engine::kLmEval)
-      head.append(canonical_json(engine_content(engine, pair.task)));
+      head.append(canonical_json(engine_content(engine, pair.task, &stage_->harness)));
     else
       head.append(engine_texts_[static_cast<std::size_t>(engine)]);
-    if (engine == Engine::kCommand && !env_.empty()) head.append(",\"env\":").append(env_);
+    const std::string& env = engine == Engine::kLmEval ? harness_env_ : env_;
+    if (engine != Engine::kNative && !env.empty()) head.append(",\"env\":").append(env);
     head.append(",\"kind\":\"").append(name_of(stage_->kind)).append("\",");
     if (!pair.m.content.empty()) head.append("\"model\":").append(pair.m.content).append(",");
     return head.append("\"settings\":");
@@ -512,8 +518,9 @@ class Expander {
   Hasher hash_;
   std::map<Place, std::int64_t> exclusion_hits_;
   // Of each engine; that of lm-eval has the task in it.
-  const std::array<std::string, 3> engine_texts_ = {canonical_json(engine_content(Engine::kNative, nullptr)), "",
-                                                    canonical_json(engine_content(Engine::kCommand, nullptr))};
+  const std::array<std::string, 3> engine_texts_ = {canonical_json(engine_content(Engine::kNative, nullptr, nullptr)),
+                                                    "",
+                                                    canonical_json(engine_content(Engine::kCommand, nullptr, nullptr))};
   std::set<std::string> noted_;
   std::int64_t combinations_ = 0;  // asked for by the stages so far
   double settings_bytes_ = 0;
@@ -525,7 +532,7 @@ class Expander {
   std::optional<Exclusions> exclusions_;
   std::map<std::array<std::uint32_t, 3>, Block> blocks_;
   std::int64_t stage_cells_ = 0;
-  std::string command_, env_, container_;
+  std::string command_, env_, harness_env_, container_;
   std::map<std::string, std::string> told_;  // placeholders of its command that stand for settings, with their names
   std::set<std::string> untold_;             // those that an error was reported of
   std::string content_;

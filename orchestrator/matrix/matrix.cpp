@@ -29,7 +29,8 @@ Matrix read(const Yaml& root, const std::string& file, const Catalog& catalog, D
   fields.require("name");
   matrix.name = fields.name("name").value_or("");
   matrix.description = fields.text("description").value_or("");
-  for (const char* key : {"kind", "models", "tasks", "categories", "exclude", "settings", "command"}) fields.get(key);
+  for (const char* key : {"kind", "models", "tasks", "categories", "exclude", "settings", "command", "lm_eval"})
+    fields.get(key);
   if (const Yaml* submit = fields.get("submit")) matrix.submit = read_submit(*submit, file, diagnostics);
   const Yaml* stages = fields.get("stages");
   fields.finish();

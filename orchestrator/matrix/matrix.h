@@ -32,6 +32,17 @@ struct Exclusion {
   Place place;
 };
 
+/// How lm-evaluation-harness is run where that is not the shipped way (key `lm_eval`). All of it is content of its
+/// cells: another program of the harness, other task files or other arguments may measure something else.
+struct Harness {
+  std::vector<std::string> run;                   ///< the words that begin it; empty: `lm_eval`
+  std::string include_path;                       ///< folder of task files; empty: none
+  std::map<std::string, std::string> model_args;  ///< beyond those that are made of the cell
+  std::vector<std::string> arguments;             ///< words at its end
+  std::map<std::string, std::string> env;         ///< variables beyond those of the job
+  bool operator==(const Harness&) const = default;
+};
+
 struct Stage {
   std::string name;  ///< `main` when the matrix has no stages
   CellKind kind = CellKind::kEval;
@@ -42,8 +53,9 @@ struct Stage {
   std::map<std::string, std::vector<SettingValue>> settings;  ///< each an axis, of one value or more
   std::vector<std::string> command;  ///< argument vector of a program; {model} and the like stand for the cell's facts
   std::map<std::string, std::string> env;  ///< its variables beyond those of the job, with placeholders too
-  std::string adapter_of;                  ///< a train stage whose adapters are evaluated; empty: none
-  std::vector<std::string> after;          ///< stages that must be done first
+  Harness harness;
+  std::string adapter_of;          ///< a train stage whose adapters are evaluated; empty: none
+  std::vector<std::string> after;  ///< stages that must be done first
   Place place;
   std::map<std::string, Place> places;  ///< of its keys, and of its settings as `settings.NAME`
 

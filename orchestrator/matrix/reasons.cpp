@@ -148,6 +148,14 @@ std::optional<Reason> why_not_harness_cache(DType cache) {
       Reason::About::kModel};
 }
 
+std::optional<Reason> why_not_harness_code(const Task& task, bool allowed) {
+  if (task.kind != TaskKind::kCode || allowed) return std::nullopt;
+  return Reason{std::string(kCodeRule),
+                "scoring it runs the programs that the model writes, as your account, and nothing of ours confines "
+                "them; the setting `run_unsafe_code: true` allows it",
+                Reason::About::kTask};
+}
+
 std::optional<Reason> why_not_shape(const Settings& settings) {
   const auto part = settings.number("gpus");
   if (part && *part < 1 && settings.integer("nodes").value_or(1) > 1)

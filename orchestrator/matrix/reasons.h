@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/catalog.h"
 #include "matrix/matrix.h"
@@ -53,6 +54,11 @@ std::optional<Reason> why_not_length(const Model& model, std::string_view what, 
 std::optional<Reason> why_not_harness_shots(const Task& task, std::int64_t shots);
 std::optional<Reason> why_not_harness_formats(const Model& model, DType weights, std::optional<DType> compute);
 std::optional<Reason> why_not_harness_cache(DType cache);
+
+inline constexpr std::string_view kCodeRule = "code";
+
+/// A task whose scoring runs what the model writes, without the consent that the harness asks for.
+std::optional<Reason> why_not_harness_code(const Task& task, bool allowed);
 
 /// GPUs that the nodes cannot share evenly, or too few for several nodes.
 std::optional<Reason> why_not_shape(const Settings& settings);

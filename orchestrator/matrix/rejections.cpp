@@ -86,6 +86,11 @@ void forbid_for_lm_eval(const Pair& pair, const Block& block, std::vector<Forbid
     return *dtype_named(std::get<std::string>(axis.values[at]));
   };
   const Axis *weights = block.find("dtype"), *compute = block.find("compute_dtype"), *cache = block.find("kv_dtype");
+  if (const Axis* allowed = block.find("run_unsafe_code"))
+    forbid({allowed},
+           [&](std::size_t at) { return why_not_harness_code(*pair.task, std::get<bool>(allowed->values[at])); });
+  else
+    forbid({}, [&](std::size_t) { return why_not_harness_code(*pair.task, false); });
   if (const Axis* shots = block.find("shots"))
     forbid({shots}, [&](std::size_t at) {
       return why_not_harness_shots(*pair.task, std::get<std::int64_t>(shots->values[at]));

@@ -174,10 +174,19 @@ class Stored {
     const bool sees = *kind == name_of(TaskKind::kVisionLanguage);
     const bool codes = *kind == name_of(TaskKind::kCode);
     std::vector<std::string>& run = line.run;
-    run = {"lm_eval",       "--model",      sees ? "hf-multimodal" : "hf",
-           "--model_args",  *model_args,    "--tasks",
-           *harness_task,   "--batch_size", batch(),
-           "--output_path", output_};
+    if (const json* words = find(engine_, "run")) {
+      if (!append_words(*words, run) || run.empty()) return broken("has a harness that is no list of words");
+    } else {
+      run = {"lm_eval"};
+    }
+    for (const std::string& word : {std::string("--model"), std::string(sees ? "hf-multimodal" : "hf"),
+                                    std::string("--model_args"), *model_args, std::string("--tasks"), *harness_task,
+                                    std::string("--batch_size"), batch(), std::string("--output_path"), output_})
+      run.push_back(word);
+    if (const std::string* folder = text_of(find(engine_, "include_path"))) {
+      run.emplace_back("--include_path");
+      run.push_back(*folder);
+    }
     if (const auto seed = number<std::int64_t>("seed")) {
       run.emplace_back("--seed");
       run.push_back(seeds(*seed));
@@ -203,12 +212,32 @@ class Stored {
     // In one word: it may begin with a dash.
     if (const std::string* prefix = text_of(setting("prefix")); prefix && !prefix->empty())
       run.push_back("--system_instruction=" + *prefix);
-    if (codes) {
+    if (codes && is("run_unsafe_code")) {
       // To measure code is to run it; without these two the harness refuses.
       run.emplace_back("--confirm_run_unsafe_code");
       line.environment["HF_ALLOW_CODE_EVAL"] = "1";
     }
+    if (const json* words = find(engine_, "arguments"))
+      if (!append_words(*words, run)) return broken("has arguments that are no list of words");
+    if (const json* env = find(&content_, "env")) {
+      if (!env->is_object()) return broken("has an 'env' that is no map");
+      for (const auto& [name, value] : env->items()) {
+        const std::string* text = text_of(&value);
+        if (!text) return broken("has a variable that is no text");
+        line.environment[name] = *text;
+      }
+    }
     return line;
+  }
+
+  static bool append_words(const json& words, std::vector<std::string>& run) {
+    if (!words.is_array()) return false;
+    for (const json& word : words) {
+      const std::string* text = text_of(&word);
+      if (!text) return false;
+      run.push_back(*text);
+    }
+    return true;
   }
 
   /// `pretrained=…,revision=…,dtype=…`
@@ -224,6 +253,9 @@ class Stored {
     text += *format;
     if (const json* context = setting("context")) text += ",max_length=" + plain(*context);
     if (slot_.gpus > 1) text += ",parallelize=True";
+    if (const json* more = find(engine_, "model_args"); more && more->is_object())
+      for (const auto& [name, value] : more->items())
+        if (const std::string* said = text_of(&value)) text.append(",").append(name).append("=").append(*said);
     if (!find(&content_, "adapter")) return text;
     if (adapter_.empty()) return Error{"the folder of the adapter that the cell evaluates is not known"};
     if (adapter_.find_first_of(",\"'[](){}") != std::string::npos)

@@ -32,6 +32,14 @@ bool has_control(std::string_view text) {
 
 }  // namespace
 
+std::optional<std::string> why_not_program(std::string_view word) {
+  const bool from_a_folder = word.find('/') != std::string_view::npos && word.front() != '/' && word.front() != '{';
+  if (!from_a_folder) return std::nullopt;
+  return "the program " + quote(word) +
+         " is named from a folder, and every cell runs in a folder of its own: give its whole path" +
+         (word.starts_with("~/") ? " (no shell fills in ~)" : "") + ", or a name that is in the PATH of the jobs";
+}
+
 /// What the map of a command says of settings is the stage's value for them. `settings` stands beside the command.
 void StageReader::read_beside_run(const Section& command, const Yaml* settings, Stage& stage) {
   if (!command.node->is_map() || stage.kind == CellKind::kBench) return;
@@ -93,6 +101,8 @@ void StageReader::read_words(const Yaml& run, Stage& stage) {
     }
     if (stage.command.empty() && item.text.empty())
       error(item, "the first word of the command is the program, and it is empty");
+    if (stage.command.empty())
+      if (const auto why = why_not_program(item.text)) error(item, *why);
     check_placeholders(item, stage);
     stage.command.push_back(item.text);
   }
@@ -104,17 +114,24 @@ void StageReader::read_env(const Yaml& env, Stage& stage) {
     return;
   }
   for (const Yaml::Entry& entry : env.entries) {
-    const Yaml& value = entry.value;
-    if (const auto why = why_not_variable(entry.key)) {
-      diagnostics_.error({file_, entry.line, entry.column}, *why);
-    } else if (!(value.is_scalar() || value.is_null()) || value.text.size() > kMostValue || has_control(value.text)) {
-      error(value, "the value of " + quote(entry.key) + " must be a text of one line, at most " +
-                       std::to_string(kMostValue) + " bytes; found " + describe(value));
-    } else {
-      if (value.is_scalar()) check_placeholders(value, stage);
-      stage.env[entry.key] = value.is_null() ? "" : value.text;
-    }
+    if (!read_variable(entry)) continue;
+    if (entry.value.is_scalar()) check_placeholders(entry.value, stage);
+    stage.env[entry.key] = entry.value.is_null() ? "" : entry.value.text;
   }
+}
+
+/// Whether the variable has a name and a value that a program can be given; an error if not.
+bool StageReader::read_variable(const Yaml::Entry& entry) {
+  const Yaml& value = entry.value;
+  if (const auto why = why_not_variable(entry.key)) {
+    diagnostics_.error({file_, entry.line, entry.column}, *why);
+    return false;
+  }
+  if ((value.is_scalar() || value.is_null()) && value.text.size() <= kMostValue && !has_control(value.text))
+    return true;
+  error(value, "the value of " + quote(entry.key) + " must be a text of one line, at most " +
+                   std::to_string(kMostValue) + " bytes; found " + describe(value));
+  return false;
 }
 
 void StageReader::check_placeholders(const Yaml& item, const Stage& stage) {

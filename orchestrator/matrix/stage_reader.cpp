@@ -107,6 +107,7 @@ Stage StageReader::read(const std::string& name, const Yaml& node, const Yaml* o
     if (const Yaml* exclude = outer->find("exclude")) read_exclude({exclude, true}, stage);
   if (const Yaml* exclude = node.find("exclude")) read_exclude({exclude, false}, stage);
   if (command.node) read_command(command, stage);
+  if (const Section harness = section("lm_eval"); harness.node) read_harness(harness, stage);
   check_stage(node, outer, stage);
   return stage;
 }
@@ -114,7 +115,7 @@ Stage StageReader::read(const std::string& name, const Yaml& node, const Yaml* o
 void StageReader::check_keys(const Yaml& node) {
   Fields fields(node, file_, "a stage", diagnostics_);
   for (const char* key :
-       {"kind", "models", "tasks", "categories", "exclude", "settings", "command", "adapter", "after"})
+       {"kind", "models", "tasks", "categories", "exclude", "settings", "command", "lm_eval", "adapter", "after"})
     fields.get(key);
   fields.finish();
 }

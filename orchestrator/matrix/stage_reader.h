@@ -21,6 +21,10 @@ struct Section {
 /// The stage's own value of `key`, else the outer one.
 Section inherit(const Yaml& node, const Yaml& outer, const char* key);
 
+/// Why no cell could start a program of that name: it is sought from the folder that the matrix was submitted in, and
+/// cells run elsewhere.
+std::optional<std::string> why_not_program(std::string_view word);
+
 class StageReader {
  public:
   StageReader(const Outline& outline, const std::string& file, const Catalog& catalog, Diagnostics& diagnostics)
@@ -52,6 +56,13 @@ class StageReader {
   void read_words(const Yaml& run, Stage& stage);
   void read_env(const Yaml& env, Stage& stage);
   void read_beside_run(const Section& command, const Yaml* settings, Stage& stage);
+  bool read_variable(const Yaml::Entry& entry);
+  // stage_harness.cpp
+  void read_harness(const Section& section, Stage& stage);
+  void read_model_args(const Yaml& node, Harness& harness);
+  void read_arguments(const Yaml& node, Harness& harness);
+  std::vector<std::string> read_plain_words(const Yaml& node, const char* key);
+  // stage_command.cpp
   void check_placeholders(const Yaml& item, const Stage& stage);
   void check_placeholder(const Yaml& item, const std::string& name, const Stage& stage);
   void check_fact(const Yaml& item, const std::string& name, const Stage& stage);

@@ -1,6 +1,7 @@
 #include "report/diff_report.h"
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <cmath>
 #include <deque>
@@ -16,8 +17,6 @@
 namespace orch::report {
 namespace {
 
-/// So many standard errors of the difference are chance.
-constexpr double kErrors = 2;
 /// Exact numbers that went through different sums.
 constexpr double kRounding = 1e-9;
 
@@ -36,9 +35,9 @@ Json start_of(const Json& row) {
 
 bool is_done(const Json& row) { return text_in(row, "state") == "done"; }
 
-const char* verdict_of(const std::string& metric, const Json& a, const Json& b) {
+const char* verdict_of(const std::string& metric, const Json& a, const Json& b, double errors) {
   const double before = number_in(a, "value"), after = number_in(b, "value");
-  const double chance = kErrors * std::hypot(number_in(a, "stderr"), number_in(b, "stderr"));
+  const double chance = errors * std::hypot(number_in(a, "stderr"), number_in(b, "stderr"));
   const double rounding = kRounding * std::max(std::abs(before), std::abs(after));
   const double change = after - before;
   if (std::abs(change) <= std::max(chance, rounding)) return "same";
@@ -47,7 +46,7 @@ const char* verdict_of(const std::string& metric, const Json& a, const Json& b) 
 
 class Comparison {
  public:
-  Comparison() { json_["rows"] = Json::array(); }
+  explicit Comparison(double errors) : errors_(errors) { json_["rows"] = Json::array(); }
 
   void compare(const Json& a, const Json& b) {
     if (!is_done(a) || !is_done(b)) {
@@ -66,7 +65,7 @@ class Comparison {
       row["verdict"] = "only_a";
       if (!row["b"].is_null()) {
         row["difference"] = number_in(row["b"], "value") - number_in(metric, "value");
-        row["verdict"] = verdict_of(name, metric, row["b"]);
+        row["verdict"] = verdict_of(name, metric, row["b"], errors_);
       }
       add(std::move(row));
     }
@@ -108,6 +107,7 @@ class Comparison {
     json_["rows"].push_back(std::move(row));
   }
 
+  const double errors_;
   Json json_;
   long long cells_ = 0;
   std::map<std::string, long long> counts_;
@@ -117,25 +117,26 @@ class Comparison {
 
 bool lower_is_better(std::string_view metric) {
   const std::string name = lower(metric);
-  for (const char* const part : {"loss", "ppl", "perplexity", "error"})
+  for (const char* const part : {"loss", "ppl", "perplexity", "error", "bits_per", "brier", "edit_distance"})
     if (name.find(part) != std::string::npos) return true;
-  // `wer` stands in the middle of `answer`.
+  // As words: `wer` stands in the middle of `answer`.
+  constexpr std::array<std::string_view, 9> kWords = {"wer", "cer", "ter", "mse", "rmse", "mae", "nll", "bpb", "bpc"};
   std::string word;
   for (const char c : name + " ") {
     if (std::isalnum(static_cast<unsigned char>(c))) {
       word += c;
       continue;
     }
-    if (word == "wer") return true;
+    if (std::ranges::find(kWords, word) != kWords.end()) return true;
     word.clear();
   }
   return false;
 }
 
-Json compare_results(const std::string& a, const Json& of_a, const std::string& b, const Json& of_b) {
+Json compare_results(const std::string& a, const Json& of_a, const std::string& b, const Json& of_b, double errors) {
   std::map<Place, std::deque<const Json*>> others;
   for (const Json& row : of_b) others[place_of(row)].push_back(&row);
-  Comparison comparison;
+  Comparison comparison(errors);
   for (const Json& row : of_a) {
     const auto at = others.find(place_of(row));
     if (at == others.end() || at->second.empty()) {

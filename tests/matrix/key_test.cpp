@@ -351,3 +351,57 @@ TEST(Substitute, IsAnotherCellWithAnotherKey) {
   EXPECT_EQ(again.settings, other.settings);
   EXPECT_EQ(expansion.settings.size(), sets);
 }
+
+// --- How lm-evaluation-harness is run ---
+
+namespace {
+
+const std::string kHarness = "name: m\nmodels: [old_fp32]\ntasks: [gsm8k]\n";
+
+}  // namespace
+
+TEST(HarnessKey, OfTheShippedWayIsTheOneItAlwaysWas) {
+  // Written by hand, and hashed by sha256sum: matrices from before the key `lm_eval` have to find their results.
+  const std::string content =
+      R"({"engine":{"name":"lm-eval","numerics":1,"task":"gsm8k_cot"},"kind":"eval",)"
+      R"("model":{"hf_id":"org/old_fp32","revision":"main"},)"
+      R"("settings":{"compute_dtype":"bf16","dtype":"bf16","kv_dtype":"bf16","max_tokens":512,"seed":0,"shots":5,"temperature":0},)"
+      R"("task":{"hf_id":"data/gsm8k","kind":"exact_match","metric":"acc","repeats":1,"revision":"main","subset":"","type":"eval"},)"
+      R"("version":1})";
+  const Expansion expansion = expand_it(kHarness);
+  ASSERT_THAT(expansion.cells, SizeIs(1));
+  EXPECT_EQ(expansion.content.at(0), content);
+  EXPECT_EQ(to_hex(expansion.cells[0].key), "31acb81466ba0d1f949469584b2b6074caa5c2ec10ab6d6cfdedc2809efcc575");
+  EXPECT_EQ(key(kHarness + "lm_eval: {}\n"), key(kHarness));
+}
+
+TEST(HarnessKey, HoldsAllThatTheMatrixSaysOfIt) {
+  std::set<std::string> all = {key(kHarness)};
+  for (const char* said : {"run: [/venv/bin/lm_eval]", "run: [/other/bin/lm_eval]", "include_path: /t",
+                           "include_path: /u", "model_args: {a: 1}", "model_args: {a: 2}", "arguments: [--log_samples]",
+                           "arguments: [-s]", "env: {A: b}", "env: {A: c}"})
+    EXPECT_TRUE(all.insert(key(kHarness + "lm_eval: {" + said + "}\n")).second) << said;
+  const Expansion expansion =
+      expand_it(kHarness +
+                "lm_eval: {env: {A: b}, arguments: [-s, x], model_args: {b: 1, a: yes}, include_path: /t, run: [p]}\n");
+  EXPECT_THAT(expansion.content.at(0),
+              HasSubstr(R"({"engine":{"arguments":["-s","x"],"include_path":"/t","model_args":{"a":"yes","b":"1"},)"
+                        R"("name":"lm-eval","numerics":1,"run":["p"],"task":"gsm8k_cot"},"env":{"A":"b"},"kind":)"));
+  EXPECT_EQ(canonical_content(expansion, expansion.cells[0], kCatalog), expansion.content.at(0))
+      << "it is written in two places";
+}
+
+TEST(HarnessKey, OfOtherEnginesSaysNothingOfIt) {
+  const std::string text = "name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\nsettings: {engine: [native, lm-eval]}\n";
+  const Expansion expansion = expand_it(text + "lm_eval: {arguments: [-s], env: {A: b}}\n"), plain = expand_it(text);
+  ASSERT_THAT(expansion.cells, SizeIs(2));
+  EXPECT_EQ(expansion.content.at(0), plain.content.at(0));
+  EXPECT_NE(expansion.content.at(1), plain.content.at(1));
+}
+
+TEST(HarnessKey, DoesNotHoldTheConsentToRunCode) {
+  EXPECT_EQ(key(kHarness), key(kHarness + "settings: {run_unsafe_code: true}\n"));
+  EXPECT_THAT(
+      expand_it("name: m\nmodels: [old_fp32]\ntasks: [mbpp]\nsettings: {run_unsafe_code: true}\n").content.at(0),
+      Not(HasSubstr("unsafe")));
+}

@@ -398,3 +398,69 @@ TEST(Matrix, KeepsGpusTimeAndMemoryToProgramsAndBenchmarks) {
   EXPECT_THAT(problems(base + "kind: command\ncommand: [run]\nsettings: {gpus: 2, time: 2h, gpu_memory: 20GiB}\n"),
               IsEmpty());
 }
+
+// --- How lm-evaluation-harness is run ---
+
+TEST(Harness, IsReadWholeWithWhatIsWrongInIt) {
+  const auto said = [](const std::string& lm_eval, const std::string& more = "settings: {engine: lm-eval}") {
+    return problems("name: m\nmodels: [old_fp32]\ntasks: [mmlu]\n" + more + "\nlm_eval: " + lm_eval + "\n");
+  };
+  const auto one = [](const std::string& what) { return ElementsAre(HasSubstr(what)); };
+  EXPECT_THAT(said("[--log_samples]"), one("5:10: an 'lm_eval' map must be a map"));
+  EXPECT_THAT(said("{argument: [-s]}"), one("'argument'"));
+  EXPECT_THAT(said("{run: lm_eval}"), one("5:16: 'run' must be a list of 1 to 200 words"));
+  EXPECT_THAT(said("{run: []}"), one("'run' must be a list of 1 to 200 words"));
+  EXPECT_THAT(said("{run: ['']}"), one("a word of 'run' must be"));
+  EXPECT_THAT(said("{run: [venv/bin/lm_eval]}"), one("named from a folder"));
+  EXPECT_THAT(said("{run: [~/venv/bin/lm_eval]}"), one("(no shell fills in ~)"));
+  EXPECT_THAT(said("{include_path: tasks}"), one("5:25: 'include_path' must be the whole path"));
+  EXPECT_THAT(said("{include_path: [/t]}"), one("'include_path' must be the whole path"));
+  EXPECT_THAT(said("{model_args: trust_remote_code=True}"), one("'model_args' must be a map"));
+  EXPECT_THAT(said("{model_args: {dtype: float16}}"), one("5:24: 'dtype' of the model is made of the cell"));
+  EXPECT_THAT(said("{model_args: {a: 'b,pretrained=c'}}"), one("without commas, quotes and brackets"));
+  EXPECT_THAT(said("{model_args: {'a=b': c}}"), one("has a name of letters"));
+  EXPECT_THAT(said("{env: {1A: b}}"), SizeIs(1));
+  EXPECT_THAT(said("{env: [A]}"), one("'env' must be a map"));
+  EXPECT_THAT(said("{arguments: [--log_samples, --device, cpu]}"), IsEmpty());
+}
+
+TEST(Harness, IsNotToldASecondTimeWhatTheCellSays) {
+  const auto said = [](const std::string& word) {
+    return problems("name: m\nmodels: [old_fp32]\ntasks: [mmlu]\nlm_eval: {arguments: [\"" + word + "\"]}\n");
+  };
+  for (const char* word :
+       {"--tasks", "-t", "--limit=5", "-L", "-L5", "--num_fewshot", "--num_few", "--model", "--output_path", "-o",
+        "--batch_size", "--seed", "--gen_kwargs", "--include_path", "--system_instruction=x"})
+    EXPECT_THAT(said(word), ElementsAre(HasSubstr("is not for 'arguments'"))) << word;
+  EXPECT_THAT(said("--limit=5"), ElementsAre(HasSubstr("--limit is said by the setting 'limit'")));
+  EXPECT_THAT(said("--confirm_run_unsafe_code"), ElementsAre(HasSubstr("the setting 'run_unsafe_code'")));
+  for (const char* word :
+       {"--log_samples", "--device", "cpu", "--use_cache", "-s", "--", "-", "5", "--trust_remote_code"})
+    EXPECT_THAT(said(word), IsEmpty()) << word;
+}
+
+TEST(Harness, ThatNoCellWouldRunOnIsAnError) {
+  const std::string base = "name: m\nmodels: [llama31_8b]\n";
+  EXPECT_THAT(problems(base + "tasks: [mmlu]\nlm_eval: {arguments: [-s]}\n"),
+              ElementsAre("4:10: 'lm_eval' would be of no use: the cells beside it run on the engine native; say "
+                          "`engine: lm-eval` in their settings, or leave it out"));
+  EXPECT_THAT(problems(base + "kind: train\ntasks: [sft]\nlm_eval: {arguments: [-s]}\n"),
+              ElementsAre(HasSubstr("only eval cells run on lm-evaluation-harness, and these are of kind train")));
+  EXPECT_THAT(problems(base + "lm_eval: {arguments: [-s]}\nstages:\n  a: {kind: train, tasks: [sft]}\n"
+                              "  b: {adapter: a, tasks: [mmlu], settings: {engine: lm-eval}}\n  c: {tasks: [mmlu]}\n"),
+              IsEmpty())
+      << "one of the stages that inherit it runs on it";
+}
+
+TEST(Command, OfWhichTheProgramIsNamedFromAFolderIsRefused) {
+  const auto run = [](const std::string& word) {
+    return problems("name: m\nkind: command\nmodels: [llama31_8b]\ncommand: [" + word + ", 'x/y', '{model}']\n");
+  };
+  for (const char* word : {"./eval.py", "bin/eval", "../eval.py"})
+    EXPECT_THAT(run(word), ElementsAre("4:11: the program '" + std::string(word) +
+                                       "' is named from a folder, and every cell runs in a folder of its own: give its "
+                                       "whole path, or a name that is in the PATH of the jobs"))
+        << word;
+  EXPECT_THAT(run("~/eval.py"), ElementsAre(HasSubstr("(no shell fills in ~)")));
+  for (const char* word : {"/home/me/eval.py", "eval.py", "'{model}/run'"}) EXPECT_THAT(run(word), IsEmpty()) << word;
+}

@@ -344,10 +344,69 @@ TEST(HarnessLine, GeneratesNothingWhereChoicesAreWeighed) {
   EXPECT_THAT(the_line(kEval + "tasks: [mmlu]\n").run, Not(Contains("--gen_kwargs")));
 }
 
-TEST(HarnessLine, OfCodeAllowsItToBeRun) {
-  const RunLine line = the_line(kEval + "tasks: [mbpp]\n");
+TEST(HarnessLine, OfCodeAllowsItToBeRunWhereTheMatrixDoes) {
+  const RunLine line = the_line(kEval + "tasks: [mbpp]\nsettings: {run_unsafe_code: true}\n");
   EXPECT_THAT(line.run, Contains("--confirm_run_unsafe_code"));
   EXPECT_THAT(line.environment, ElementsAre(Pair("HF_ALLOW_CODE_EVAL", "1")));
+  const RunLine other = the_line(kEval + "tasks: [gsm8k]\nsettings: {run_unsafe_code: true}\n");
+  EXPECT_THAT(other.run, Not(Contains("--confirm_run_unsafe_code"))) << "nothing else is to run code";
+  EXPECT_THAT(other.environment, IsEmpty());
+  // As a store of an older version may hold the cell: nobody allowed it.
+  const Made made = make(kEval + "tasks: [mbpp]\nsettings: {run_unsafe_code: true}\n");
+  const auto old = run_line(made.expansion.content.at(0), R"({"dtype":"bf16"})", "old_fp32", "mbpp", kOut, kSlot);
+  ASSERT_TRUE(old);
+  EXPECT_THAT(old->run, Not(Contains("--confirm_run_unsafe_code")));
+  EXPECT_THAT(old->environment, IsEmpty());
+}
+
+TEST(HarnessLine, IsRunAsTheMatrixSays) {
+  const RunLine line = the_line(kEval + R"(tasks: [mmlu]
+settings: {shots: 2}
+lm_eval:
+  run: [/venv/bin/python, -m, lm_eval]
+  include_path: /my/tasks of mine
+  model_args: {trust_remote_code: true, attn_implementation: eager, max_batch: 8}
+  arguments: [--log_samples, --device, cpu, '{"a": 1}']
+  env: {HF_HUB_OFFLINE: 1, EMPTY: }
+)");
+  EXPECT_THAT(line.run, ElementsAre("/venv/bin/python", "-m", "lm_eval", "--model", "hf", "--model_args",
+                                    "pretrained=org/old_fp32,revision=main,dtype=bfloat16,attn_implementation=eager,"
+                                    "max_batch=8,trust_remote_code=True",
+                                    "--tasks", "mmlu", "--batch_size", "auto", "--output_path", "/jobs/7/cell 3",
+                                    "--include_path", "/my/tasks of mine", "--seed", "0", "--num_fewshot", "2",
+                                    "--log_samples", "--device", "cpu", R"({"a": 1})"));
+  EXPECT_THAT(line.environment, ElementsAre(Pair("EMPTY", ""), Pair("HF_HUB_OFFLINE", "1")));
+}
+
+TEST(HarnessLine, IsRunAsItsOwnStageSays) {
+  const Made made = make(R"(
+name: m
+models: [old_fp32]
+tasks: [mmlu]
+lm_eval: {arguments: [--log_samples], env: {A: b}}
+stages:
+  one: {}
+  two: {lm_eval: {include_path: /t}}
+)");
+  ASSERT_THAT(made.expansion.cells, SizeIs(2)) << "they measure different things";
+  const auto one = line_of(made, 0), two = line_of(made, 1);
+  ASSERT_TRUE(one && two);
+  EXPECT_THAT(one->run, AllOf(Contains("--log_samples"), Not(Contains("--include_path"))));
+  EXPECT_THAT(two->run, AllOf(Not(Contains("--log_samples")), Contains("--include_path")));
+  EXPECT_THAT(two->environment, IsEmpty());
+}
+
+TEST(HarnessLine, ThatIsStoredInAnotherFormIsAnErrorAndNoCrash) {
+  const Made made = make(kEval + "tasks: [mmlu]\nlm_eval: {run: [p], arguments: [q], env: {A: b}}\n");
+  const auto with = [&](const char* part, const char* value) {
+    nlohmann::json content = nlohmann::json::parse(made.expansion.content.at(0));
+    (std::string(part) == "env" ? content : content["engine"])[part] = nlohmann::json::parse(value);
+    return run_line(content.dump(), R"({"dtype":"bf16"})", "m", "t", kOut, kSlot).ok();
+  };
+  EXPECT_TRUE(with("run", R"(["p"])"));
+  for (const char* wrong : {"[]", "[1]", "\"p\"", "{}"}) EXPECT_FALSE(with("run", wrong)) << wrong;
+  for (const char* wrong : {"[1]", "\"q\"", "{}"}) EXPECT_FALSE(with("arguments", wrong)) << wrong;
+  for (const char* wrong : {"[]", "{\"A\": 1}"}) EXPECT_FALSE(with("env", wrong)) << wrong;
 }
 
 TEST(HarnessLine, OfImagesTakesTheModelThatSees) {
@@ -439,6 +498,21 @@ TEST(HarnessTasks, AreNeededForItsEngine) {
   EXPECT_THAT(other.expansion.cells, SizeIs(1)) << "other engines do not need one";
 }
 
+TEST(HarnessTasks, OfCodeNeedConsent) {
+  const std::string reason =
+      "* mbpp code 1: scoring it runs the programs that the model writes, as your account, and nothing of ours "
+      "confines them; the setting `run_unsafe_code: true` allows it";
+  EXPECT_THAT(rejections(kEval + "tasks: [mbpp, mmlu]\n"), ElementsAre(reason));
+  EXPECT_THAT(rejections(kEval + "tasks: [mbpp]\nsettings: {run_unsafe_code: false}\n"), ElementsAre(reason));
+  EXPECT_THAT(make(kEval + "tasks: [mbpp]\nsettings: {seed: [0, 1]}\n").expansion.notes,
+              Contains(StartsWith("* / mbpp: rejected: scoring it runs")).Times(1))
+      << "notes are what is said of a submission";
+  EXPECT_THAT(rejections(kEval + "tasks: [{name: mbpp, run_unsafe_code: true}, mmlu]\n"), IsEmpty());
+  const std::string engines = "name: m\nmodels: [llama31_8b]\ntasks: [mbpp]\ncommand: [p]\n";
+  EXPECT_THAT(rejections(engines + "settings: {engine: [native, command]}\n"), IsEmpty())
+      << "what others do with code is their own affair";
+}
+
 TEST(HarnessTasks, AreContentOfItsCellsAlone) {
   const std::string text = "name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\nsettings: {engine: [native, lm-eval]}\n";
   const Made with = make(text);
@@ -456,14 +530,15 @@ TEST(HarnessTasks, AreContentOfItsCellsAlone) {
 }
 
 TEST(HarnessTasks, HaveOnlySoManyWorkedExamples) {
-  EXPECT_THAT(rejections(kEval + "tasks: [mbpp]\nsettings: {shots: [0, 3, 4]}\n"),
+  EXPECT_THAT(rejections(kEval + "tasks: [mbpp]\nsettings: {shots: [0, 3, 4], run_unsafe_code: true}\n"),
               ElementsAre("* mbpp engine 1: 'mbpp' of lm-evaluation-harness has at most 3 worked examples, and 4 are "
                           "asked for"));
   EXPECT_THAT(rejections("name: m\nmodels: [internvl2_76b]\ntasks: [docvqa]\nsettings: {shots: 2}\n"),
               ElementsAre(HasSubstr("'docvqa_val' of lm-evaluation-harness has no worked examples, and 2 are asked")));
   // The limit is the harness's: the same task on another engine has as many as are asked for.
-  const Made both =
-      make("name: m\nmodels: [llama31_8b]\ntasks: [mbpp]\nsettings: {engine: [native, lm-eval], shots: [3, 4]}\n");
+  const Made both = make(
+      "name: m\nmodels: [llama31_8b]\ntasks: [mbpp]\n"
+      "settings: {engine: [native, lm-eval], shots: [3, 4], run_unsafe_code: true}\n");
   EXPECT_THAT(both.expansion.cells, SizeIs(3));
 }
 

@@ -101,6 +101,15 @@ TEST(Diff, CountsADifferenceBeyondTwoStandardErrors) {
   EXPECT_EQ(verdict("acc", metric(0.5, 0.03), metric(0.399, 0.04)), "regression");
 }
 
+TEST(Diff, TakesAsManyErrorsForChanceAsItIsTold) {
+  const ordered_json a = ordered_json::array({row("m", "t", {{"acc", metric(0.5, 0.03)}})}),
+                     b = ordered_json::array({row("m", "t", {{"acc", metric(0.36, 0.04)}})});
+  // The fall of 0.14 is 2.8 times the error of the difference, 0.05.
+  EXPECT_EQ(compare_results("s1", a, "s2", b, 2.7)["regression"], 1);
+  EXPECT_EQ(compare_results("s1", a, "s2", b, 2.9)["regression"], 0);
+  EXPECT_EQ(compare_results("s1", a, "s2", b, 2.9)["same"], 1);
+}
+
 TEST(Diff, TakesAMetricWithoutAnErrorToBeExact) {
   EXPECT_EQ(verdict("acc", metric(0.5), metric(0.4999)), "regression");
   EXPECT_EQ(verdict("acc", metric(0.1 + 0.2), metric(0.3)), "same") << "but for rounding";
@@ -109,9 +118,11 @@ TEST(Diff, TakesAMetricWithoutAnErrorToBeExact) {
 TEST(Diff, KnowsMetricsOfWhichLessIsBetter) {
   EXPECT_EQ(verdict("eval_loss", metric(1), metric(2)), "regression");
   EXPECT_EQ(verdict("eval_loss", metric(2), metric(1)), "improvement");
-  for (const char* name : {"loss", "word_perplexity", "ppl", "wer", "test-WER", "Error_rate"})
+  for (const char* name : {"loss", "word_perplexity", "ppl", "wer", "test-WER", "Error_rate", "bits_per_byte",
+                           "brier_score", "ter", "a/mse", "edit_distance,none"})
     EXPECT_TRUE(lower_is_better(name)) << name;
-  for (const char* name : {"acc", "answer_acc", "power", "f1", ""}) EXPECT_FALSE(lower_is_better(name)) << name;
+  for (const char* name : {"acc", "answer_acc", "power", "f1", "filter", "criterion", ""})
+    EXPECT_FALSE(lower_is_better(name)) << name;
 }
 
 TEST(Diff, MatchesCellsByModelTaskAndSettingsInAnyOrder) {

@@ -244,6 +244,33 @@ TEST_F(LoopTest, SaysSoWhenTheDaemonNeverAnswered) {
   EXPECT_FALSE(std::filesystem::exists(folder_ / "exit.json"));
 }
 
+TEST_F(LoopTest, ClaimsNothingOfAJobThatAnEarlierCopyEnded) {
+  wire::Exit ended;
+  ended.end = "drained";
+  ASSERT_TRUE(directory_.write_exit(ended));
+  daemon_.absent = true;
+  const auto begun = Loop::Clock::now();
+  const wire::Exit exit = run();
+  EXPECT_EQ(exit.end, "superseded");
+  EXPECT_THAT(exit.reason, HasSubstr("drained"));
+  EXPECT_LT(Loop::Clock::now() - begun, 10s) << "it would wait ten minutes for the daemon";
+  EXPECT_THAT(daemon_.calls, SizeIs(0));
+  EXPECT_EQ((*directory_.read_exit())->end, "drained") << "those stay the last words";
+}
+
+TEST_F(LoopTest, ClaimsAgainAndAgainWhileTheDaemonIsAwayUntilAnOlderCopyEndsTheJob) {
+  daemon_.absent = true;
+  daemon_.on_call = [&] {
+    if (daemon_.calls.size() < 2) return;
+    wire::Exit ended;
+    ended.end = "done";
+    ASSERT_TRUE(directory_.write_exit(ended));
+  };
+  const wire::Exit exit = run();
+  EXPECT_EQ(exit.end, "superseded");
+  EXPECT_THAT(daemon_.calls, ElementsAre("claim", "claim"));
+}
+
 TEST_F(LoopTest, LosesNothingWhileTheDaemonIsAway) {
   daemon_.add(1, kWell);
   daemon_.on_lease = [&] { daemon_.away = daemon_.cells.empty() && daemon_.calls.size() < 4 ? 3 : daemon_.away; };

@@ -20,6 +20,7 @@ class PlayedDaemon : public Transport {
   Reply call(std::string_view verb, const std::string& body) override {
     const std::lock_guard lock(mutex_);
     calls.emplace_back(verb);
+    if (on_call) on_call();
     if (away > 0 && verb != "claim") {
       --away;
       return {Reply::What::kAway, "", "away"};
@@ -81,7 +82,7 @@ class PlayedDaemon : public Transport {
   std::vector<wire::Delivered> delivered;
   std::vector<wire::Chunk> drop;
   std::vector<std::string> calls, exits;
-  std::function<void()> on_lease;
+  std::function<void()> on_call, on_lease;
   std::function<void(const wire::Delivered&)> on_deliver;
   std::size_t most = 64;
   int away = 0;

@@ -3,11 +3,15 @@
 #include <signal.h>
 
 #include <cerrno>
+#include <cmath>
 #include <fstream>
+#include <nlohmann/json.hpp>
+#include <sstream>
 
 #include "run/metrics.h"
 #include "run/program.h"
 #include "run/slots.h"
+#include "support/source_dir.h"
 #include "support/temporary.h"
 #include "worker/processes.h"
 
@@ -15,9 +19,11 @@ namespace orch::worker {
 namespace {
 
 using orch::test::TemporaryFolder;
+using testing::DoubleNear;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::Optional;
+using testing::Pair;
 using namespace std::chrono_literals;
 using namespace test;
 
@@ -109,6 +115,12 @@ TEST(LastLines, AreWholeOnes) {
   EXPECT_EQ(last_lines(folder / "none", 10), "");
 }
 
+TEST(LastLines, AreWhatATerminalShowsOfAProgressBar) {
+  const TemporaryFolder folder;
+  std::ofstream(folder / "log") << "begins\r\n 0%\r 50%\r100%\nCUDA out of memory\n 0%\r 50%";
+  EXPECT_EQ(last_lines(folder / "log", 1000), "begins\n100%\nCUDA out of memory\n 50%");
+}
+
 TEST(Slots, GiveAWholeGpuToOneAndPartsToSeveral) {
   Slots slots({"0", "1"}, 8, 0);
   EXPECT_THAT(slots.take(1, 0.5, 1, 0), Optional(ElementsAre("0")));
@@ -157,6 +169,73 @@ TEST(Metrics, OfLmEvalKeepFiltersAndTasks) {
             R"({"a/acc":{"value":1},"b/acc":{"value":0}})");
   EXPECT_FALSE(lm_eval_metrics_of(R"({"results": {}})").ok());
   EXPECT_FALSE(lm_eval_metrics_of(R"({"acc": 1})").ok());
+}
+
+/// Its value and its standard error; -1: it has none.
+std::pair<double, double> metric(const nlohmann::json& metrics, const std::string& name) {
+  if (!metrics.contains(name)) return {-1, -1};
+  return {metrics[name]["value"].get<double>(), metrics[name].value("stderr", -1.0)};
+}
+
+/// The standard error of a share of `n`, with n - 1 as the harness takes it.
+double error_of(double share, int n) { return std::sqrt(share * (1 - share) / (n - 1)); }
+
+nlohmann::json recorded(const std::string& name) {
+  std::ifstream file(orch::test::source_dir() / "tests/worker/data/lm_eval_0.4.13" / (name + ".json"));
+  std::ostringstream text;
+  text << file.rdbuf();
+  const auto metrics = lm_eval_metrics_of(text.str());
+  return metrics ? nlohmann::json::parse(*metrics) : nlohmann::json(metrics.error().what);
+}
+
+// data/lm_eval_0.4.13 holds what lm-eval 0.4.13 wrote of TinyStories-656K, without what it says of the machine. What is
+// expected was counted by a Python program in the samples that it kept beside them (--log_samples).
+
+TEST(Metrics, OfARecordedGroupAreThoseOfEachTaskAndOfAll) {
+  const nlohmann::json metrics = recorded("group");
+  // Of 40 boolean expressions 23 were right, of 40 walks 19; by the length of the choice 23 of the first.
+  const auto near = [](double value, double error) { return Pair(DoubleNear(value, 1e-12), DoubleNear(error, 1e-12)); };
+  EXPECT_THAT(metric(metrics, "stories_boolean/acc"), near(23.0 / 40, error_of(23.0 / 40, 40)));
+  EXPECT_THAT(metric(metrics, "stories_boolean/acc_norm"), near(23.0 / 40, error_of(23.0 / 40, 40)));
+  EXPECT_THAT(metric(metrics, "stories_navigate/acc"), near(19.0 / 40, error_of(19.0 / 40, 40)));
+  // Of two groups of one size: half the root of the sum of squares.
+  EXPECT_THAT(metric(metrics, "stories_bbh/acc"),
+              near(42.0 / 80, std::hypot(error_of(23.0 / 40, 40), error_of(19.0 / 40, 40)) / 2));
+  EXPECT_EQ(metrics.size(), 4u) << metrics;
+}
+
+TEST(Metrics, OfRecordedFiltersKeepTheFilterInTheName) {
+  const nlohmann::json metrics = recorded("filters");
+  // Of 16 words 4 stood first in the answer, 8 stood first among those of three letters and more.
+  const auto near = [](double value) { return Pair(DoubleNear(value, 1e-12), DoubleNear(error_of(value, 16), 1e-12)); };
+  EXPECT_THAT(metric(metrics, "exact_match,strict-match"), near(4.0 / 16));
+  EXPECT_THAT(metric(metrics, "exact_match,flexible-extract"), near(8.0 / 16));
+  EXPECT_EQ(metrics.size(), 2u) << metrics;
+}
+
+TEST(Metrics, OfARecordedPerplexityHaveNoStandardError) {
+  const nlohmann::json metrics = recorded("perplexity");
+  // The logarithms of the samples sum to -905.5104026794434, over 104 words and 446 bytes.
+  EXPECT_THAT(metric(metrics, "word_perplexity"), Pair(DoubleNear(std::exp(905.5104026794434 / 104), 1e-6), -1));
+  EXPECT_THAT(metric(metrics, "bits_per_byte"), Pair(DoubleNear(905.5104026794434 / 446 / std::log(2), 1e-9), -1));
+  EXPECT_EQ(metrics.size(), 2u) << metrics;
+}
+
+TEST(Metrics, OfLmEvalLeaveOutWhatIsNotFinite) {
+  // As Python's json.dumps writes them; within a text the same letters are letters.
+  EXPECT_EQ(*lm_eval_metrics_of(R"({"results": {"a": {"alias": "NaN \" Infinity", "acc,none": 0.5,
+      "acc_stderr,none": NaN, "word_perplexity,none": Infinity, "gap,none": -Infinity}}})"),
+            R"({"acc":{"value":0.5}})");
+  EXPECT_FALSE(lm_eval_metrics_of(R"({"results": {"a": {"acc,none": NaN}}})").ok());
+}
+
+TEST(Metrics, OfACommandMayBeThoseThatTheHarnessWrote) {
+  const TemporaryFolder folder;
+  std::filesystem::create_directories(folder / "org__model");
+  std::ofstream(folder / "org__model/results_2026.json") << R"({"results": {"t": {"acc,none": 0.75}}})";
+  EXPECT_EQ(*read_metrics(folder.path(), "command"), R"({"acc":{"value":0.75}})");
+  std::ofstream(folder / "result.json") << R"({"mine": 1})";
+  EXPECT_EQ(*read_metrics(folder.path(), "command"), R"({"mine":{"value":1}})") << "its own file goes first";
 }
 
 TEST(Metrics, AreReadFromTheFileOfTheEngine) {

@@ -163,6 +163,7 @@ bool Loop::is_over() const {
 }
 
 std::chrono::milliseconds Loop::until_next() const {
+  if (is_over()) return 0ms;
   auto next = Clock::now() + kLongestLook;
   for (const auto& [ticket, running] : running_) next = std::min(next, running.program.due());
   if (!mailman_.busy() && !superseded_) {
@@ -360,15 +361,7 @@ void Loop::deliver() {
 void Loop::speak() {
   const auto now = Clock::now();
   if (mailman_.busy() || superseded_ || now < speak_at_) return;
-  if (!claimed_) {
-    wire::Claim claim;
-    claim.cluster_id = options_.cluster_id;
-    claim.restarts = options_.restarts;
-    claim.copy = copy_;
-    claim.nodes = options_.nodes;
-    mailman_.send("claim", wire::write(claim));
-    return;
-  }
+  if (!claimed_) return claim();
   if (!spool_.items().empty()) {
     return deliver();
   }
@@ -387,6 +380,22 @@ void Loop::speak() {
   for (const auto& [ticket, running] : running_) ask.held.push_back(running.leased.chunk);
   for (const wire::Leased& leased : waiting_) ask.held.push_back(leased.chunk);
   mailman_.send("lease", wire::write(ask));
+}
+
+void Loop::claim() {
+  // An earlier copy may have ended the job before the cluster queued it again, and one that still lived may end it now.
+  // A record that cannot be read is one all the same.
+  const auto exit = directory_.read_exit();
+  if (!exit || *exit) {
+    superseded_ = true;
+    return hurry(exit ? "the job has ended already: " + (*exit)->end : exit.error().what);
+  }
+  wire::Claim claim;
+  claim.cluster_id = options_.cluster_id;
+  claim.restarts = options_.restarts;
+  claim.copy = copy_;
+  claim.nodes = options_.nodes;
+  mailman_.send("claim", wire::write(claim));
 }
 
 void Loop::hear(const Mailman::Answered& answered) {

@@ -5,6 +5,8 @@
 //  - With the daemon away it goes on with what it has; it leases nothing more until it is back.
 //  - Told to drain it begins nothing, gives back what has not begun, and ends when what runs has ended.
 //  - Its last act is the exit record. Superseded it leaves none: that is the other copy's to write.
+//  - A copy that finds the job's exit record claims nothing: the job is over, whether the daemon is there to say so or
+//  not.
 #pragma once
 
 #include <chrono>
@@ -73,6 +75,7 @@ class Loop {
   void give_back(const wire::Leased& leased);
   void keep(const wire::Delivered& item);
   void speak();
+  void claim();
   void deliver();
   void say_last(const std::optional<wire::Exit>& exit);
   void hear(const Mailman::Answered& answered);

@@ -62,6 +62,47 @@ class Metrics {
   json found_ = json::object();
 };
 
+/// The same bytes with `null` for what Python's json writes of numbers that are not finite, and no JSON has.
+std::string without_infinities(std::string_view text) {
+  std::string plain;
+  plain.reserve(text.size());
+  bool quoted = false;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    if (!quoted) {
+      const auto word = [&](std::string_view name) { return text.substr(i).starts_with(name); };
+      const std::size_t length = word("NaN") ? 3 : word("Infinity") ? 8 : word("-Infinity") ? 9 : 0;
+      if (length > 0) {
+        plain += "null";
+        i += length - 1;
+        continue;
+      }
+    }
+    plain += text[i];
+    if (quoted && text[i] == '\\' && i + 1 < text.size())
+      plain += text[++i];
+    else if (text[i] == '"')
+      quoted = !quoted;
+  }
+  return plain;
+}
+
+/// The newest results file of the harness at or below `folder`: it puts them in a folder that it names after the model.
+std::optional<fs::path> newest_of_lm_eval(const fs::path& folder) {
+  std::optional<fs::path> newest;
+  fs::file_time_type written_last;
+  std::error_code error;
+  for (fs::recursive_directory_iterator at(folder, fs::directory_options::skip_permission_denied, error), end;
+       !error && at != end; at.increment(error)) {
+    const std::string name = at->path().filename().string();
+    if (!name.starts_with("results") || !name.ends_with(".json") || !at->is_regular_file(error)) continue;
+    const auto written = at->last_write_time(error);
+    if (newest && written < written_last) continue;
+    written_last = written;
+    newest = at->path();
+  }
+  return newest;
+}
+
 Error not_metrics(const std::string& what) { return Error{"the result is not an object of metrics: " + what}; }
 
 }  // namespace
@@ -92,7 +133,7 @@ Result<std::string> metrics_of(std::string_view text) {
 }
 
 Result<std::string> lm_eval_metrics_of(std::string_view text) {
-  const auto root = parse(text);
+  const auto root = parse(without_infinities(text));
   if (!root || !root->is_object()) return not_metrics("it is not JSON of lm-eval");
   const auto results = root->find("results");
   if (results == root->end() || !results->is_object() || results->empty())
@@ -119,29 +160,23 @@ Result<std::string> lm_eval_metrics_of(std::string_view text) {
 }
 
 Result<std::string> read_metrics(const fs::path& folder, const std::string& engine) {
-  fs::path file = folder / "result.json";
   std::error_code error;
-  if (engine == "lm-eval") {
-    fs::file_time_type newest;
-    bool found = false;
-    for (fs::recursive_directory_iterator at(folder, fs::directory_options::skip_permission_denied, error), end;
-         !error && at != end; at.increment(error)) {
-      const std::string name = at->path().filename().string();
-      if (!name.starts_with("results") || !name.ends_with(".json") || !at->is_regular_file(error)) continue;
-      const auto written = at->last_write_time(error);
-      if (found && written < newest) continue;
-      newest = written;
-      file = at->path();
-      found = true;
+  fs::path file = folder / "result.json";
+  bool of_lm_eval = engine == "lm-eval";
+  if (of_lm_eval || !fs::exists(file, error))
+    if (const auto found = newest_of_lm_eval(folder)) {
+      file = *found;
+      of_lm_eval = true;
     }
-  }
-  if (!fs::is_regular_file(file, error)) return Error{"it wrote no " + file.filename().string()};
+  if (!fs::is_regular_file(file, error))
+    return Error{engine == "lm-eval" ? "it ended well, and wrote no results_*.json below its --output_path"
+                                     : "it wrote no " + file.filename().string()};
   if (fs::file_size(file, error) > kMostBytes) return Error{file.filename().string() + " is larger than 64 MiB"};
   std::ifstream in(file, std::ios::binary);
   std::ostringstream text;
   text << in.rdbuf();
   if (!in) return Error{"cannot read " + file.filename().string()};
-  return engine == "lm-eval" ? lm_eval_metrics_of(text.str()) : metrics_of(text.str());
+  return of_lm_eval ? lm_eval_metrics_of(text.str()) : metrics_of(text.str());
 }
 
 }  // namespace orch::worker

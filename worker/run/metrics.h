@@ -16,10 +16,12 @@ namespace orch::worker {
 Result<std::string> metrics_of(std::string_view json);
 
 /// The same of a results file of lm-evaluation-harness: `acc,none` is `acc`, `acc_stderr,none` its standard error,
-/// other filters stay in the name. With several tasks each name begins with its task.
+/// other filters stay in the name. With several tasks each name begins with its task. A number that is not finite,
+/// which Python writes as NaN or Infinity, is left out.
 Result<std::string> lm_eval_metrics_of(std::string_view json);
 
-/// Reads `folder`/result.json, or for `lm-eval` the newest results_*.json below it.
+/// Reads `folder`/result.json, or for `lm-eval` the newest results_*.json below it; so it does for a command that wrote
+/// no result.json, which may be a call of the harness.
 Result<std::string> read_metrics(const std::filesystem::path& folder, const std::string& engine);
 
 }  // namespace orch::worker

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <csignal>
 #include <fstream>
+#include <string_view>
 #include <utility>
 
 #include "base/text.h"
@@ -90,8 +91,16 @@ std::string last_lines(const std::filesystem::path& log, std::size_t most) {
   if (from > 0)
     if (const std::size_t line = text.find('\n'); line != std::string::npos && line + 1 < text.size())
       text.erase(0, line + 1);
-  while (!text.empty() && (text.back() == '\n' || text.back() == '\r')) text.pop_back();
-  return text;
+  std::string shown;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    std::string_view line(text.data() + begin, end - begin);
+    while (line.ends_with('\r')) line.remove_suffix(1);
+    shown.append(line.substr(line.rfind('\r') + 1)).append("\n");
+    begin = end + 1;
+  }
+  while (!shown.empty() && shown.back() == '\n') shown.pop_back();
+  return shown;
 }
 
 }  // namespace orch::worker

@@ -55,7 +55,8 @@ class Program {
   bool out_of_time_ = false, killed_ = false;
 };
 
-/// The end of a log, for a reason: at most so many bytes of whole lines.
+/// The end of a log, for a reason: whole lines of at most so many bytes of it, as a terminal shows them: of a line that
+/// was written over (a progress bar) only what was written last.
 std::string last_lines(const std::filesystem::path& log, std::size_t most);
 
 }  // namespace orch::worker
