@@ -8,6 +8,7 @@
 
 #include "api/worker_calls.h"
 #include "base/text.h"
+#include "report/problems.h"
 
 namespace orch::api {
 namespace {
@@ -64,19 +65,9 @@ std::optional<std::int64_t> asked_number(const Request& request, const Responder
   return value;
 }
 
-ordered_json problems_json(const Diagnostics& diagnostics) {
-  ordered_json problems = ordered_json::array();
-  for (const Problem& problem : diagnostics.errors())
-    problems.push_back({{"file", problem.place.file},
-                        {"line", problem.place.line},
-                        {"column", problem.place.column},
-                        {"what", problem.what}});
-  return problems;
-}
-
 void refuse_file(const Responder& responder, const Diagnostics& problems) {
   ordered_json body;
-  body["error"] = {{"status", 422}, {"what", "the file has problems"}, {"problems", problems_json(problems)}};
+  body["error"] = {{"status", 422}, {"what", "the file has problems"}, {"problems", report::problems_json(problems)}};
   answer(responder, 422, body);
 }
 
@@ -468,7 +459,7 @@ class Routes {
         const auto found = find_job_or_cell(state, this_.desk_.store(), of);
         if (!found) return refuse(responder, 404, found.error().what);
         const auto place = this_.log_place(state, *found);
-        if (!place) return refuse(responder, 404, "nothing of " + shown(of) + " has run yet, so there is no log");
+        if (!place) return refuse(responder, 404, this_.no_log_of(of, *found));
         this_.desk_.later([place = *place, offset, most, responder] { send_log(place, offset, most, responder); });
       });
     });
@@ -477,13 +468,33 @@ class Routes {
   struct LogPlace {
     std::filesystem::path file;
     bool over = false;
+    std::string gone;  ///< what to say if it is over, and there is no such file
   };
+
+  static constexpr const char* kRemoved =
+      ": they were removed, as the policy's retention says or by hand; results and reasons are kept (orchctl results, "
+      "orchctl explain)";
+
+  /// Nothing of the cell lies in a job's directory.
+  std::string no_log_of(const std::string& of, const JobOrCell& found) const {
+    const auto* cell = std::get_if<control::CellId>(&found);
+    const auto jobs = cell ? desk_.store().jobs_of(*cell) : std::vector<std::string>();
+    if (jobs.empty()) return "nothing of " + shown(of) + " has run yet, so there is no log";
+    return shown(of) + " ran in job " + jobs.back() + ", and the files of that are not there any more" + kRemoved;
+  }
+
+  static std::string no_log_of(const control::Job& job) {
+    if (job.epoch != control::Epoch{}) return "the files of job " + job.name + " are not there any more" + kRemoved;
+    return "job " + job.name + " never ran, so there is no log: " +
+           (job.end ? std::string(control::name_of(*job.end)) : "it has not begun") +
+           (job.reason.empty() ? "" : ", " + job.reason);
+  }
 
   /// Of a cell that runs or ran: the log of its newest attempt.
   std::optional<LogPlace> log_place(const State& state, const JobOrCell& of) const {
     if (const auto* id = std::get_if<control::JobId>(&of)) {
       const control::Job& job = state.jobs.at(*id);
-      return LogPlace{log_of(job), job.state == control::JobState::kEnded};
+      return LogPlace{log_of(job), job.state == control::JobState::kEnded, no_log_of(job)};
     }
     const auto cell = std::get<control::CellId>(of);
     const std::string prefix = std::to_string(index(cell)) + "-";
@@ -499,7 +510,8 @@ class Routes {
         const auto value = number(&ticket);
         if (!value || static_cast<std::uint64_t>(*value) < best) continue;
         best = static_cast<std::uint64_t>(*value);
-        newest = LogPlace{entry.path() / "log", state.cells[index(cell)].state != control::CellState::kRunning};
+        newest = LogPlace{entry.path() / "log", state.cells[index(cell)].state != control::CellState::kRunning,
+                          no_log_of(job)};
       }
     }
     return newest;
@@ -508,6 +520,7 @@ class Routes {
   static void send_log(const LogPlace& place, std::int64_t offset, std::int64_t most, const Responder& responder) {
     std::error_code absent;
     const auto size = static_cast<std::int64_t>(std::filesystem::file_size(place.file, absent));
+    if (absent && place.over) return refuse(responder, 404, place.gone);
     if (absent)
       return answer(responder, 200,
                     {{"file", place.file.string()},

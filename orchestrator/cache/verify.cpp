@@ -97,6 +97,18 @@ Verified verify(const Revision& revision, const std::function<void(Bytes)>& done
   return verified;
 }
 
+Result<std::optional<VerifiedRevision>> verify_held(const fs::path& root, const RepoName& name,
+                                                    const std::string& commit,
+                                                    const std::function<void(const std::string&)>& on_wait) {
+  // A cache that we may not write has no clean-up of ours.
+  const auto reading = Lock::take(repo_lock(root, name), Lock::Kind::kShared, on_wait);
+  const auto repo = read_repo(root, name, Look::kSizes);
+  if (!repo) return repo.error();
+  const Revision* revision = *repo ? (*repo)->find(commit) : nullptr;
+  if (!revision) return std::optional<VerifiedRevision>();
+  return std::optional<VerifiedRevision>({*revision, verify(*revision)});
+}
+
 Result<std::monostate> remove_blobs(const fs::path& root, const RepoName& name, const std::vector<std::string>& blobs) {
   const auto lock = Lock::try_take(repo_lock(root, name), Lock::Kind::kExclusive);
   if (!lock) return lock.error();

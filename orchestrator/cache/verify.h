@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -26,6 +27,16 @@ struct Verified {
 
 /// Reads every byte of a revision. `done` is called after each file with the bytes read so far.
 Verified verify(const Revision& revision, const std::function<void(Bytes)>& done = nullptr);
+
+struct VerifiedRevision {
+  Revision revision;
+  Verified verified;
+};
+/// As verify(), of what is there once the repository's lock is held, as others hold it that read: nothing is removed
+/// meanwhile. Nothing where the revision has gone by then. `on_wait` is called if a clean-up is waited for.
+Result<std::optional<VerifiedRevision>> verify_held(const std::filesystem::path& root, const RepoName& name,
+                                                    const std::string& commit,
+                                                    const std::function<void(const std::string&)>& on_wait);
 
 /// Removes damaged blobs, so that the next download brings them anew: it keeps what has the right name.
 Result<std::monostate> remove_blobs(const std::filesystem::path& root, const RepoName& name,

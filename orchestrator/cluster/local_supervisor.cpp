@@ -179,8 +179,11 @@ class Supervisor {
     }
     if (job_.is_running()) job_.state = job_.exit_code == 0 && job_.exit_signal == 0 ? "COMPLETED" : "FAILED";
     job_.ended = utc_now();
-    // With a full disk there is nobody to tell: the job is found as one whose supervisor died.
-    for (int i = 0; i < 60 && !write_file(job_file(folder_, job_.id), to_json(job_)); ++i) sleep(1);
+    // With a full disk there is nobody to tell: the job is found as one whose supervisor died. Nor where the folder was
+    // removed, or where somebody wants us to end.
+    const std::filesystem::path file = job_file(folder_, job_.id);
+    for (int i = 0; i < 60 && !write_file(file, to_json(job_)); ++i)
+      if (!std::filesystem::exists(file.parent_path()) || wait_for_end(std::chrono::seconds(1))) return;
   }
 
  private:
@@ -208,6 +211,14 @@ class Supervisor {
     const auto left = std::max(milliseconds(0), std::chrono::ceil<milliseconds>(until - Clock::now()));
     const timespec time = {left.count() / 1000, (left.count() % 1000) * 1'000'000};
     return sigtimedwait(&signals_, nullptr, &time);
+  }
+
+  /// Whether a signal to end came in this time, or before it.
+  bool wait_for_end(std::chrono::seconds patience) const {
+    sigset_t ends = signals_;
+    sigdelset(&ends, SIGCHLD);
+    const timespec time = {patience.count(), 0};
+    return sigtimedwait(&ends, nullptr, &time) > 0;
   }
 
   Clock::time_point limit_at() const { return begun_ + std::chrono::seconds(job_.limit); }

@@ -3,18 +3,22 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <optional>
 #include <string_view>
 #include <utility>
 
+#include "base/descriptor.h"
 #include "base/text.h"
 #include "base/units.h"
 
@@ -22,28 +26,6 @@ namespace orch::cluster {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-/// A file descriptor, closed at its end.
-class Descriptor {
- public:
-  Descriptor() = default;
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-  Descriptor& operator=(Descriptor&& other) noexcept {
-    std::swap(fd_, other.fd_);
-    return *this;
-  }
-  ~Descriptor() { close(); }
-  int get() const { return fd_; }
-  bool is_open() const { return fd_ >= 0; }
-  void close() {
-    if (fd_ >= 0) ::close(fd_);
-    fd_ = -1;
-  }
-
- private:
-  int fd_ = -1;
-};
 
 struct Pipe {
   Descriptor read, write;
@@ -61,22 +43,6 @@ std::optional<Pipe> make_pipe() {
   }
   return made;
 }
-
-/// posix_spawn's settings, freed at their end.
-struct Settings {
-  posix_spawn_file_actions_t actions;
-  posix_spawnattr_t attributes;
-  Settings() {
-    posix_spawn_file_actions_init(&actions);
-    posix_spawnattr_init(&attributes);
-  }
-  Settings(const Settings&) = delete;
-  Settings& operator=(const Settings&) = delete;
-  ~Settings() {
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attributes);
-  }
-};
 
 std::vector<std::string> clean_environment(const std::vector<std::string>& more) {
   std::vector<std::string> kept = more;
@@ -104,35 +70,91 @@ RunError system_error(const std::string& program, const char* deed, int code) {
   return {RunFailure::kSystem, 0, quote(program) + " was not run: " + deed + ": " + std::strerror(code), ""};
 }
 
+/// A file in memory that holds the text, to be read from its beginning: unlike a pipe it never fills up.
+std::optional<Descriptor> file_of(std::string_view text) {
+  Descriptor file(memfd_create("input", MFD_CLOEXEC));
+  if (!file.is_open()) return std::nullopt;
+  if (!write_all(file.get(), text) || lseek(file.get(), 0, SEEK_SET) != 0) return std::nullopt;
+  return file;
+}
+
+/// Where a program of this name is that may be run; else the last reason why not.
+Result<std::string, int> find_program(const std::string& name) {
+  if (name.find('/') != std::string::npos) return name;
+  int why = ENOENT;
+  const char* path = std::getenv("PATH");
+  for (const std::string_view folder : split(path ? path : "/usr/local/bin:/usr/bin:/bin", ':')) {
+    const std::string file = (folder.empty() ? std::string(".") : std::string(folder)) + "/" + name;
+    struct stat about {};
+    if (stat(file.c_str(), &about) != 0 || !S_ISREG(about.st_mode)) continue;
+    if (access(file.c_str(), X_OK) == 0) return file;
+    why = errno;
+  }
+  return why;
+}
+
+/// All that a child needs, made before it is there: other threads may hold locks at that moment, so it allocates
+/// nothing and calls only what is safe after fork().
+struct Beginning {
+  const char* program;
+  char* const* arguments;
+  char* const* environment;
+  int in, out, err;  ///< in: -1: nothing to read
+  int failed;        ///< where the number of an error goes
+  pid_t parent;
+};
+
+[[noreturn]] void become(const Beginning& it) {
+  // A group of its own, so that what the program starts ends with it.
+  setpgid(0, 0);
+  // It ends with us, too: what nobody waits for any more must do nothing more. We may have ended before that was said.
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != it.parent) _exit(127);
+  const int in = it.in >= 0 ? it.in : open("/dev/null", O_RDONLY);
+  if (in >= 0 && dup2(in, STDIN_FILENO) >= 0 && dup2(it.out, STDOUT_FILENO) >= 0 && dup2(it.err, STDERR_FILENO) >= 0) {
+    // Signals as a fresh process has them.
+    for (const int signal : {SIGPIPE, SIGINT, SIGTERM, SIGHUP}) ::signal(signal, SIG_DFL);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, nullptr);
+    execve(it.program, it.arguments, it.environment);
+  }
+  const int why = errno;
+  static_cast<void>(write(it.failed, &why, sizeof why));
+  _exit(127);
+}
+
 Result<pid_t, RunError> start(const std::vector<std::string>& argv, const Pipe& out, const Pipe& err,
-                              const std::vector<std::string>& variables) {
-  Settings settings;
-  posix_spawn_file_actions_addopen(&settings.actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-  posix_spawn_file_actions_adddup2(&settings.actions, out.write.get(), STDOUT_FILENO);
-  posix_spawn_file_actions_adddup2(&settings.actions, err.write.get(), STDERR_FILENO);
-  // A group of its own, so that what the program starts ends with it; signals as a fresh process has them.
-  posix_spawnattr_setpgroup(&settings.attributes, 0);
-  sigset_t signals;
-  sigemptyset(&signals);
-  posix_spawnattr_setsigmask(&settings.attributes, &signals);
-  sigaddset(&signals, SIGPIPE);
-  sigaddset(&signals, SIGINT);
-  sigaddset(&signals, SIGTERM);
-  posix_spawnattr_setsigdefault(&settings.attributes, &signals);
-  posix_spawnattr_setflags(&settings.attributes,
-                           POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+                              const std::vector<std::string>& variables, std::string_view input) {
+  const auto in = input.empty() ? std::nullopt : file_of(input);
+  if (!input.empty() && !in) return system_error(argv.front(), "its input could not be kept", errno);
+  auto fate = make_pipe();
+  if (!fate) return system_error(argv.front(), "no pipe could be made", errno);
   std::vector<std::string> arguments = argv, environment = clean_environment(variables);
-  pid_t child = 0;
-  const int code = posix_spawnp(&child, argv.front().c_str(), &settings.actions, &settings.attributes,
-                                pointers_to(arguments).data(), pointers_to(environment).data());
-  if (code == 0) return child;
-  if (code == ENOENT || code == EACCES || code == ENOTDIR || code == ENOEXEC)
+  const std::vector<char*> words = pointers_to(arguments), settings = pointers_to(environment);
+  const auto program = find_program(argv.front());
+  int why = program ? 0 : program.error();
+  if (program) {
+    const Beginning beginning{program->c_str(), words.data(),    settings.data(),   in ? in->get() : -1,
+                              out.write.get(),  err.write.get(), fate->write.get(), getpid()};
+    const pid_t child = fork();
+    if (child == 0) become(beginning);
+    if (child < 0) return system_error(argv.front(), "no process could be started", errno);
+    fate->write.close();
+    ssize_t got = 0;
+    while ((got = read(fate->read.get(), &why, sizeof why)) < 0 && errno == EINTR) {
+    }
+    if (got != sizeof why) return child;  // the program has taken over
+    while (waitpid(child, nullptr, 0) < 0 && errno == EINTR) {
+    }
+  }
+  if (why == ENOENT || why == EACCES || why == ENOTDIR || why == ENOEXEC)
     return RunError{RunFailure::kNotFound, 0,
-                    quote(argv.front()) + (code == ENOENT || code == ENOTDIR
+                    quote(argv.front()) + (why == ENOENT || why == ENOTDIR
                                                ? " was not found on the PATH"
-                                               : " could not be run: " + std::string(std::strerror(code))),
+                                               : " could not be run: " + std::string(std::strerror(why))),
                     ""};
-  return system_error(argv.front(), "no process could be started", code);
+  return system_error(argv.front(), "no process could be started", why);
 }
 
 /// A child that is killed with its group and waited for, whatever happens.
@@ -220,7 +242,8 @@ bool shapes_answers(const std::string& variable) {
 }
 
 Result<Output, RunError> run_program(const std::vector<std::string>& argv, std::chrono::milliseconds timeout,
-                                     std::size_t most_output, const std::vector<std::string>& variables) {
+                                     std::size_t most_output, const std::vector<std::string>& variables,
+                                     std::string_view input) {
   if (argv.empty() || argv.front().empty()) return RunError{RunFailure::kNotFound, 0, "no program was named", ""};
   const std::string& program = argv.front();
   const Clock::time_point deadline = Clock::now() + timeout;
@@ -228,7 +251,7 @@ Result<Output, RunError> run_program(const std::vector<std::string>& argv, std::
   if (!out) return system_error(program, "no pipe could be made", errno);
   auto err = make_pipe();
   if (!err) return system_error(program, "no pipe could be made", errno);
-  const auto started = start(argv, *out, *err, variables);
+  const auto started = start(argv, *out, *err, variables, input);
   if (!started) return started.error();
   Child child(*started);
   out->write.close();

@@ -1,10 +1,11 @@
 // Running another program and reading what it prints.
 //
 // Holds:
-//  - No shell: the program gets its arguments as they are. Its standard input is empty.
+//  - No shell: the program gets its arguments as they are. Its standard input is what the caller gives, else empty.
 //  - It ends within the time given, and its output within the size given; past either, it and what it started are
 //  killed, by the
 //    id of its own process group, and no process is left behind.
+//  - It dies with the process that runs it: a daemon that is killed leaves no sbatch that goes on to submit.
 //  - What would change the form of Slurm's answers (SINFO_FORMAT, SQUEUE_SORT, SLURM_TIME_FORMAT, …) does not reach it,
 //    nor what would change a job that it submits (SBATCH_PARTITION, or the SLURM_* of a job that we run in ourselves).
 #pragma once
@@ -12,6 +13,7 @@
 #include <chrono>
 #include <cstddef>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/result.h"
@@ -41,9 +43,10 @@ struct RunError {
 
 /// Runs argv[0], looked up in PATH, and waits for its end. `most_output` bounds standard output and standard error,
 /// each. `variables`, each
-/// `NAME=value`, are added to its environment.
+/// `NAME=value`, are added to its environment; `input` is what it reads.
 Result<Output, RunError> run_program(const std::vector<std::string>& argv, std::chrono::milliseconds timeout,
-                                     std::size_t most_output, const std::vector<std::string>& variables = {});
+                                     std::size_t most_output, const std::vector<std::string>& variables = {},
+                                     std::string_view input = {});
 
 /// Whether a variable of the environment changes what Slurm's commands print or submit.
 bool shapes_answers(const std::string& variable);

@@ -16,6 +16,7 @@
 #include <cstring>
 #include <memory>
 
+#include "base/descriptor.h"
 #include "base/text.h"
 
 namespace orch::http {
@@ -39,6 +40,7 @@ constexpr long kDay = 24L * 60 * 60;
 /// A client whose clock is behind ours accepts the certificate all the same.
 constexpr long kEarlier = -kDay;
 constexpr long kTenYears = 3653 * kDay;
+constexpr int kSoon = 30;  // days
 /// Of a file with certificate or key: far more than any has.
 constexpr std::size_t kMostBytes = 1 << 20;
 
@@ -115,32 +117,8 @@ bool fill(X509* certificate, EVP_PKEY* key, const std::vector<std::string>& name
          add_extension(certificate, NID_ext_key_usage, "serverAuth") && X509_sign(certificate, key, EVP_sha256()) != 0;
 }
 
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
-
 Error system_error(const std::filesystem::path& file, const char* deed, int code) {
   return Error{file.string() + ": " + deed + ": " + std::strerror(code)};
-}
-
-bool write_all(int fd, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t written = ::write(fd, text.data(), text.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return false;
-    text.remove_prefix(static_cast<std::size_t>(written));
-  }
-  return true;
 }
 
 Result<std::monostate> write_file(const std::filesystem::path& file, std::string_view text, mode_t mode) {
@@ -235,9 +213,40 @@ Result<Certificate> read_certificate(const std::filesystem::path& certificate_fi
   if (!key) return Error{key_file.string() + ": no private key in PEM form without a pass phrase: " + openssl_says()};
   if (X509_check_private_key(certificate.get(), key.get()) != 1) {
     ERR_clear_error();
-    return Error{key_file.string() + ": this is not the key of the certificate in " + certificate_file.string()};
+    return Error{key_file.string() + ": this is not the key of the certificate in " + certificate_file.string() +
+                 "; put the two there that belong together, or remove both, and the next start makes new ones"};
   }
   return Certificate{std::move(*certificate_text), Secret(std::move(*key_text))};
+}
+
+Result<Certificate> keep_certificate(const std::filesystem::path& certificate_file,
+                                     const std::filesystem::path& key_file, const std::vector<std::string>& names,
+                                     const std::function<void(const std::string&)>& told) {
+  const auto tell = [&](const std::string& what) {
+    if (told) told(what);
+  };
+  std::error_code ignored;
+  const bool has_certificate = std::filesystem::exists(certificate_file, ignored);
+  const bool has_key = std::filesystem::exists(key_file, ignored);
+  if (!has_certificate || !has_key) {
+    auto made = make_certificate(names);
+    if (!made) return made.error();
+    if (auto written = write_certificate(*made, certificate_file, key_file); !written) return written.error();
+    if (has_certificate != has_key)
+      tell((has_key ? certificate_file : key_file).string() +
+           " was missing: certificate and key were made anew, and endpoint.json has the new fingerprint");
+  }
+  auto kept = read_certificate(certificate_file, key_file);
+  if (!kept) return kept;
+  int days = 0, seconds = 0;
+  const X509Ptr certificate = parse_certificate(kept->certificate_pem);
+  if (certificate && ASN1_TIME_diff(&days, &seconds, nullptr, X509_get0_notAfter(certificate.get())) == 1 &&
+      days < kSoon)
+    tell(certificate_file.string() +
+         (days < 0 || seconds < 0 ? " has expired" : " expires in " + counted(days, "day")) +
+         ": orchctl and workers go by its fingerprint and do not mind; for a new one remove it and " +
+         key_file.filename().string() + ", and start the daemon again");
+  return kept;
 }
 
 Result<Digest> fingerprint(std::string_view certificate_pem) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -31,6 +32,13 @@ Result<std::monostate> write_certificate(const Certificate& certificate, const s
 /// Reads both and sees to it that they belong together. A key that others can read is refused.
 Result<Certificate> read_certificate(const std::filesystem::path& certificate_file,
                                      const std::filesystem::path& key_file);
+
+/// The certificate that a server has in two files. Where none is there, or one of the two is missing, both are made
+/// anew: whoever pins it is told its new fingerprint at the same place as the old one. `told` hears of that, and of one
+/// that ends within 30 days: nobody here judges by its dates, other clients do.
+Result<Certificate> keep_certificate(const std::filesystem::path& certificate_file,
+                                     const std::filesystem::path& key_file, const std::vector<std::string>& names,
+                                     const std::function<void(const std::string&)>& told);
 
 /// SHA-256 of the (first) certificate's DER form: what `openssl x509 -fingerprint -sha256` prints.
 Result<Digest> fingerprint(std::string_view certificate_pem);

@@ -10,25 +10,11 @@
 #include <cerrno>
 #include <cstring>
 #include <string>
-#include <utility>
+
+#include "base/descriptor.h"
 
 namespace orch::http {
 namespace {
-
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  ~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-  }
-  int get() const { return fd_; }
-  int release() { return std::exchange(fd_, -1); }
-
- private:
-  int fd_;
-};
 
 Error failed(const std::filesystem::path& path, const std::string& what) {
   return Error{path.string() + ": the socket was not made: " + what};

@@ -418,13 +418,21 @@ int cache_fetch(Session& session, const CacheArguments& arguments) {
 int cache_verify(Session& session, const CacheArguments& arguments) {
   const auto asked = understand(session, arguments);
   if (!asked) return asked.error();
-  const auto contents = cache::read_cache(root_of(arguments), cache::Look::kSizes);
+  const auto contents = cache::read_cache(root_of(arguments), cache::Look::kNames);
   if (!contents) return fail(session, contents.error().what);
   std::string missing;
   ordered_json all = ordered_json::array();
   int code = kWell;
-  for (const auto& [repo, revision] : chosen_revisions(*contents, asked->models, missing)) {
-    const cache::Verified verified = cache::verify(*revision);
+  for (const auto& [repo, chosen] : chosen_revisions(*contents, asked->models, missing)) {
+    const auto held = cache::verify_held(contents->root, repo->name, chosen->commit, tell_waiting(session));
+    if (!held) return fail(session, held.error().what);
+    if (!*held) {
+      session.err << "orchctl: " << repo->name.id << " " << revision_text(*chosen)
+                  << " was removed while others were read\n";
+      continue;
+    }
+    const cache::Revision* const revision = &(*held)->revision;
+    const cache::Verified& verified = (*held)->verified;
     std::string removed;
     if (arguments.remove_damaged && !verified.damaged_blobs.empty()) {
       const auto gone = cache::remove_blobs(contents->root, repo->name, verified.damaged_blobs);

@@ -13,6 +13,7 @@
 
 #include "base/diagnostics.h"
 #include "inputs/inputs.h"
+#include "report/problems.h"
 #include "report/table.h"
 
 namespace orch::orchctl {
@@ -44,8 +45,7 @@ int bad_input(Session& session, const std::string& what);
 /// One JSON value and a newline; bytes that are not UTF-8 (of a file's name, say) are replaced.
 void print_json(Session& session, const nlohmann::ordered_json& value);
 
-/// The `problem`s of docs/schemas/output.json.
-nlohmann::ordered_json problems_json(const Diagnostics& diagnostics);
+using report::problems_json;
 
 /// The files that a plan is made of, as named on the command line.
 struct PlanFiles {
@@ -61,6 +61,7 @@ struct PlanArguments {
   bool cells = false;
   std::optional<std::string> script;  ///< of this job; otherwise the plan
   std::string templates;
+  bool weights = false;  ///< say which are missing on this machine
 };
 int plan(Session& session, const PlanArguments& arguments);
 
@@ -101,9 +102,10 @@ int policy_diff(Session& session, const DiffArguments& arguments);
 // What the daemon is asked. Where it does not run, those that only look read its store.
 
 struct UpArguments {
-  std::string cluster, on, policy, database, jobs, templates, listen, link, worker;  ///< as orchd takes them
-  std::vector<std::string> addresses;
+  std::string cluster, on, policy;  ///< as orchd takes them
   int gpus = 0;
+  /// What orchd keeps in orchd.json, by the name of the option without its dashes.
+  std::map<std::string, std::vector<std::string>> kept;
   bool install = false;  ///< have the machine start it
 };
 int up(Session& session, const UpArguments& arguments);
@@ -135,6 +137,7 @@ int results(Session& session, const ResultsArguments& arguments);
 
 struct SweepDiffArguments {
   std::string a, b;
+  double errors = 2;  ///< so many standard errors of a difference are taken to be chance
   bool fail_on_regression = false;
 };
 int sweep_diff(Session& session, const SweepDiffArguments& arguments);
@@ -163,6 +166,11 @@ struct HoldArguments {
   bool hold = true;          ///< or release
 };
 int hold(Session& session, const HoldArguments& arguments);
+
+struct NotifyArguments {
+  bool test = false;  ///< tell them something
+};
+int notify_targets(Session& session, const NotifyArguments& arguments);
 
 int backup(Session& session, const std::string& file);
 struct RestoreArguments {

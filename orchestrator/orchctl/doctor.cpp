@@ -16,6 +16,7 @@
 #include "orchctl/daemon.h"
 #include "orchctl/load.h"
 #include "store/disk.h"
+#include "store/store.h"
 
 namespace orch::orchctl {
 namespace {
@@ -81,15 +82,15 @@ class Doctor {
     if (::stat(state.c_str(), &about) == 0 && about.st_uid != ::geteuid())
       say("state directory", State::kProblem, state.string() + " belongs to another account",
           "name your own with --state or ORCH_STATE");
-    else if (about.st_mode & 077)
+    else if (about.st_mode & 077 & ~shared_mode(state))
       say("state directory", State::kWarning, state.string() + " can be looked into by others",
-          "chmod 700 " + state.string());
+          "chmod 700 " + state.string() + ", or orchctl down and up, which closes it as far as --socket-mode says");
     else
       say("state directory", State::kWell, state.string());
     if (const auto refused = store::refuse_disk(database))
       say("database", State::kProblem, *refused, "give a folder on a local disk with orchctl up --database DIR");
     else
-      say("database", State::kWell, (database / "orch.db").string() + " is on a local disk");
+      look_at_database(database);
     for (const auto& [what, folder] :
          {std::pair("disk of the state", state), std::pair("disk of the database", database)}) {
       const auto space = fs::space(folder, error);
@@ -99,6 +100,41 @@ class Doctor {
           free < kLittleSpace ? "a full disk stops the daemon until there is room" : "");
     }
     look_at_file_clock(state);
+  }
+
+  /// The bits by which others pass through to a socket that is for them, as the daemon keeps it.
+  static mode_t shared_mode(const fs::path& state) {
+    Diagnostics unread;
+    const auto text = read_file(state / "orchd.json", 1 << 16, unread);
+    const auto kept = text ? ordered_json::parse(*text, nullptr, false) : ordered_json();
+    const std::string mode = kept.is_object() && kept.contains("socket-mode") && kept["socket-mode"].is_string()
+                                 ? kept["socket-mode"].get<std::string>()
+                                 : "";
+    const auto bits = static_cast<mode_t>(std::strtoul(mode.c_str(), nullptr, 8));
+    return (bits & 060 ? 050 : 0) | (bits & 06 ? 05 : 0);
+  }
+
+  /// Reads all of it, beside the daemon if one runs.
+  void look_at_database(const fs::path& folder) {
+    const fs::path file = folder / "orch.db";
+    std::error_code error;
+    if (!fs::exists(file, error))
+      return say("database", State::kSkipped, file.string() + " is not there yet; the daemon makes it");
+    if (::access(file.c_str(), R_OK) != 0)
+      return say("database", State::kSkipped, file.string() + " may not be read by this account");
+    store::Options options;
+    options.read_only = true;
+    const auto store = store::Store::open(folder, options);
+    const std::string advice =
+        "orchctl down, keep the file, and bring a backup back with orchctl restore; docs/operations.md says how, and "
+        "what to do without a backup";
+    if (!store) return say("database", State::kProblem, store.error().what, "where the file is damaged: " + advice);
+    const std::vector<std::string> wrong = (*store)->check();
+    if (wrong.empty()) return say("database", State::kWell, file.string() + " is on a local disk, and sound");
+    say("database", State::kProblem,
+        wrong.front() +
+            (wrong.size() == 1 ? "" : " (and " + counted(static_cast<long long>(wrong.size() - 1), "more fault") + ")"),
+        advice);
   }
 
   /// A file server's clock against ours: workers' files are judged by neither, people's eyes are.

@@ -126,7 +126,7 @@ void add_validate(CLI::App& app, Session& session, Chosen& chosen) {
   auto arguments = std::make_shared<ValidateArguments>();
   command->add_option("file", arguments->files, "one file or more")->required()->type_name("FILE");
   command->add_option("--kind", arguments->kind, "what the files are, if they do not show it")
-      ->check(one_of({"auto", "matrix", "policy", "catalog", "cluster", "history"}))
+      ->check(one_of({"auto", "matrix", "policy", "catalog", "cluster", "history", "notify"}))
       ->type_name("KIND");
   on(command, chosen, session, validate, arguments);
 }
@@ -218,6 +218,19 @@ void add_policy(CLI::App& app, Session& session, Chosen& chosen) {
   on(set, chosen, session, policy_set, named);
 }
 
+void add_notify(CLI::App& app, Session& session, Chosen& chosen) {
+  CLI::App* command = app.add_subcommand("notify", "whom the daemon tells what happens: list, test");
+  command->require_subcommand(1);
+  const auto add_one = [&](const char* name, const char* help, bool test) {
+    auto arguments = std::make_shared<NotifyArguments>();
+    arguments->test = test;
+    CLI::App* one = add_asking(*command, session, name, help, std::string("orchctl notify ") + name);
+    on(one, chosen, session, notify_targets, arguments);
+  };
+  add_one("list", "say whom notify.yaml of the state directory names", false);
+  add_one("test", "tell each of them something, and say whether it worked", true);
+}
+
 void add_cluster(CLI::App& app, Session& session, Chosen& chosen) {
   CLI::App* command = app.add_subcommand("cluster", "describe the cluster that jobs run on");
   command->require_subcommand(1);
@@ -284,7 +297,7 @@ void add_schema(CLI::App& app, Session& session, Chosen& chosen) {
   CLI::App* command = add(app, session, "schema", "print the JSON Schema of a kind of file, or list them",
                           "orchctl schema matrix > matrix.schema.json");
   auto kind = std::make_shared<std::string>();
-  command->add_option("kind", *kind, "matrix, policy, catalog, cluster, history or output; nothing lists them")
+  command->add_option("kind", *kind, "matrix, policy, catalog, cluster, history, notify or output; nothing lists them")
       ->type_name("KIND");
   on(command, chosen, session, schema, kind);
 }
@@ -318,25 +331,29 @@ void add_up(CLI::App& app, Session& session, Chosen& chosen) {
       ->add_option("-p,--policy", arguments->policy,
                    "a policy file, or the name of one that ships; else the one set last")
       ->type_name("P");
-  command
-      ->add_option("--database", arguments->database, "a folder on a local disk for the database (the state directory)")
-      ->type_name("DIR");
-  command
-      ->add_option("--jobs", arguments->jobs, "a folder that compute nodes see, for the jobs' directories (STATE/jobs)")
-      ->type_name("DIR");
-  command->add_option("--templates", arguments->templates, "a folder of job templates that win over those that ship")
-      ->type_name("DIR");
-  command->add_option("--listen", arguments->listen, "ADDRESS:PORT for TLS; with Slurm every address and any free port")
-      ->type_name("A:P");
-  command->add_option("--address", arguments->addresses, "a name or address under which other hosts reach this one")
-      ->type_name("HOST")
-      ->expected(1)
-      ->take_all();
-  command
-      ->add_option("--link", arguments->link, "how workers reach the daemon: http, or files where they have no route")
-      ->check(one_of({"http", "files"}))
-      ->type_name("WAY");
-  command->add_option("--worker", arguments->worker, "path of orch-worker on the compute nodes")->type_name("PATH");
+  const auto add_kept = [&](const std::string& name, const char* what, const char* type) {
+    return command->add_option("--" + name, arguments->kept[name], what)->type_name(type)->expected(1);
+  };
+  add_kept("database", "a folder on a local disk for the database (the state directory)", "DIR");
+  add_kept("jobs", "a folder that compute nodes see, for the jobs' directories (STATE/jobs)", "DIR");
+  add_kept("templates", "a folder of job templates that win over those that ship", "DIR");
+  add_kept("listen", "ADDRESS:PORT for TLS; with Slurm every address and any free port; none: no port", "A:P");
+  add_kept("address", "a name or address under which other hosts reach this one", "HOST")->take_all();
+  add_kept("link", "how workers reach the daemon: http, or files where they have no route", "WAY")
+      ->check(one_of({"http", "files", "default"}));
+  add_kept("worker", "path of orch-worker on the compute nodes", "PATH");
+  add_kept("look-every", "seconds between two looks at Slurm's queue (120)", "S")
+      ->check(CLI::Range(1.0, 3600.0, "a number from 1 to 3600"));
+  add_kept("tidy-every", "seconds between two looks for files older than the policy keeps (3600)", "S")
+      ->check(CLI::Range(1.0, 86400.0, "a number from 1 to 86400"));
+  add_kept("socket-mode", "mode of the socket, octal (0600); 0660 for a shared account", "MODE");
+  add_kept("read-group", "a Unix group whose members may read", "GROUP");
+  add_kept("submit-group", "a Unix group whose members may submit", "GROUP");
+  add_kept("admin-group", "a Unix group whose members may do everything", "GROUP");
+  command->footer(
+      "What is given is kept in the state directory for the next start. `none` or `default` in place of a value goes\n"
+      "back to the default (of --listen only `default` does).\n\n" +
+      command->get_footer());
   command->add_flag("--install", arguments->install,
                     "write a systemd user unit, or without systemd an @reboot line of the crontab, that starts it");
   on(command, chosen, session, up, arguments);
@@ -411,11 +428,16 @@ void add_looks(CLI::App& app, Session& session, Chosen& chosen) {
   auto diff_arguments = std::make_shared<SweepDiffArguments>();
   of_diff->add_option("a", diff_arguments->a, "the sweep before")->required()->type_name("A");
   of_diff->add_option("b", diff_arguments->b, "the sweep after")->required()->type_name("B");
+  of_diff
+      ->add_option("--errors", diff_arguments->errors,
+                   "so many standard errors of a difference are taken to be chance, 0 to 100 (default 2)")
+      ->type_name("N");
   of_diff->add_flag("--fail-on-regression", diff_arguments->fail_on_regression, "exit code 1 if something got worse");
   of_diff->footer(
       "Cells are matched by model, task and settings. A difference counts when it is larger than twice the\n"
-      "standard error of it, 2 * sqrt(a^2 + b^2); a metric without a standard error is taken to be exact. More is\n"
-      "better, except for metrics whose name holds loss, ppl, perplexity or error, or the word wer.\n\n" +
+      "standard error of it, 2 * sqrt(a^2 + b^2), or as often as --errors says; a metric without a standard error is\n"
+      "taken to be exact. More is better, except for metrics whose name holds loss, ppl, perplexity, error, bits_per,\n"
+      "brier or edit_distance, or a word such as wer, ter, mse, nll.\n\n" +
       of_diff->get_footer());
   on(of_diff, chosen, session, sweep_diff, diff_arguments);
 }
@@ -583,6 +605,7 @@ void add_commands(CLI::App& app, Session& session, Chosen& chosen) {
   add_catalog(app, session, chosen);
   add_policy(app, session, chosen);
   add_cluster(app, session, chosen);
+  add_notify(app, session, chosen);
   add_cache(app, session, chosen);
   add_schema(app, session, chosen);
   add_completion(app, session, chosen);
@@ -595,7 +618,8 @@ int parse_and_run(Session& session, int argc, char** argv) {
   app.require_subcommand(1);
   app.footer(
       "Exit codes: 0 well, 1 failed, 2 bad usage or a bad file, 3 a sweep ended with failed cells, 4 no daemon.\n"
-      "Environment: ORCH_STATE, ORCH_CATALOG, ORCH_POLICY, ORCH_CLUSTER, ORCH_DATA_DIR, ORCH_CACHE_BUDGET, NO_COLOR.\n\n"
+      "Environment: ORCH_STATE, ORCH_CATALOG, ORCH_POLICY, ORCH_CLUSTER, ORCH_DATA_DIR, ORCH_CACHE_BUDGET, "
+      "NO_COLOR.\n\n"
       "Example:\n  orchctl plan examples/nightly-core.yaml\n");
   Chosen chosen;
   add_commands(app, session, chosen);

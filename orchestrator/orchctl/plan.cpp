@@ -4,6 +4,8 @@
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
+#include "cache/contents.h"
+#include "inputs/weights.h"
 #include "orchctl/load.h"
 #include "planner/script.h"
 #include "report/plan_report.h"
@@ -55,6 +57,10 @@ int plan(Session& session, const PlanArguments& arguments) {
     return bad_input(session, "--templates takes a folder; " + quote(arguments.templates) + " is none");
   const auto planned = load_and_plan(session, arguments.files, diagnostics);
   if (!planned) return bad_input(session, diagnostics);
+  if (arguments.weights) {
+    const auto missing = inputs::missing_weights(*planned, cache::usual_root());
+    planned->plan.notes.insert(planned->plan.notes.begin(), missing.begin(), missing.end());
+  }
   diagnostics.print(session.err);
   if (arguments.script) return print_script(session, *planned, arguments);
   if (session.json) {

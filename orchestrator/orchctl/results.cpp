@@ -41,6 +41,9 @@ int results(Session& session, const ResultsArguments& arguments) {
 }
 
 int sweep_diff(Session& session, const SweepDiffArguments& arguments) {
+  // Said so that what is no number is none of them.
+  if (!(arguments.errors >= 0 && arguments.errors <= 100))
+    return bad_input(session, "--errors must be a number from 0 to 100");
   Source source(session);
   ordered_json rows[2];
   const std::string* const asked[] = {&arguments.a, &arguments.b};
@@ -50,8 +53,8 @@ int sweep_diff(Session& session, const SweepDiffArguments& arguments) {
     rows[i] = *std::move(found);
   }
   say_if_down(session, source);
-  const ordered_json comparison =
-      report::compare_results(id_of(rows[0], arguments.a), rows[0], id_of(rows[1], arguments.b), rows[1]);
+  const ordered_json comparison = report::compare_results(id_of(rows[0], arguments.a), rows[0],
+                                                          id_of(rows[1], arguments.b), rows[1], arguments.errors);
   if (session.json)
     print_json(session, comparison);
   else

@@ -166,6 +166,7 @@ class TextAsFile {
 
 int dry_run(Session& session, const SubmitArguments& arguments) {
   PlanArguments planned;
+  planned.weights = true;
   planned.files = arguments.files;
   std::error_code ignored;
   const fs::path cluster = state_directory(session) / "cluster.yaml";

@@ -4,15 +4,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <ostream>
+#include <sstream>
 #include <thread>
 
 #include "base/text.h"
+#include "base/wire/messages.h"
 #include "cluster/process.h"
 #include "orchctl/daemon.h"
 
@@ -43,6 +46,19 @@ std::optional<ordered_json> ask_daemon(const Session& session) {
   return json.is_object() ? std::optional(json) : std::nullopt;
 }
 
+std::string text_of(const fs::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  std::ostringstream text;
+  text << in.rdbuf();
+  return std::move(text).str();
+}
+
+/// Of the daemon that endpoint.json names; 0: it names none.
+pid_t serving_pid(const fs::path& state) {
+  const auto endpoint = wire::read<wire::Endpoint>(text_of(state / "endpoint.json"));
+  return endpoint ? static_cast<pid_t>(endpoint->pid) : 0;
+}
+
 std::string end_of(const fs::path& log, std::int64_t from) {
   std::ifstream file(log, std::ios::binary);
   file.seekg(from);
@@ -58,31 +74,95 @@ std::int64_t size_of(const fs::path& file) {
   return absent ? 0 : static_cast<std::int64_t>(size);
 }
 
+bool is_path(const std::string& option) {
+  return option == "database" || option == "jobs" || option == "templates" || option == "worker" || option == "catalog";
+}
+
+bool is_reset(const std::string& option, const std::string& value) {
+  return value == "default" || (value == "none" && option != "listen");
+}
+
+/// What orchd keeps, as it will stand there: paths are absolute, for it starts elsewhere.
+using Kept = std::map<std::string, std::vector<std::string>>;
+Kept kept_options(const Session& session, const UpArguments& arguments) {
+  Kept kept = arguments.kept;
+  kept["catalog"] = session.catalogs;
+  std::erase_if(kept, [](const auto& option) { return option.second.empty(); });
+  for (auto& [option, values] : kept)
+    for (std::string& value : values)
+      if (is_path(option) && !is_reset(option, value)) value = fs::absolute(value).lexically_normal().string();
+  return kept;
+}
+
 std::vector<std::string> daemon_line(const Session& session, const UpArguments& arguments) {
   std::vector<std::string> line = {(own_program().parent_path() / "orchd").string(), "--state",
                                    fs::absolute(state_directory(session)).string()};
-  const auto add = [&](const char* option, const std::string& value) {
+  const auto add = [&](const std::string& option, const std::string& value) {
     if (value.empty()) return;
-    line.emplace_back(option);
+    line.push_back("--" + option);
     line.push_back(value);
   };
-  const auto add_path = [&](const char* option, const std::string& value) {
+  const auto add_file = [&](const char* option, const std::string& value) {
     std::error_code ignored;
     add(option, fs::exists(value, ignored) ? fs::absolute(value).string() : value);
   };
-  add_path("--cluster", arguments.cluster);
-  add("--on", arguments.on);
-  if (arguments.gpus > 0) add("--gpus", std::to_string(arguments.gpus));
-  add_path("--policy", arguments.policy);
-  add_path("--database", arguments.database.empty() ? "" : fs::absolute(arguments.database).string());
-  add_path("--jobs", arguments.jobs.empty() ? "" : fs::absolute(arguments.jobs).string());
-  add_path("--templates", arguments.templates);
-  add("--listen", arguments.listen);
-  for (const std::string& address : arguments.addresses) add("--address", address);
-  add("--link", arguments.link);
-  add("--worker", arguments.worker);
-  for (const std::string& catalog : session.catalogs) add_path("--catalog", catalog);
+  add_file("cluster", arguments.cluster);
+  add("on", arguments.on);
+  if (arguments.gpus > 0) add("gpus", std::to_string(arguments.gpus));
+  add_file("policy", arguments.policy);
+  for (const auto& [option, values] : kept_options(session, arguments))
+    for (const std::string& value : values) add(option, value);
   return line;
+}
+
+/// The policy in force; empty when the daemon does not say.
+std::string policy_in_force(const Session& session) {
+  auto daemon = Daemon::find(session, Daemon::Time(10));
+  if (!daemon) return "";
+  const auto answer = json_of(daemon->get("/v1/policy"));
+  return answer && answer->is_object() ? answer->value("text", "") : "";
+}
+
+/// The options given that say something else than what the daemon that runs was started with.
+std::vector<std::string> new_options(const Session& session, const UpArguments& arguments) {
+  const fs::path state = state_directory(session);
+  const auto before = ordered_json::parse(text_of(state / "orchd.json"), nullptr, false);
+  const auto kept = [&](const std::string& name) {
+    return before.is_object() ? before.value(name, ordered_json()) : ordered_json();
+  };
+  std::vector<std::string> found;
+  Diagnostics unread;
+  if (arguments.cluster == "slurm" || arguments.cluster == "local") {
+    if (kept("cluster") != arguments.cluster) found.emplace_back("--cluster");
+  } else if (!arguments.cluster.empty()) {
+    const auto file = inputs::find_cluster({session.data, {}}, arguments.cluster, unread);
+    if (!file || text_of(*file) != text_of(state / "cluster.yaml")) found.emplace_back("--cluster");
+  }
+  if (!arguments.on.empty() && kept("on") != arguments.on) found.emplace_back("--on");
+  if (arguments.gpus > 0 && kept("gpus") != arguments.gpus) found.emplace_back("--gpus");
+  if (!arguments.policy.empty()) {
+    const auto file = inputs::find_policy({session.data, {}}, arguments.policy, unread);
+    if (!file || text_of(*file) != policy_in_force(session)) found.emplace_back("--policy");
+  }
+  for (const auto& [option, values] : kept_options(session, arguments)) {
+    const ordered_json was = kept(option);
+    const bool reset = values.size() == 1 && is_reset(option, values[0]);
+    if (reset ? !was.is_null() : was != ordered_json(values) && was != values.back()) found.push_back("--" + option);
+  }
+  return found;
+}
+
+/// With other options: they wait for a start, which is for whoever gave them to decide on.
+int refuse_new(Session& session, const std::vector<std::string>& options) {
+  session.err << "orchctl: a daemon runs already, and " << join(options, ", ")
+              << (options.size() == 1 ? " takes" : " take")
+              << " effect at a start only: orchctl down, then orchctl up with " << (options.size() == 1 ? "it" : "them")
+              << " again. Jobs that run go on meanwhile"
+              << (std::ranges::find(options, "--policy") == options.end()
+                      ? ""
+                      : "; orchctl policy set changes the policy of a daemon that runs")
+              << "\n";
+  return kFailed;
 }
 
 /// In a session of its own, with its output in the log: it outlives this program and its terminal.
@@ -223,7 +303,10 @@ int install(Session& session, const UpArguments& arguments) {
 
 int up(Session& session, const UpArguments& arguments) {
   if (arguments.install) return install(session, arguments);
-  if (const auto daemon = ask_daemon(session)) return say_up(session, *daemon, true);
+  if (const auto daemon = ask_daemon(session)) {
+    if (const auto others = new_options(session, arguments); !others.empty()) return refuse_new(session, others);
+    return say_up(session, *daemon, true);
+  }
   const fs::path state = fs::absolute(state_directory(session)), log = state / "orchd.log";
   std::error_code error;
   fs::create_directories(state, error);
@@ -239,7 +322,9 @@ int up(Session& session, const UpArguments& arguments) {
   }
   const auto until = std::chrono::steady_clock::now() + kStart;
   while (std::chrono::steady_clock::now() < until) {
-    if (const auto daemon = ask_daemon(session)) return say_up(session, *daemon, false);
+    // It serves before all is written that a later start and other hosts read: its pid stands there last.
+    if (serving_pid(state) == *child)
+      if (const auto daemon = ask_daemon(session)) return say_up(session, *daemon, false);
     int status = 0;
     if (::waitpid(*child, &status, WNOHANG) == *child) {
       session.err << "orchctl: the daemon ended as it started; it said:\n" << end_of(log, before);

@@ -5,6 +5,7 @@
 #include "base/fields.h"
 #include "base/text.h"
 #include "matrix/own_names.h"
+#include "notify/target.h"
 #include "orchctl/load.h"
 #include "planner/history_file.h"
 
@@ -15,6 +16,7 @@ namespace {
 std::string kind_of(const Yaml& root) {
   for (const char* key : {"cluster", "clusters"})
     if (root.find(key)) return "cluster";
+  if (root.find("notify")) return "notify";
   for (const char* key : {"measurements", "outcomes"})
     if (root.find(key)) return "history";
   for (const char* key : {"weights", "acceptance", "task_types", "remedies", "ageing"})
@@ -57,6 +59,8 @@ Verdict check(const Session& session, const std::string& file, const std::string
     (void)policy::read_policy(*root, file, diagnostics);
   } else if (verdict.kind == "cluster") {
     (void)read_clusters(*root, file, catalog, diagnostics);
+  } else if (verdict.kind == "notify") {
+    (void)notify::read_targets(*root, file, diagnostics);
   } else if (verdict.kind == "history") {
     (void)planner::read_history(*root, file, catalog, diagnostics);
   } else {

@@ -13,14 +13,19 @@
 #include "api/routes.h"
 #include "api/worker_calls.h"
 #include "base/text.h"
+#include "cache/contents.h"
 #include "control/asking.h"
 #include "control/planning.h"
 #include "http/certificate.h"
 #include "http/server.h"
+#include "inputs/weights.h"
 #include "link/directory.h"
+#include "notify/target.h"
 #include "orchd/cluster_desk.h"
 #include "orchd/errands.h"
+#include "orchd/housekeeper.h"
 #include "orchd/mail_room.h"
+#include "orchd/messenger.h"
 #include "orchd/strand.h"
 
 namespace orch::orchd {
@@ -36,18 +41,6 @@ std::string host_name() {
   return name.data();
 }
 
-/// The certificate of the state directory; made at the first start.
-Result<http::Certificate> certificate_in(const fs::path& state, const std::vector<std::string>& names) {
-  const fs::path certificate = state / "certificate.pem", key = state / "key.pem";
-  std::error_code error;
-  if (!fs::exists(certificate, error)) {
-    auto made = http::make_certificate(names);
-    if (!made) return made.error();
-    if (auto written = http::write_certificate(*made, certificate, key); !written) return written.error();
-  }
-  return http::read_certificate(certificate, key);
-}
-
 Result<http::TlsListen> tls_of(const Options& options) {
   http::TlsListen tls;
   const auto colon = options.listen.rfind(':');
@@ -58,7 +51,8 @@ Result<http::TlsListen> tls_of(const Options& options) {
     return Error{"--listen takes ADDRESS:PORT (port 0: any that is free), not " + quote(options.listen)};
   std::vector<std::string> names = options.addresses;
   if (names.empty()) names.push_back(host_name());
-  auto certificate = certificate_in(options.state, names);
+  auto certificate =
+      http::keep_certificate(options.state / "certificate.pem", options.state / "key.pem", names, options.log);
   if (!certificate) return certificate.error();
   tls.certificate = *std::move(certificate);
   return tls;
@@ -102,7 +96,7 @@ class Daemon::Inside : public api::Desk {
   void act_on(const action::AskHistory& it);
   void act_on(const action::ReadDirectory& it);
   void act_on(const action::Plan&);
-  void act_on(const action::Notify& it) { say(it.kind + ": " + it.text); }
+  void act_on(const action::Notify& it) { messenger_->notify(it.notice); }
   // Tokens follow from the state: a job that is over may lease no more, and one that is ended say nothing.
   void act_on(const action::Seal&) {}
   void act_on(const action::Answer&) {}
@@ -134,8 +128,11 @@ class Daemon::Inside : public api::Desk {
   std::optional<http::Router> router_;
   std::unique_ptr<Strand> strand_;
   std::unique_ptr<ClusterDesk> cluster_desk_;
-  Errands answers_, planning_, files_;
-  Errands reports_{2};
+  const std::function<void(const std::string&)> told_ = [this](const std::string& what) { say(what); };
+  Errands answers_{told_}, planning_{told_}, files_{told_};
+  Errands reports_{told_, 2};
+  std::unique_ptr<Messenger> messenger_;
+  std::unique_ptr<Housekeeper> housekeeper_;
   std::unique_ptr<MailRoom> mail_;
   std::unique_ptr<http::Server> server_;
 };
@@ -158,6 +155,11 @@ Result<std::unique_ptr<Daemon::Inside>> Daemon::Inside::start(Options options,
     std::ostringstream problems;
     diagnostics.print(problems);
     return Error{"the catalog has problems:\n" + problems.str()};
+  }
+  if (!notify::load_targets(with.state, diagnostics)) {
+    std::ostringstream problems;
+    diagnostics.print(problems);
+    return Error{"whom to tell is not clear:\n" + problems.str()};
   }
   auto policy = inside->first_policy();
   if (!policy) return policy.error();
@@ -235,6 +237,14 @@ void Daemon::Inside::start_strand(policy::Policy policy) {
   };
   strand_ = std::make_unique<Strand>(store_->restore(std::move(policy), options_.rules), *store_, std::move(options));
   cluster_desk_ = std::make_unique<ClusterDesk>(*cluster_, std::move(desk));
+  messenger_ = std::make_unique<Messenger>(Messenger::Options{
+      options_.state, view_.host,
+      [this](control::Event event, Answered answered) { strand_->put(std::move(event), std::move(answered)); },
+      [this](control::Event event) { strand_->put(std::move(event)); }, told_});
+  housekeeper_ = std::make_unique<Housekeeper>(Housekeeper::Options{
+      options_.tidy_every, options_.jobs,
+      [this](std::function<void(const control::State&, control::Now)> read) { strand_->look(std::move(read)); },
+      told_});
   ready.set_value();
   if (asked_policy_) strand_->put(event::SetPolicy{{}, *asked_policy_, asked_policy_text_, "orchd"});
 }
@@ -259,6 +269,7 @@ Result<std::monostate> Daemon::Inside::serve() {
   if (!server) return server.error();
   server_ = *std::move(server);
   if (options_.around.link == "files") mail_ = std::make_unique<MailRoom>(*this);
+  if (options_.serving) options_.serving();
   return write_endpoint(fingerprint);
 }
 
@@ -286,6 +297,8 @@ Daemon::Inside::~Inside() {
   server_.reset();
   mail_.reset();
   if (!strand_) return;
+  housekeeper_->stop();
+  messenger_->stop();
   strand_->stop();
   cluster_desk_.reset();
   for (auto* errands : {&answers_, &planning_, &files_, &reports_}) errands->stop();
@@ -353,7 +366,16 @@ void Daemon::Inside::act_on(const action::ReadDirectory& it) {
 
 void Daemon::Inside::act_on(const action::Plan&) {
   strand_->look_closely([this](control::State& state, control::Now now) {
-    planning_.put([this, taken = control::snapshot(state, now)] { strand_->put(control::plan_jobs(taken)); });
+    planning_.put([this, taken = control::snapshot(state, now)] {
+      // A plan that fails must not keep the next from being asked for.
+      event::Planned planned{taken.version, {}};
+      try {
+        planned = control::plan_jobs(taken);
+      } catch (const std::exception& error) {
+        say(std::string("no plan could be made: ") + error.what());
+      }
+      strand_->put(std::move(planned));
+    });
   });
 }
 
@@ -399,7 +421,8 @@ api::Prepared Daemon::Inside::prepare(const api::Submission& submission, const p
                                                             "): " + row.reason);
     return prepared;
   }
-  prepared.notes = planned.plan.notes;
+  prepared.notes = inputs::missing_weights(planned, cache::usual_root());
+  prepared.notes.insert(prepared.notes.end(), planned.plan.notes.begin(), planned.plan.notes.end());
   prepared.sweep = std::move(asked->sweep);
   return prepared;
 }

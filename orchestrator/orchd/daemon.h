@@ -39,8 +39,10 @@ struct Options {
   api::RoleGroups groups;
   control::Rules rules;
   cluster::LookRules look;
+  std::chrono::milliseconds tidy_every = std::chrono::hours(1);  ///< between two looks for files that are too old
   std::string version;
   std::function<void(const std::string&)> log;
+  std::function<void()> serving;  ///< called once it serves, before endpoint.json says so
 };
 
 class Daemon {

@@ -1,10 +1,11 @@
 #include "orchd/errands.h"
 
+#include <exception>
 #include <utility>
 
 namespace orch::orchd {
 
-Errands::Errands(int threads) {
+Errands::Errands(std::function<void(const std::string&)> told, int threads) : told_(std::move(told)) {
   for (int i = 0; i < threads; ++i) threads_.emplace_back([this] { run(); });
 }
 
@@ -38,9 +39,20 @@ void Errands::run() {
     const std::function<void()> errand = std::move(waiting_.front());
     waiting_.pop_front();
     lock.unlock();
-    errand();
+    run(errand);
     lock.lock();
   }
+}
+
+void Errands::run(const std::function<void()>& errand) const {
+  std::string why = "something that is no std::exception was thrown";
+  try {
+    return errand();
+  } catch (const std::exception& error) {
+    why = error.what();
+  } catch (...) {  // NOLINT(bugprone-empty-catch): `why` says it
+  }
+  if (told_) told_("a fault of the program itself: something that was under way is not done: " + why);
 }
 
 }  // namespace orch::orchd

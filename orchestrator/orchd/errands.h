@@ -1,12 +1,15 @@
 // Threads that do one thing after another: what the strand and the server must not wait for.
 //
-// Holds: errands of one thread are run in the order in which they were put; at the end those that wait are dropped.
+// Holds:
+//  - Errands of one thread are run in the order in which they were put; at the end those that wait are dropped.
+//  - One that throws is lost, and told of; the next is run all the same.
 #pragma once
 
 #include <condition_variable>
 #include <deque>
 #include <functional>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -14,7 +17,8 @@ namespace orch::orchd {
 
 class Errands {
  public:
-  explicit Errands(int threads = 1);
+  /// `told` hears of an errand that threw, on the errands' own thread.
+  explicit Errands(std::function<void(const std::string&)> told, int threads = 1);
   ~Errands();
   /// Waits for what runs, and drops the rest.
   void stop();
@@ -25,7 +29,9 @@ class Errands {
 
  private:
   void run();
+  void run(const std::function<void()>& errand) const;
 
+  const std::function<void(const std::string&)> told_;
   std::mutex mutex_;
   std::condition_variable wake_;
   std::deque<std::function<void()>> waiting_;

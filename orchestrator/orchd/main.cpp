@@ -23,11 +23,9 @@ namespace {
 namespace fs = std::filesystem;
 
 struct Typed {
-  std::string state, database, jobs, cluster, on, policy, templates, listen, link, worker, socket_mode = "0600";
-  std::vector<std::string> catalogs, addresses;
-  api::RoleGroups groups;
+  std::string state, cluster, on, policy;
   int gpus = 0;
-  double look_every = 120, tick = 5;
+  OptionsGiven kept;  ///< what a later start knows without being told
 };
 
 std::string environment(const char* name) {
@@ -47,8 +45,8 @@ fs::path own_program() {
 }
 
 /// Beside this program, or in the folder beside its own where a build tree has it.
-std::string find_worker(const std::string& typed) {
-  if (!typed.empty()) return fs::absolute(typed).string();
+std::string find_worker(const std::string& named) {
+  if (!named.empty()) return named;
   std::error_code error;
   for (const fs::path& path : {own_program().parent_path() / "orch-worker",
                                own_program().parent_path().parent_path() / "worker" / "orch-worker"})
@@ -87,17 +85,62 @@ int fail(const std::string& why) {
   return 1;
 }
 
+/// The account's own. Where the socket is for a group or for all, they may pass through to it and to endpoint.json;
+/// what else lies there is closed to them by its own mode. A mode within that, and the bit by which files inherit the
+/// folder's group, are left as the site set them.
+void close_state(const fs::path& state, unsigned socket_mode) {
+  struct stat about {};
+  if (::stat(state.c_str(), &about) != 0) return;
+  const mode_t group = socket_mode & 060 ? 050 : 0, others = socket_mode & 06 ? 05 : 0;
+  const mode_t most = S_ISGID | 0700 | group | others, least = 0700 | (group & 010) | (others & 01);
+  ::chmod(state.c_str(), (about.st_mode & most) | least);
+}
+
+/// Jobs' directories and a local cluster's files, where they lie in the state directory.
+void close_inner(const fs::path& folder) {
+  std::error_code ignored;
+  fs::create_directories(folder, ignored);
+  ::chmod(folder.c_str(), 0700);
+}
+
+std::chrono::milliseconds seconds_of(const Settings& settings, std::string_view option,
+                                     std::chrono::seconds otherwise) {
+  const std::string text = settings.text(option);
+  if (text.empty()) return otherwise;
+  return std::chrono::milliseconds(static_cast<std::int64_t>(std::strtod(text.c_str(), nullptr) * 1000));
+}
+
+cluster::LookRules look_rules(const Settings& settings, bool local) {
+  cluster::LookRules look;
+  look.interval = seconds_of(settings, "look-every", std::chrono::seconds(120));
+  look.most = look.interval * 5 / 2;
+  // The queue of this machine costs nothing to look at.
+  if (local) look = {std::chrono::seconds(2), std::chrono::seconds(5), std::chrono::milliseconds(200), 0.1};
+  return look;
+}
+
+Result<std::monostate> keep(const Site& site, const fs::path& state, Settings settings) {
+  if (auto kept = keep_site(site, state, settings); !kept) return kept;
+  return write_settings(state, settings);
+}
+
 int run(const Typed& typed) {
   const fs::path state = state_folder(typed.state);
   std::error_code error;
   fs::create_directories(state, error);
   if (error) return fail(state.string() + " cannot be made: " + error.message());
-  ::chmod(state.c_str(), 0700);
+  auto settings = read_settings(state);
+  if (!settings) return fail(settings.error().what);
+  settings->replace(typed.kept);
+  const auto socket_mode = read_mode(settings->text("socket-mode", "0600"));
+  if (!socket_mode) return fail(socket_mode.error().what);
+  close_state(state, *socket_mode);
 
   Options options;
   options.state = state;
-  options.database = typed.database.empty() ? state : fs::absolute(typed.database);
-  options.jobs = typed.jobs.empty() ? state / "jobs" : fs::absolute(typed.jobs);
+  options.database = settings->text("database", state.string());
+  options.jobs = settings->text("jobs", (state / "jobs").string());
+  if (options.jobs == state / "jobs") close_inner(options.jobs);
   fs::create_directories(options.jobs, error);
   if (error) return fail(options.jobs.string() + " cannot be made: " + error.message());
   const auto data = inputs::find_data(own_program());
@@ -105,30 +148,30 @@ int run(const Typed& typed) {
     return fail(
         "the catalog and the templates are not beside this program nor in a source tree above it; name their "
         "folder with ORCH_DATA_DIR");
-  options.sources = {*data, typed.catalogs};
-  auto site = choose_site({typed.cluster, typed.on, typed.gpus}, state, options.sources);
+  options.sources = {*data, settings->list("catalog")};
+  auto site = choose_site({typed.cluster, typed.on, typed.gpus}, *settings, state, options.sources);
   if (!site) return fail(site.error().what);
   options.site = *site;
   options.policy = typed.policy;
   const bool local = site->where == Where::kLocal;
-  options.around = {*data,
-                    typed.templates.empty() ? fs::path() : fs::absolute(typed.templates),
-                    {},
-                    typed.link.empty() ? "http" : typed.link,
-                    find_worker(typed.worker),
-                    120};
-  options.listen = !typed.listen.empty() || local || options.around.link == "files" ? typed.listen : "0.0.0.0:0";
+  options.around = {
+      *data, settings->text("templates"), {}, settings->text("link", "http"), find_worker(settings->text("worker")),
+      120};
+  options.listen = settings->text("listen", local || options.around.link == "files" ? "" : "0.0.0.0:0");
   if (options.listen == "none") options.listen.clear();
-  options.addresses = typed.addresses;
-  options.socket_mode = static_cast<unsigned>(std::strtoul(typed.socket_mode.c_str(), nullptr, 8));
-  options.groups = typed.groups;
-  options.look.interval = std::chrono::milliseconds(static_cast<std::int64_t>(typed.look_every * 1000));
-  options.look.most = options.look.interval * 5 / 2;
-  // The queue of this machine costs nothing to look at.
-  if (local) options.look = {std::chrono::seconds(2), std::chrono::seconds(5), std::chrono::milliseconds(200), 0.1};
+  options.addresses = settings->list("address");
+  options.socket_mode = *socket_mode;
+  options.groups = {settings->text("read-group"), settings->text("submit-group"), settings->text("admin-group")};
+  options.look = look_rules(*settings, local);
+  options.tidy_every = seconds_of(*settings, "tidy-every", std::chrono::hours(1));
   options.version = ORCH_VERSION;
   options.log = log_line;
+  options.serving = [site = *site, state, settings = *settings] {
+    if (const auto kept = keep(site, state, settings); !kept)
+      log_line("the next start has to be told its options again: " + kept.error().what);
+  };
 
+  if (local) close_inner(options.database / "local");
   auto cluster = make_cluster(*site, options.database / "local");
   if (!cluster) return fail(cluster.error().what);
   log_line("orchd " + options.version + ": " + (*cluster)->describe() + " (" + site->why + "), state " +
@@ -174,11 +217,12 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "orchd " ORCH_VERSION);
   app.add_option("--state", typed.state, "the state directory ($ORCH_STATE, else ~/.local/state/orch)")
       ->type_name("DIR");
-  app.add_option("--database", typed.database,
-                 "a folder on a local disk for the database and the socket (the state directory)")
-      ->type_name("DIR");
-  app.add_option("--jobs", typed.jobs, "a folder that compute nodes see, for the jobs' directories (STATE/jobs)")
-      ->type_name("DIR");
+  // Kept in orchd.json; `none`, or `default`, goes back to the default.
+  const auto add_kept = [&](const std::string& name, const char* what, const char* type) {
+    return app.add_option("--" + name, typed.kept[name], what)->type_name(type)->expected(1);
+  };
+  add_kept("database", "a folder on a local disk for the database and the socket (the state directory)", "DIR");
+  add_kept("jobs", "a folder that compute nodes see, for the jobs' directories (STATE/jobs)", "DIR");
   app.add_option("-c,--cluster", typed.cluster,
                  "slurm, local, a cluster file or the name of one that ships; as at the last start if it is left out, "
                  "else Slurm where sinfo answers, else local")
@@ -189,33 +233,29 @@ int main(int argc, char** argv) {
       ->type_name("N");
   app.add_option("-p,--policy", typed.policy, "a policy file or the name of one that ships; else the one set last")
       ->type_name("P");
-  app.add_option("--catalog", typed.catalogs, "a site's own catalog file or folder; may be given several times")
-      ->type_name("PATH")
-      ->expected(1)
-      ->take_all();
-  app.add_option("--templates", typed.templates, "a folder of job templates that win over those that ship")
-      ->type_name("DIR");
-  app.add_option("--listen", typed.listen, "ADDRESS:PORT for TLS (with Slurm 0.0.0.0 and any free port; none: nothing)")
-      ->type_name("A:P");
-  app.add_option("--address", typed.addresses, "a name or IP address under which other hosts reach this one")
-      ->expected(1)
-      ->take_all()
-      ->type_name("HOST");
-  app.add_option("--link", typed.link, "how workers reach the daemon: http, or files where they have no route to it")
-      ->check(CLI::IsMember({"http", "files"}))
-      ->type_name("WAY");
-  app.add_option("--worker", typed.worker, "path of orch-worker on the compute nodes (beside this program)")
-      ->type_name("PATH");
-  app.add_option("--look-every", typed.look_every, "seconds between two looks at Slurm's queue")
-      ->check(CLI::Range(1.0, 3600.0))
-      ->type_name("S");
-  app.add_option("--socket-mode", typed.socket_mode, "mode of the socket, octal; 0660 for a shared account")
-      ->type_name("MODE");
-  app.add_option("--read-group", typed.groups.read, "a Unix group whose members may read")->type_name("GROUP");
-  app.add_option("--submit-group", typed.groups.submit, "a Unix group whose members may submit")->type_name("GROUP");
-  app.add_option("--admin-group", typed.groups.admin, "a Unix group whose members may do everything")
-      ->type_name("GROUP");
+  add_kept("catalog", "a site's own catalog file or folder; may be given several times", "PATH")->take_all();
+  add_kept("templates", "a folder of job templates that win over those that ship", "DIR");
+  add_kept("listen", "ADDRESS:PORT for TLS (with Slurm 0.0.0.0 and any free port; none: nothing)", "A:P");
+  add_kept("address", "a name or IP address under which other hosts reach this one", "HOST")->take_all();
+  add_kept("link", "how workers reach the daemon: http, or files where they have no route to it", "WAY")
+      ->check(CLI::IsMember({"http", "files", "default"}));
+  add_kept("worker", "path of orch-worker on the compute nodes (beside this program)", "PATH");
+  add_kept("look-every", "seconds between two looks at Slurm's queue (120)", "S")->check(CLI::Range(1.0, 3600.0));
+  add_kept("tidy-every", "seconds between two looks for files older than the policy keeps (3600)", "S")
+      ->check(CLI::Range(1.0, 86400.0));
+  add_kept("socket-mode", "mode of the socket, octal (0600); 0660 for a shared account", "MODE")
+      ->check([](const std::string& text) {
+        const auto mode = read_mode(text);
+        return mode ? std::string() : mode.error().what;
+      });
+  add_kept("read-group", "a Unix group whose members may read", "GROUP");
+  add_kept("submit-group", "a Unix group whose members may submit", "GROUP");
+  add_kept("admin-group", "a Unix group whose members may do everything", "GROUP");
+  app.footer(
+      "What is given is kept in the state directory for the next start (the policy in the database), except --state.\n"
+      "`none` or `default` in place of a value goes back to the default.");
   CLI11_PARSE(app, argc, argv);
+  std::erase_if(typed.kept, [](const auto& option) { return option.second.empty(); });
   block_signals();
   return run(typed);
 }

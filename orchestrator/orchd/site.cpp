@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <fstream>
-#include <nlohmann/json.hpp>
 #include <sstream>
 
 #include "base/text.h"
@@ -19,8 +18,18 @@ namespace {
 
 namespace fs = std::filesystem;
 
-bool slurm_answers() {
-  return cluster::run_program({"sinfo", "--noheader", "--format=%P"}, std::chrono::seconds(10), 1 << 20).ok();
+enum class Slurm { kAnswers, kSilent, kNone };
+
+struct Asked {
+  Slurm slurm = Slurm::kNone;
+  std::string why;  ///< of kSilent, in its own words
+};
+
+Asked ask_sinfo() {
+  const auto said = cluster::run_program({"sinfo", "--noheader", "--format=%P"}, std::chrono::seconds(10), 1 << 20);
+  if (said) return {Slurm::kAnswers, ""};
+  if (said.error().kind == cluster::RunFailure::kNotFound) return {Slurm::kNone, ""};
+  return {Slurm::kSilent, said.error().what};
 }
 
 std::string text_of(const fs::path& file) {
@@ -28,12 +37,6 @@ std::string text_of(const fs::path& file) {
   std::ostringstream text;
   text << in.rdbuf();
   return std::move(text).str();
-}
-
-/// At the last start.
-bool said_slurm(const fs::path& settings) {
-  const auto json = nlohmann::json::parse(text_of(settings), nullptr, false);
-  return json.is_object() && json.contains("cluster") && json["cluster"] == "slurm";
 }
 
 /// The devices of NVIDIA's driver.
@@ -63,24 +66,37 @@ std::string local_file(int pretended) {
 struct Choice {
   Where where = Where::kLocal;
   std::string text, on, why;
+  int gpus = 0;
 };
 
-Result<Choice> choose(const SiteRequest& request, const fs::path& state, const inputs::Sources& sources) {
-  const fs::path kept = state / "cluster.yaml", settings = state / "orchd.json";
+/// A machine on which Slurm is installed is a node of a cluster, whatever hinders Slurm at this moment: to run jobs on
+/// it is only for somebody who says so.
+Error silent_slurm(const std::string& why) {
+  return Error{"Slurm is installed here and does not answer (" + why +
+               "). Start the daemon once it does; or say --cluster local, and jobs run on this machine"};
+}
+
+Result<Choice> choose(const SiteRequest& request, const Settings& kept, const fs::path& state,
+                      const inputs::Sources& sources) {
+  const fs::path file = state / "cluster.yaml";
   std::error_code error;
-  if (request.cluster.empty() && fs::exists(kept, error) && fs::exists(settings, error)) {
-    const auto json = nlohmann::json::parse(text_of(settings), nullptr, false);
-    if (!json.is_object() || !json.contains("cluster") || !json["cluster"].is_string())
-      return Error{settings.string() + " is damaged: it should say {\"cluster\": \"slurm\"} or \"local\""};
-    const bool slurm = json["cluster"] == "slurm";
-    const std::string on = request.on.empty() ? json.value("on", "") : request.on;
-    return Choice{slurm ? Where::kSlurm : Where::kLocal, text_of(kept), on, "as at its last start"};
+  if (request.cluster.empty() && !kept.cluster.empty() && fs::exists(file, error)) {
+    const std::string on = request.on.empty() ? kept.on : request.on;
+    if (kept.cluster == "slurm") return Choice{Where::kSlurm, text_of(file), on, "as at its last start"};
+    if (request.gpus == 0 || request.gpus == kept.gpus)
+      return Choice{Where::kLocal, text_of(file), on, "as at its last start", kept.gpus};
+    return Choice{Where::kLocal, local_file(request.gpus), "", "as at its last start, with other GPU slots",
+                  request.gpus};
   }
-  const bool file = !request.cluster.empty() && request.cluster != "slurm" && request.cluster != "local";
+  const bool is_file = !request.cluster.empty() && request.cluster != "slurm" && request.cluster != "local";
   // Its jobs are in Slurm, whether Slurm answers at this moment or not.
-  const bool was_slurm = file && said_slurm(settings);
-  const bool slurm = request.cluster == "slurm" || was_slurm || (request.cluster != "local" && slurm_answers());
-  if (file) {
+  const bool was_slurm = is_file && kept.cluster == "slurm";
+  const bool asks = !was_slurm && request.cluster != "slurm" && request.cluster != "local";
+  const Asked sinfo = asks ? ask_sinfo() : Asked();
+  // That the last start was local says so, too.
+  if (sinfo.slurm == Slurm::kSilent && kept.cluster != "local") return silent_slurm(sinfo.why);
+  const bool slurm = request.cluster == "slurm" || was_slurm || sinfo.slurm == Slurm::kAnswers;
+  if (is_file) {
     Diagnostics diagnostics;
     const auto path = inputs::find_cluster(sources, request.cluster, diagnostics);
     if (!path) return Error{diagnostics.errors().front().what};
@@ -92,7 +108,7 @@ Result<Choice> choose(const SiteRequest& request, const fs::path& state, const i
   }
   if (!slurm)
     return Choice{Where::kLocal, local_file(request.gpus), "",
-                  request.cluster.empty() ? "no Slurm answers here" : "as asked for"};
+                  request.cluster.empty() ? "no Slurm answers here" : "as asked for", request.gpus};
   const auto answers = cluster::ask_slurm();
   if (!answers) return Error{answers.error().what};
   Diagnostics diagnostics;
@@ -108,8 +124,9 @@ Result<Choice> choose(const SiteRequest& request, const fs::path& state, const i
 
 std::string_view name_of(Where where) { return where == Where::kSlurm ? "slurm" : "local"; }
 
-Result<Site> choose_site(const SiteRequest& request, const fs::path& state, const inputs::Sources& sources) {
-  auto choice = choose(request, state, sources);
+Result<Site> choose_site(const SiteRequest& request, const Settings& kept, const fs::path& state,
+                         const inputs::Sources& sources) {
+  auto choice = choose(request, kept, state, sources);
   if (!choice) return choice.error();
   const fs::path file = state / "cluster.yaml";
   Diagnostics diagnostics;
@@ -128,12 +145,15 @@ Result<Site> choose_site(const SiteRequest& request, const fs::path& state, cons
     for (const Cluster& cluster : clusters) names.push_back(cluster.name);
     return Error{"the file describes the clusters " + join(names, ", ") + "; say which with --on NAME"};
   }
-  Site site{choice->where, found == clusters.end() ? clusters.front() : *found, choice->why};
-  const nlohmann::json settings = {{"cluster", std::string(name_of(site.where))}, {"on", choice->on}};
-  for (const auto& [path, text] :
-       {std::pair(file, choice->text), std::pair(state / "orchd.json", settings.dump() + "\n")})
-    if (const auto written = worker::write_whole(path, text); !written) return written.error();
-  return site;
+  return Site{choice->where, found == clusters.end() ? clusters.front() : *found, choice->why, choice->text, choice->on,
+              choice->gpus};
+}
+
+Result<std::monostate> keep_site(const Site& site, const fs::path& state, Settings& settings) {
+  settings.cluster = name_of(site.where);
+  settings.on = site.on;
+  settings.gpus = site.gpus;
+  return worker::write_whole(state / "cluster.yaml", site.text);
 }
 
 }  // namespace orch::orchd

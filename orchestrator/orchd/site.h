@@ -7,6 +7,7 @@
 #include "base/cluster.h"
 #include "base/result.h"
 #include "inputs/inputs.h"
+#include "orchd/settings.h"
 
 namespace orch::orchd {
 
@@ -16,7 +17,10 @@ std::string_view name_of(Where where);
 struct Site {
   Where where = Where::kLocal;
   Cluster cluster;
-  std::string why;  ///< of the choice, for people
+  std::string why;   ///< of the choice, for people
+  std::string text;  ///< the file that describes it
+  std::string on;    ///< which cluster of that file; empty: the only one
+  int gpus = 0;      ///< that a local one pretends to have; 0: none is pretended
 };
 
 struct SiteRequest {
@@ -25,8 +29,11 @@ struct SiteRequest {
   int gpus = 0;         ///< of the local cluster: slots to pretend; 0: those of the machine
 };
 
-/// Chooses, and keeps the choice in the state directory (cluster.yaml, orchd.json) for the next start.
-Result<Site> choose_site(const SiteRequest& request, const std::filesystem::path& state,
+/// Chooses. `kept` is what the last start chose, of which the state directory has the file cluster.yaml.
+Result<Site> choose_site(const SiteRequest& request, const Settings& kept, const std::filesystem::path& state,
                          const inputs::Sources& sources);
+
+/// Keeps the choice for the next start: in cluster.yaml, and in the settings.
+Result<std::monostate> keep_site(const Site& site, const std::filesystem::path& state, Settings& settings);
 
 }  // namespace orch::orchd

@@ -1,10 +1,21 @@
 #include "orchd/strand.h"
 
+#include <malloc.h>
+
 #include <utility>
 
 namespace orch::orchd {
 
 using namespace control;
+
+namespace {
+
+/// Rows of an event, or cells that a plan was made of: what was needed for so many is worth giving back to the system.
+constexpr std::size_t kLarge = 100'000;
+/// By then they are committed, or the plan is submitted.
+constexpr int kTicksToTrim = 2;
+
+}  // namespace
 
 Strand::Strand(State state, store::Store& store, Options options)
     : state_(std::move(state)),
@@ -84,16 +95,25 @@ void Strand::run() {
     if (std::chrono::steady_clock::now() >= next_tick) {
       writer_.put(apply(state_, event::Tick{}, now()));
       next_tick = std::chrono::steady_clock::now() + options_.tick;
+      give_memory_back();
     }
     lock.lock();
   }
 }
 
 void Strand::take(Errand& errand) {
-  if (auto* change = std::get_if<Change>(&errand))
-    writer_.put(apply(state_, std::move(change->event), now()));
-  else
-    std::get<1>(errand)(state_, now());
+  auto* change = std::get_if<Change>(&errand);
+  if (!change) return std::get<1>(errand)(state_, now());
+  const bool planned = std::holds_alternative<event::Planned>(change->event);
+  Effects effects = apply(state_, std::move(change->event), now());
+  if (effects.changes.size() >= kLarge || (planned && state_.cells.size() >= kLarge)) ticks_to_trim_ = kTicksToTrim;
+  writer_.put(std::move(effects));
+}
+
+void Strand::give_memory_back() {
+  if (ticks_to_trim_ == 0 || --ticks_to_trim_ > 0) return;
+  // The C library keeps what was freed: a million cells that were submitted would go on taking 800 MB instead of 250.
+  ::malloc_trim(0);
 }
 
 void Strand::committed(std::vector<Action> actions) {

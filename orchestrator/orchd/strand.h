@@ -59,9 +59,11 @@ class Strand {
   void add(Errand errand);
   void run();
   void take(Errand& errand);
+  void give_memory_back();
   void committed(std::vector<control::Action> actions);
 
   control::State state_;
+  int ticks_to_trim_ = 0;  ///< 0: nothing large was done since
   Options options_;
   const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 

@@ -10,7 +10,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-using test::CacheFolder, test::kOne;
+using test::CacheFolder, test::kOne, test::kTwo;
 using testing::ElementsAre, testing::IsEmpty;
 
 TEST(Verify, KnowsTheDigestsThatGitAndSha256sumGive) {
@@ -38,6 +38,40 @@ TEST(Verify, FindsOneWrongByte) {
   const Verified verified = verify(cache.revision("org/m", kOne));
   EXPECT_THAT(verified.damaged, ElementsAre("model.safetensors"));
   EXPECT_EQ(verified.right, 1U);
+}
+
+TEST(Verify, WaitsForACleanUpAndReadsWhatItLeaves) {
+  CacheFolder cache;
+  cache.add_model("org/m", kOne, 10);
+  cache.add_model("org/m", kTwo, 20, 'x');
+  const RepoName name{Kind::kModel, "org/m"};
+  auto cleaning = Lock::try_take(repo_lock(cache.root(), name), Lock::Kind::kExclusive);
+  ASSERT_TRUE(cleaning && *cleaning);
+  int waited = 0;
+  const auto on_wait = [&](const std::string&) {
+    ++waited;
+    fs::remove_all(cache.snapshot("org/m", kOne));
+    cleaning->reset();
+  };
+  const auto gone = verify_held(cache.root(), name, kOne, on_wait);
+  ASSERT_TRUE(gone) << gone.error().what;
+  EXPECT_FALSE(gone->has_value()) << "it was removed while it was waited for";
+  EXPECT_EQ(waited, 1);
+  const auto left = verify_held(cache.root(), name, kTwo, on_wait);
+  ASSERT_TRUE(left && *left);
+  EXPECT_EQ((*left)->verified.right, 2U);
+  EXPECT_EQ(waited, 1);
+}
+
+TEST(Verify, LetsOthersReadMeanwhile) {
+  CacheFolder cache;
+  cache.add_model("org/m", kOne, 10);
+  const RepoName name{Kind::kModel, "org/m"};
+  const auto reading = Lock::try_take(repo_lock(cache.root(), name), Lock::Kind::kShared);
+  ASSERT_TRUE(reading && *reading);
+  const auto read = verify_held(cache.root(), name, kOne, nullptr);
+  ASSERT_TRUE(read && *read);
+  EXPECT_TRUE((*read)->verified.well());
 }
 
 TEST(Verify, RemovesWhatIsDamagedSoThatItIsFetchedAnew) {

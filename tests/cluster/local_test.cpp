@@ -149,6 +149,22 @@ TEST_F(LocalCluster, TellsAJobWhoseSupervisorWasKilledFromOneThatEnded) {
   EXPECT_FALSE(runs());
 }
 
+TEST_F(LocalCluster, EndsTheSupervisorOfAJobWhoseFolderWasRemoved) {
+  const std::string name = prefix_ + "1";
+  const auto id = submit(name, "touch began; sleep 1000\n");
+  ASSERT_TRUE(wait_for_file(directory_of(name) / "began"));
+  const pid_t supervisor = supervisor_of(*id);
+  fixture_.local.reset();
+  std::filesystem::remove_all(fixture_.rules.folder);
+  ASSERT_EQ(kill(supervisor, SIGTERM), 0);
+  // Its script has one second to end; it used to try for a minute to write how it did.
+  const auto deadline = std::chrono::steady_clock::now() + 20s;
+  while (kill(supervisor, 0) == 0 && std::chrono::steady_clock::now() < deadline) std::this_thread::sleep_for(20ms);
+  EXPECT_NE(kill(supervisor, 0), 0);
+  submitted_.clear();
+  fixture_.open();
+}
+
 TEST_F(LocalCluster, HasOneDaemonAtATime) {
   const auto second = Local::open(fixture_.rules);
   ASSERT_FALSE(second);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
@@ -39,6 +40,13 @@ class Variable {
   std::string name_;
   std::optional<std::string> before_;
 };
+
+/// Once killed it may still be known until the process that adopted it reaps it: then it is gone, or a zombie (Z).
+bool runs(long id) {
+  std::ifstream stat("/proc/" + std::to_string(id) + "/stat");
+  std::string word, letter;
+  return stat >> word >> word >> letter && letter != "Z" && letter != "X";
+}
 
 TEST(Process, GivesWhatTheProgramPrintedOnEachStream) {
   const auto ran = run_program({"sh", "-c", "printf out; printf err >&2"}, 20s, kPlenty);
@@ -106,17 +114,33 @@ TEST(Process, EndsAProgramThatTakesTooLongWithWhatItStarted) {
   long id = 0;
   std::ifstream(file) >> id;
   ASSERT_GT(id, 1);
-  // Killed, it may still be known until it is reaped by the process that adopted it; it runs no more: no longer ours to
-  // signal, or a zombie (state Z).
-  const auto state = [&] {
-    std::ifstream stat("/proc/" + std::to_string(id) + "/stat");
-    std::string word, letter;
-    return stat >> word >> word >> letter ? letter : std::string("gone");
-  };
   const auto deadline = std::chrono::steady_clock::now() + 10s;
-  while (state() != "gone" && state() != "Z" && state() != "X" && std::chrono::steady_clock::now() < deadline) {
+  while (runs(id) && std::chrono::steady_clock::now() < deadline) {
   }
-  EXPECT_THAT(state(), testing::AnyOf("gone", "Z", "X"));
+  EXPECT_FALSE(runs(id));
+  std::filesystem::remove(file);
+}
+
+TEST(Process, EndsWithTheOneThatRunsIt) {
+  const auto file = std::filesystem::path(testing::TempDir()) / "orch_process_orphan";
+  std::filesystem::remove(file);
+  const pid_t runner = fork();
+  ASSERT_GE(runner, 0);
+  if (runner == 0) {
+    (void)run_program({"sh", "-c", "echo $$ > \"$1.new\"; mv \"$1.new\" \"$1\"; exec sleep 3600", "sh", file.string()},
+                      3600s, kPlenty);
+    _exit(0);
+  }
+  const auto deadline = std::chrono::steady_clock::now() + 20s;
+  while (!std::filesystem::exists(file) && std::chrono::steady_clock::now() < deadline) usleep(1000);
+  long id = 0;
+  std::ifstream(file) >> id;
+  kill(runner, SIGKILL);
+  ASSERT_EQ(waitpid(runner, nullptr, 0), runner);
+  ASSERT_GT(id, 1);
+  while (runs(id) && std::chrono::steady_clock::now() < deadline) usleep(1000);
+  EXPECT_FALSE(runs(id));
+  kill(static_cast<pid_t>(id), SIGKILL);  // should it have stayed
   std::filesystem::remove(file);
 }
 

@@ -115,6 +115,79 @@ TEST(Certificate, IsRefusedWithTheReason) {
   EXPECT_THAT(why("huge", "key"), HasSubstr("larger than 1 MiB"));
 }
 
+/// One that ends so many days from now, in both files.
+void write_ending_in(int days, const std::filesystem::path& certificate_file, const std::filesystem::path& key_file) {
+  const auto made = make_certificate({"localhost"});
+  BIO* bio = BIO_new_mem_buf(made->key_pem.reveal().data(), -1);
+  EVP_PKEY* key = PEM_read_bio_PrivateKey(bio, nullptr, nullptr, nullptr);
+  BIO_free(bio);
+  const X509Ptr certificate = parsed(made->certificate_pem);
+  X509_gmtime_adj(X509_getm_notAfter(certificate.get()), days * 86'400L + 60);
+  X509_sign(certificate.get(), key, EVP_sha256());
+  EVP_PKEY_free(key);
+  bio = BIO_new(BIO_s_mem());
+  PEM_write_bio_X509(bio, certificate.get());
+  char* text = nullptr;
+  const long size = BIO_get_mem_data(bio, &text);
+  write(certificate_file, std::string(text, static_cast<std::size_t>(size)), 0644);
+  BIO_free(bio);
+  write(key_file, made->key_pem.reveal());
+}
+
+class KeptCertificate : public testing::Test {
+ protected:
+  Result<Certificate> keep() {
+    told_.clear();
+    return keep_certificate(folder_ / "cert", folder_ / "key", {"localhost"},
+                            [this](const std::string& what) { told_.push_back(what); });
+  }
+  const test::TempFolder folder_;
+  std::vector<std::string> told_;
+};
+
+TEST_F(KeptCertificate, IsMadeOnceAndStaysTheSame) {
+  const auto made = keep();
+  ASSERT_TRUE(made) << made.error().what;
+  const auto again = keep();
+  ASSERT_TRUE(again) << again.error().what;
+  EXPECT_EQ(again->certificate_pem, made->certificate_pem);
+  EXPECT_THAT(told_, testing::IsEmpty());
+}
+
+TEST_F(KeptCertificate, IsMadeAnewWithAWordWhereOneOfItsFilesIsMissing) {
+  for (const char* missing : {"key", "cert"}) {
+    const auto before = keep();
+    ASSERT_TRUE(before) << before.error().what;
+    std::filesystem::remove(folder_ / missing);
+    const auto after = keep();
+    ASSERT_TRUE(after) << after.error().what;
+    EXPECT_NE(after->certificate_pem, before->certificate_pem);
+    EXPECT_THAT(told_, testing::ElementsAre(HasSubstr((folder_ / missing).string() + " was missing")));
+    EXPECT_EQ(mode_of(folder_ / "key"), 0600u);
+  }
+}
+
+TEST_F(KeptCertificate, IsNotReplacedWhereTheTwoDoNotBelongTogether) {
+  const auto one = make_certificate({"localhost"}), two = make_certificate({"localhost"});
+  write(folder_ / "cert", one->certificate_pem);
+  write(folder_ / "key", two->key_pem.reveal());
+  const auto kept = keep();
+  ASSERT_FALSE(kept);
+  EXPECT_THAT(kept.error().what, HasSubstr("remove both"));
+}
+
+TEST_F(KeptCertificate, ThatEndsSoonIsUsedWithAWarning) {
+  write_ending_in(31, folder_ / "cert", folder_ / "key");
+  EXPECT_TRUE(keep());
+  EXPECT_THAT(told_, testing::IsEmpty());
+  write_ending_in(29, folder_ / "cert", folder_ / "key");
+  EXPECT_TRUE(keep());
+  EXPECT_THAT(told_, testing::ElementsAre(HasSubstr("expires in 29 days")));
+  write_ending_in(-1, folder_ / "cert", folder_ / "key");
+  EXPECT_TRUE(keep());
+  EXPECT_THAT(told_, testing::ElementsAre(HasSubstr("has expired")));
+}
+
 TEST(Certificate, SaysSoWhenTheFolderIsNotThere) {
   const test::TempFolder folder;
   const auto written = write_certificate(test::test_certificate(), folder / "no/cert", folder / "no/key");

@@ -101,6 +101,11 @@ class Looking(Case):
         self.assertEqual((worse.json["a"], worse.json["b"], worse.json["regression"]), ("s1", "s2", 1))
         self.assertEqual(self.run_with(answers, "diff", "old", "new", "--fail-on-regression").code, 1)
         self.assertEqual(self.run_with(answers, "diff", "new", "old", "--fail-on-regression").code, 0)
+        # 0.1 is 7.07 times the error of the difference of two numbers with 0.01 each.
+        for errors, code in (("7", 1), ("7.2", 0)):
+            self.assertEqual(self.run_with(answers, "diff", "old", "new", "--fail-on-regression", "--errors", errors).code, code)
+        for errors in ("-1", "many", "101", "nan"):
+            self.assertEqual(self.run_with(answers, "diff", "old", "new", "--errors", errors).code, 2, errors)
 
     def test_explain_tells_ids_from_models_and_files(self):
         cell = {"key": "ab" * 32, "cell": "c0", "model": "a", "task": "x", "state": "waiting", "why": "it is the next",

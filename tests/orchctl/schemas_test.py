@@ -84,7 +84,7 @@ command: {run: [p, "{model}", "{task}", "{seed}", "{out}"], gpus: 0, cpus: 2, me
 class Schemas(unittest.TestCase):
     def test_are_schemas_themselves(self):
         names = {path.stem for path in SCHEMAS.glob("*.json")}
-        self.assertEqual(names, {"matrix", "policy", "catalog", "cluster", "history", "output"})
+        self.assertEqual(names, {"matrix", "policy", "catalog", "cluster", "history", "notify", "output"})
         for name in names:
             validator(schema_of(name))
 
@@ -109,6 +109,30 @@ class Schemas(unittest.TestCase):
             file.write_text(json.dumps(history))
             ended = orchctl("validate", file)
             self.assertEqual(ended.code, 0, ended)
+
+    def test_accept_and_refuse_the_notifications_that_orchctl_does(self):
+        for well, targets in ((True, [{"on": "alert", "mail": "mara@example.org"}, {"command": ["/bin/page"]}]),
+                              (True, [{"on": ["budget", "sweep_ended"], "webhook": "https://chat.example.org/T0"}]),
+                              (False, [{"on": "alert"}]), (False, [{"mail": "a@b", "command": ["x"]}]),
+                              (False, [{"on": "alerts", "mail": "a@b"}]), (False, [{"webhook": "file:///x"}])):
+            self.assertEqual(faults(schema_of("notify"), {"notify": targets}) == [], well, targets)
+            with tempfile.TemporaryDirectory() as folder:
+                file = pathlib.Path(folder) / "notify.yaml"
+                file.write_text(json.dumps({"notify": targets}))
+                self.assertEqual(orchctl("validate", file).code, 0 if well else 2, targets)
+
+    def test_of_the_harness_accept_and_refuse_what_orchctl_does(self):
+        good = ["{}", "{run: [/venv/bin/lm_eval], include_path: /t, arguments: [--log_samples, 5], env: {A: 1}}",
+                "{model_args: {trust_remote_code: true, a: b}}"]
+        bad = ["[]", "{run: p}", "{run: []}", "{include_path: t}", "{model_args: {dtype: x}}", "{model_args: {a: 'b,c'}}",
+               "{model_args: [a]}", "{env: {1A: b}}", "{other: 1}"]
+        with tempfile.TemporaryDirectory() as folder:
+            file = pathlib.Path(folder) / "harness.yaml"
+            for text in good + bad:
+                with self.subTest(text):
+                    file.write_text(f"name: h\nmodels: [llama31_8b]\ntasks: [mmlu]\nsettings: {{engine: lm-eval}}\nlm_eval: {text}\n")
+                    self.assertEqual(faults(schema_of("matrix"), load(file)) == [], text in good)
+                    self.assertEqual(orchctl("validate", file).code, 0 if text in good else 2)
 
     def test_refuse_what_orchctl_refuses(self):
         """Each fault is put into a file that ships; both must see it."""

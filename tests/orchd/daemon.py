@@ -92,6 +92,7 @@ class Daemon:
             env=environment, stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, cwd=ROOT)
         eventually("the daemon's start", lambda: (self.state / "endpoint.json").exists() or self.process.poll() is not None)
         if self.process.poll() is not None:
+            self.log.close()
             raise AssertionError((self.state.parent / "orchd.log").read_text())
         return self
 

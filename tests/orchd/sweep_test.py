@@ -1,5 +1,8 @@
 """A sweep from its submission to its results: on programs that succeed, fail, hang, lie, and on people who change their mind."""
 
+import shutil
+import signal
+
 from daemon import DaemonTest, eventually, main, number_of
 
 
@@ -102,13 +105,36 @@ class Sweep(DaemonTest):
         self.assertEqual((log["text"], log["offset"], log["more"]), ("measured a\n", 0, False))
         self.assertEqual(self.daemon.get(f"/v1/logs/{key[:10]}?offset=9&most=1")["text"], "a")
 
+    def test_says_why_there_is_no_log(self):
+        def no_log(of):
+            status, body = self.daemon.call("GET", f"/v1/logs/{of}")
+            self.assertEqual(status, 404, body)
+            return body["error"]["what"]
+
+        self.daemon.wait(self.daemon.submit(self.matrix("logged", ["a"]))["sweep"])
+        eventually("the job's end", lambda: self.daemon.get("/v1/jobs")[0]["state"] == "ended")
+        job = self.daemon.get("/v1/jobs")[0]
+        self.daemon.kill(signal.SIGTERM)
+        self.daemon.start()
+        self.assertEqual(self.daemon.get("/v1/logs/c0")["text"], "measured a\n", "its job ended before this start")
+        (self.daemon.state / "jobs" / job["name"] / "cells").rename(self.folder / "cells")
+        self.assertIn(f"c0 ran in job {job['name']}, and the files of that are not there any more", no_log("c0"))
+        shutil.rmtree(self.daemon.state / "jobs" / job["name"])
+        self.assertIn("not there any more: they were removed", no_log("c0"))
+        self.assertIn(f"the files of job {job['name']} are not there any more", no_log("j1"))
+        self.daemon.call("POST", "/v1/models/m/hold", {})
+        sweep = self.daemon.submit(self.matrix("held", ["b"]))["sweep"]
+        self.assertIn("nothing of c1 has run yet", no_log("c1"))
+        self.daemon.call("POST", f"/v1/sweeps/{sweep}/cancel", {})
+
     def test_streams_events_from_where_the_listener_left(self):
         self.daemon.wait(self.daemon.submit(self.matrix("seen", ["a"]))["sweep"])
         events = self.daemon.get("/v1/events")
         kinds = [event["kind"] for event in events]
         self.assertEqual([k for k in kinds if k in ("sweep.submitted", "job.claimed", "sweep.ended")],
                          ["sweep.submitted", "job.claimed", "sweep.ended"])
-        self.assertEqual(self.daemon.get(f"/v1/events?after={events[1]['number']}"), events[2:])
+        later = self.daemon.get(f"/v1/events?after={events[1]['number']}")
+        self.assertEqual(later[:len(events) - 2], events[2:], "and what came meanwhile")
 
 
 class SweepOverFiles(Sweep):

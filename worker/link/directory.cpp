@@ -10,6 +10,7 @@
 #include <cstring>
 #include <fstream>
 
+#include "base/descriptor.h"
 #include "base/text.h"
 
 namespace orch::worker {
@@ -22,36 +23,10 @@ constexpr std::size_t kMostExit = 64 * 1024;  // bytes
 
 Error system_error(const std::string& what) { return Error{what + ": " + std::strerror(errno)}; }
 
-/// A descriptor that closes itself.
-class Descriptor {
- public:
-  explicit Descriptor(int number) : number_(number) {}
-  ~Descriptor() {
-    if (number_ >= 0) ::close(number_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int operator*() const { return number_; }
-  bool ok() const { return number_ >= 0; }
-
- private:
-  int number_;
-};
-
-bool write_all(int descriptor, std::string_view text) {
-  while (!text.empty()) {
-    const ssize_t written = ::write(descriptor, text.data(), text.size());
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return false;
-    text.remove_prefix(static_cast<std::size_t>(written));
-  }
-  return true;
-}
-
 void sync_folder(const fs::path& folder) {
   const Descriptor opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   // Some file systems cannot; the rename itself is still atomic there.
-  if (opened.ok()) ::fsync(*opened);
+  if (opened.is_open()) ::fsync(opened.get());
 }
 
 Result<std::string> read_small(const fs::path& file, std::size_t most) {
@@ -70,8 +45,8 @@ Result<std::monostate> write_whole(const fs::path& file, std::string_view text) 
   const fs::path aside = file.string() + ".new";
   {
     const Descriptor out(::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-    if (!out.ok()) return system_error("cannot write " + aside.string());
-    if (!write_all(*out, text) || ::fsync(*out) != 0) return system_error("cannot write " + aside.string());
+    if (!out.is_open()) return system_error("cannot write " + aside.string());
+    if (!write_all(out.get(), text) || ::fsync(out.get()) != 0) return system_error("cannot write " + aside.string());
   }
   if (::rename(aside.c_str(), file.c_str()) != 0) return system_error("cannot rename " + aside.string());
   sync_folder(file.parent_path());
@@ -82,8 +57,8 @@ Result<std::optional<std::string>> JobDirectory::own(const std::string& cluster_
   const fs::path file = path_ / "claim";
   {
     const Descriptor out(::open(file.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
-    if (out.ok()) {
-      if (!write_all(*out, cluster_id + "\n") || ::fsync(*out) != 0)
+    if (out.is_open()) {
+      if (!write_all(out.get(), cluster_id + "\n") || ::fsync(out.get()) != 0)
         return system_error("cannot write " + file.string());
       sync_folder(path_);
       return std::optional<std::string>();
