@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""bench_table.py FILE: Google Benchmark's JSON as a Markdown table of how the cost grows with the number of cells.
+"""bench_table.py FILE: the figures of a benchmark, which are JSON, as a Markdown table.
 
-A benchmark is named STAGE/CELLS or says its cells in a counter `cells`; a counter `peak_mib` is shown where there is one.
+Of Google Benchmark's JSON: how the cost grows with the number of cells. A benchmark is named STAGE/CELLS or says its cells in
+a counter `cells`; a counter `peak_mib` is shown where there is one. Of bench_daemon.py's: each figure beside its aim.
 """
 import json
 import re
@@ -45,12 +46,31 @@ def table(report):
     return "\n".join(lines)
 
 
+def number(value):
+    """Three digits that count, whatever the size."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}"
+
+
+def aims(figures):
+    lines = ["| figure | measured | aim | | |", "|---|---:|---:|---|---|"]
+    for row in figures:
+        aim = verdict = ""
+        if "aim" in row:
+            aim = ("under " if row["below"] else "") + number(row["aim"])
+            verdict = "met" if row["met"] else "**missed**"
+        lines.append(f"| {row['figure']} | {number(row['value'])} {row['unit']} | {aim} | {verdict} | {row.get('note', '')} |")
+    return "\n".join(lines)
+
+
 def main():
     if len(sys.argv) != 2 or sys.argv[1] in ("-h", "--help"):
         print(__doc__.strip())
         return 0 if len(sys.argv) == 2 else 2
     with open(sys.argv[1], encoding="utf-8") as file:
-        print(table(json.load(file)))
+        report = json.load(file)
+    print(aims(report["figures"]) if "figures" in report else table(report))
     return 0
 
 
