@@ -38,6 +38,7 @@ struct Prepared {
 };
 struct PreparedPolicy {
   std::optional<policy::Policy> policy;
+  std::vector<std::string> lowered;  ///< its keys that the site's ceilings changed
   Diagnostics problems;
 };
 

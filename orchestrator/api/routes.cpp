@@ -8,6 +8,7 @@
 
 #include "api/worker_calls.h"
 #include "base/text.h"
+#include "report/policy_report.h"
 #include "report/problems.h"
 
 namespace orch::api {
@@ -234,11 +235,13 @@ class Routes {
     desk_.later([this_ = *this, text, user, responder] {
       auto prepared = this_.desk_.prepare_policy(text);
       if (!prepared.policy) return refuse_file(responder, prepared.problems);
-      const std::string name = prepared.policy->name;
-      this_.desk_.put(control::event::SetPolicy{{}, *std::move(prepared.policy), text.text, user},
-                      [name, responder](const Answer&) {
-                        answer(responder, 200, {{"name", name}});
-                      });
+      this_.desk_.look([=, next = std::move(prepared)](const State& state, Now) {
+        ordered_json said = {{"name", next.policy->name},
+                             {"changes", report::changes_json(state.policy, *next.policy)},
+                             {"lowered", next.lowered}};
+        this_.desk_.put(control::event::SetPolicy{{}, *next.policy, text.text, user},
+                        [said = std::move(said), responder](const Answer&) { answer(responder, 200, said); });
+      });
     });
   }
 

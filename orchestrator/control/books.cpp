@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 
 #include "base/text.h"
+#include "base/units.h"
 #include "control/step.h"
 
 namespace orch::control {
@@ -22,7 +24,8 @@ double had(const Job& job, Utc since, Utc now) {
 /// GPU-hours that it may still take.
 double promised(const Job& job, Utc now) {
   if (job.is_over()) return 0;
-  const double gone = job.started == Utc{} ? 0 : hours_between(job.started, now);
+  // Of a job that the cluster began anew it is not known when: its whole limit is before it.
+  const double gone = job.started == Utc{} || job.restarts > 0 ? 0 : hours_between(job.started, now);
   return std::max(0.0, static_cast<double>(job.time_limit) / 3600 - gone) * job.resources.gpus;
 }
 
@@ -57,6 +60,18 @@ Books::Account Books::user(const std::string& name) const {
   return at == users_.end() ? Account{} : at->second;
 }
 
+std::optional<double> Books::hours_left(SweepId sweep) const {
+  std::optional<double> left;
+  const auto narrow = [&](const policy::Limits& limits, const Account& has) {
+    if (!limits.gpu_hours) return;
+    const double rest = *limits.gpu_hours - has.used - has.promised;
+    left = left ? std::min(*left, rest) : rest;
+  };
+  narrow(state_.policy.per_sweep, this->sweep(sweep));
+  narrow(state_.policy.per_user, user(state_.sweeps[index(sweep)].user));
+  return left;
+}
+
 std::optional<std::string> Books::against(const event::PlannedJob& planned) const {
   const Sweep& sweep = state_.sweeps[index(planned.sweep)];
   const int gpus = static_cast<int>(planned.resources.gpus);
@@ -84,15 +99,16 @@ struct Level {
 constexpr std::array kLevels = {Level{0.8, "80"}, Level{1.0, "100"}};
 
 /// Facts of this form say what was told already.
-std::string fact_of(const std::string& whose, std::string_view level) {
-  return "warned:" + whose + ":" + std::string(level);
+/// A budget that is raised is another one.
+std::string fact_of(const std::string& whose, double budget, std::string_view level) {
+  return "warned:" + whose + ":" + format_fixed(budget, 3) + ":" + std::string(level);
 }
 
 void warn(Step& step, const std::string& key, const policy::Limits& limits, double used, const std::string& whose,
           std::optional<SweepId> sweep) {
   for (const Level& level : kLevels) {
     if (used < level.share * *limits.gpu_hours || *limits.gpu_hours <= 0) continue;
-    const std::string fact = fact_of(key, level.name);
+    const std::string fact = fact_of(key, *limits.gpu_hours, level.name);
     if (!step.state.warned.insert(fact).second) continue;
     step.put(row::PutFact{fact, "1"});
     // A jump over both is told once.
@@ -103,10 +119,40 @@ void warn(Step& step, const std::string& key, const policy::Limits& limits, doub
   }
 }
 
+bool is_of_a_live_sweep(const State& state, const std::string& fact) {
+  constexpr std::string_view kSweep = "warned:sweep:";
+  if (!fact.starts_with(kSweep)) return false;
+  std::uint32_t number = 0;
+  std::from_chars(fact.data() + kSweep.size(), fact.data() + fact.size(), number);
+  return number < state.sweeps.size() && is_live(state.sweeps[number].state);
+}
+
+/// Once for each budget: work waits because of it.
+void warn_of_what_waits(Step& step, const Books& books, const std::string& period) {
+  const policy::Policy& policy = step.state.policy;
+  for (const event::PlannedJob& planned : step.state.plan) {
+    const Sweep& sweep = step.state.sweeps[index(planned.sweep)];
+    const double more = planned.resources.gpus * static_cast<double>(planned.time_limit) / 3600;
+    const auto tell = [&](const std::string& key, const policy::Limits& limits, const Books::Account& has,
+                          const std::string& whose, std::optional<SweepId> about) {
+      const auto why = policy::over_budget(limits, has.used + has.promised, more, whose);
+      if (!why) return;
+      const std::string fact = fact_of(key, *limits.gpu_hours, "waits");
+      if (!step.state.warned.insert(fact).second) return;
+      step.put(row::PutFact{fact, "1"});
+      step.notify(NoticeKind::kBudget, about, "a job of sweep " + shown(sweep.name) + " is kept back: it " + *why);
+    };
+    tell("user:" + period + sweep.user, policy.per_user, books.user(sweep.user), "user " + shown(sweep.user),
+         std::nullopt);
+    tell("sweep:" + std::to_string(index(sweep.id)), policy.per_sweep, books.sweep(sweep.id),
+         "sweep " + shown(sweep.name), sweep.id);
+  }
+}
+
 /// What was told of periods and sweeps that are over is forgotten.
 void forget_old_warnings(Step& step, const std::string& period) {
   for (auto at = step.state.warned.begin(); at != step.state.warned.end();) {
-    const bool current = at->starts_with("warned:user:" + period) || at->starts_with("warned:sweep:");
+    const bool current = at->starts_with("warned:user:" + period) || is_of_a_live_sweep(step.state, *at);
     if (!current) step.put(row::PutFact{*at, ""});
     at = current ? std::next(at) : step.state.warned.erase(at);
   }
@@ -116,13 +162,14 @@ void forget_old_warnings(Step& step, const std::string& period) {
 
 void warn_of_budgets(Step& step) {
   const policy::Limits &of_user = step.state.policy.per_user, &of_sweep = step.state.policy.per_sweep;
-  if (!of_user.gpu_hours && !of_sweep.gpu_hours) return;
+  if (!of_user.gpu_hours && !of_sweep.gpu_hours && step.state.warned.empty()) return;
   const Books books(step.state, step.now);
   const Utc began = step.state.policy.zone.beginning(of_user.per, step.now.utc);
   const std::string period =
       std::string(policy::name_of(of_user.per)) + "-" +
       (of_user.per == policy::Period::kEver ? "" : std::to_string(began.time_since_epoch().count())) + ":";
   forget_old_warnings(step, period);
+  warn_of_what_waits(step, books, period);
   if (of_user.gpu_hours)
     for (const auto& [name, account] : books.users())
       warn(step, "user:" + period + name, of_user, account.used, "user " + shown(name), std::nullopt);

@@ -32,6 +32,8 @@ class Books {
   Account user(const std::string& name) const;
   const std::map<std::string, Account, std::less<>>& users() const { return users_; }
 
+  /// What the budgets leave to a job of that sweep; nothing where there is no budget.
+  std::optional<double> hours_left(SweepId sweep) const;
   /// Why a job that would be submitted now has to wait, or nothing.
   std::optional<std::string> against(const event::PlannedJob& planned) const;
 
@@ -43,7 +45,8 @@ class Books {
   std::map<std::string, Account, std::less<>> users_;
 };
 
-/// Says once in a sweep's life, or a user's period, that 80 % of a budget is used, and once that all of it is.
+/// Says once in a sweep's life, or a user's period, that 80 % of a budget is used, once that all of it is, and once
+/// that work waits because of it.
 void warn_of_budgets(Step& step);
 
 }  // namespace orch::control

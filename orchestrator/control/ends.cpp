@@ -126,7 +126,10 @@ void stop_need(Step& step, NeedId id) {
     const Cell& cell = step.state.cells[i];
     if (cell.need == id && cell.state == CellState::kWaiting) step.set(CellId{i}, CellState::kWaiting);
   }
-  step.notify(NoticeKind::kAlert, std::nullopt, reason);
+  // Of a mistake that stops many kinds of cells people are told once.
+  const bool told = std::any_of(step.state.needs.begin(), step.state.needs.end(),
+                                [&](const Need& need) { return need.id != id && need.stopped == reason; });
+  if (!told) step.notify(NoticeKind::kAlert, std::nullopt, reason);
 }
 
 void begin_ending(Step& step, Job& job, End end, const std::string& reason) {

@@ -185,6 +185,14 @@ Snapshot snapshot(State& state, Now now) {
   snapshot.rules.margin = state.policy.planning.time_margin;
   snapshot.rules.least = state.policy.planning.time_least;
   snapshot.rules.drain = state.policy.drain_signal + state.rules.start;
+  snapshot.rules.piece_least = state.policy.planning.piece_least;
+  snapshot.rules.load_worth = state.policy.planning.load_worth;
+  snapshot.rules.idle_load_worth = state.policy.planning.idle_load_worth;
+  snapshot.rules.idle_worth = state.policy.planning.idle_worth;
+  snapshot.rules.small_gpus = state.policy.planning.small_gpus;
+  // A job that no limit lets start would be planned again and again.
+  for (const auto& most : {state.policy.per_user.max_gpus, state.policy.per_sweep.max_gpus})
+    if (most && (snapshot.rules.most_gpus == 0 || *most < snapshot.rules.most_gpus)) snapshot.rules.most_gpus = *most;
   return snapshot;
 }
 

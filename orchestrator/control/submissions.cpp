@@ -2,6 +2,7 @@
 //
 // Holds: a job is written before the cluster hears of it, and its name is never used twice (invariant 2).
 #include <algorithm>
+#include <cmath>
 
 #include "control/books.h"
 #include "control/step.h"
@@ -46,6 +47,32 @@ Job job_for(const Step& step, const event::PlannedJob& planned) {
   job.time_limit = planned.time_limit;
   job.submitted = step.now.utc;
   return job;
+}
+
+/// Seconds that a job for the need must have for the best cells that wait for it; nothing: none waits.
+std::optional<double> shortest_for(const Step& step, const Need& need) {
+  std::optional<double> shortest;
+  for (const Queue::Head& head : step.state.queue.heads_of(need.id)) {
+    const auto best = step.state.queue.best(head, [&](CellId cell) { return step.may_be_leased(cell); });
+    if (!best) continue;
+    const auto trouble = step.state.troubles.find(best->cell);
+    const double times = trouble == step.state.troubles.end() ? 1 : trouble->second.more_time;
+    const double seconds = times * static_cast<double>(step.state.cells[index(best->cell)].bound);
+    shortest = shortest ? std::min(*shortest, seconds) : seconds;
+  }
+  if (!shortest) return std::nullopt;
+  const policy::Policy& policy = step.state.policy;
+  return std::max(policy.planning.time_least, *shortest + need.load + policy.drain_signal + step.state.rules.start);
+}
+
+/// What is left of a budget need not lie unused because a whole piece of work does not fit into it.
+void cut_to_budget(const Step& step, const Books& books, event::PlannedJob& planned) {
+  const auto left = books.hours_left(planned.sweep);
+  if (!left || planned.resources.gpus <= 0) return;
+  const double seconds = std::floor(*left * 60 / planned.resources.gpus) * 60;  // Slurm's limits are whole minutes
+  if (seconds >= static_cast<double>(planned.time_limit)) return;
+  const auto shortest = shortest_for(step, step.state.needs[index(planned.need)]);
+  if (shortest && seconds >= *shortest) planned.time_limit = static_cast<std::int64_t>(seconds);
 }
 
 void cancel_what_nobody_needs(Step& step) {
@@ -108,10 +135,14 @@ void top_up(Step& step) {
     Job job = job_for(step, planned);
     if (!something_waits_for(step, job)) continue;
     if (!books) books.emplace(state, step.now);
+    const std::int64_t whole = planned.time_limit;
+    cut_to_budget(step, *books, planned);
     if (step.now.serving < state.submit_again || books->against(planned)) {
+      planned.time_limit = whole;
       later.push_back(std::move(planned));
       continue;
     }
+    job.time_limit = planned.time_limit;
     job.excluded_nodes = nodes_to_avoid(step, step.need(planned.need));
     ++state.next_job;
     step.put(row::PutJob{job});

@@ -6,11 +6,14 @@
 #include <algorithm>
 
 #include "control/step.h"
+#include "policy/json.h"
 
 namespace orch::control {
 namespace {
 
 using action::Answer;
+
+constexpr std::size_t kMostChangesNoted = 40;
 
 std::vector<NeedId> add_needs(Step& step, std::vector<Need>&& needs) {
   std::vector<NeedId> ids;
@@ -290,8 +293,14 @@ void hold(Step& step, const event::HoldModel& asked) {
 
 void set_policy(Step& step, event::SetPolicy&& asked) {
   step.put(row::PutFact{"policy", std::move(asked.text)});
-  step.put(row::Note{step.now.utc, "policy.set", -1, -1, -1,
-                     asked.user + " set the policy " + asked.policy.name + " in place of " + step.state.policy.name});
+  std::string what = asked.user + " set the policy " + asked.policy.name;
+  if (asked.policy.name != step.state.policy.name) what += " in place of " + step.state.policy.name;
+  const auto changes = policy::changes(step.state.policy, asked.policy);
+  for (std::size_t i = 0; i < changes.size() && i < kMostChangesNoted; ++i)
+    what += (i > 0 ? "; " : ": ") + changes[i].key + " " + changes[i].from + " → " + changes[i].to;
+  if (changes.size() > kMostChangesNoted)
+    what += "; and " + std::to_string(changes.size() - kMostChangesNoted) + " more";
+  step.put(row::Note{step.now.utc, "policy.set", -1, -1, -1, std::move(what)});
   step.state.policy = std::move(asked.policy);
   agree(step, asked.request);
   step.plan_anew();

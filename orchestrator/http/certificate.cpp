@@ -225,9 +225,12 @@ Result<Certificate> keep_certificate(const std::filesystem::path& certificate_fi
   const auto tell = [&](const std::string& what) {
     if (told) told(what);
   };
-  std::error_code ignored;
-  const bool has_certificate = std::filesystem::exists(certificate_file, ignored);
-  const bool has_key = std::filesystem::exists(key_file, ignored);
+  std::error_code error;
+  const bool has_certificate = std::filesystem::exists(certificate_file, error);
+  // What cannot be looked at is not missing: nothing is written over it.
+  if (error) return Error{certificate_file.string() + " cannot be looked at: " + error.message()};
+  const bool has_key = std::filesystem::exists(key_file, error);
+  if (error) return Error{key_file.string() + " cannot be looked at: " + error.message()};
   if (!has_certificate || !has_key) {
     auto made = make_certificate(names);
     if (!made) return made.error();

@@ -1,7 +1,9 @@
 #include "inputs/weights.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
+#include <utility>
 
 #include "base/text.h"
 #include "cache/contents.h"
@@ -11,6 +13,23 @@ namespace {
 
 constexpr std::size_t kMostSentences = 20;
 
+/// Where variables say that the hub's cache is; empty: they do not.
+std::filesystem::path root_in(const std::map<std::string, std::string>& variables) {
+  if (const auto at = variables.find("HF_HUB_CACHE"); at != variables.end()) return at->second;
+  if (const auto at = variables.find("HF_HOME"); at != variables.end())
+    return std::filesystem::path(at->second) / "hub";
+  return {};
+}
+
+std::filesystem::path root_of(const Planned& planned, const matrix::Cell& cell, const std::filesystem::path& usual) {
+  using Variables = const std::map<std::string, std::string>;
+  const matrix::Stage& stage = planned.expansion.stages[cell.stage];
+  for (Variables* variables : std::initializer_list<Variables*>{&stage.harness.env, &planned.site->submit.environment,
+                                                                &planned.cluster.submit.environment})
+    if (auto root = root_in(*variables); !root.empty()) return root;
+  return usual;
+}
+
 std::string lacks_of(const cache::Repo& repo) {
   for (const cache::Revision& revision : repo.revisions)
     if (!revision.lacks.empty()) return " (it lacks " + shown(revision.lacks.front(), 200) + ")";
@@ -19,13 +38,13 @@ std::string lacks_of(const cache::Repo& repo) {
 
 }  // namespace
 
-std::vector<std::string> missing_weights(const Planned& planned, const std::filesystem::path& root) {
-  std::set<std::uint32_t> models;
+std::vector<std::string> missing_weights(const Planned& planned, const std::filesystem::path& usual) {
+  std::set<std::pair<std::uint32_t, std::filesystem::path>> models;
   for (const matrix::Cell& cell : planned.expansion.cells)
     if (cell.model != matrix::kNone && (cell.kind == matrix::CellKind::kEval || cell.kind == matrix::CellKind::kTrain))
-      models.insert(cell.model);
+      models.insert({cell.model, root_of(planned, cell, usual)});
   std::vector<std::string> gated, others;
-  for (const std::uint32_t number : models) {
+  for (const auto& [number, root] : models) {
     const Model& model = planned.catalog.models[number];
     if (!cache::is_repo_id(model.hf_id)) continue;
     const auto repo = cache::read_repo(root, {cache::Kind::kModel, model.hf_id}, cache::Look::kNames);

@@ -10,8 +10,9 @@
 
 namespace orch::inputs {
 
-/// A sentence for each model of the plan's cells that is not whole in the hub's cache at `root`, gated ones first. Of
-/// commands nothing is said: only they know what they load.
+/// A sentence for each model of the plan's cells that is not whole in the hub's cache, gated ones first. The cache is
+/// where the cells' variables say (HF_HUB_CACHE, HF_HOME), else at `root`. Of commands nothing is said: only they know
+/// what they load.
 std::vector<std::string> missing_weights(const Planned& planned, const std::filesystem::path& root);
 
 }  // namespace orch::inputs

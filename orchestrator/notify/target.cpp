@@ -1,6 +1,10 @@
 #include "notify/target.h"
 
+#include <sys/stat.h>
+
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 
 #include "base/fields.h"
 #include "base/text.h"
@@ -125,13 +129,24 @@ std::optional<std::vector<Target>> read_targets(const Yaml& root, const std::str
   return Reader(file, diagnostics).read(root);
 }
 
-std::optional<std::vector<Target>> load_targets(const std::filesystem::path& state, Diagnostics& diagnostics) {
+Result<std::vector<Target>> load_targets(const std::filesystem::path& state, Diagnostics* diagnostics) {
   const std::filesystem::path file = state / "notify.yaml";
-  std::error_code error;
-  if (!std::filesystem::exists(std::filesystem::symlink_status(file, error))) return std::vector<Target>{};
-  const auto root = load_yaml(file, diagnostics);
-  if (!root) return std::nullopt;
-  return read_targets(*root, file.string(), diagnostics);
+  struct stat about {};
+  if (::stat(file.c_str(), &about) != 0) {
+    if (errno == ENOENT || errno == ENOTDIR) return std::vector<Target>{};
+    return Error{file.string() + " cannot be looked at: " + std::strerror(errno)};
+  }
+  Diagnostics own;
+  Diagnostics& told = diagnostics ? *diagnostics : own;
+  const auto root = load_yaml(file, told);
+  auto targets = root ? read_targets(*root, file.string(), told) : std::nullopt;
+  if (!targets) return Error{file.string() + ", which says whom to tell, has a mistake: orchctl notify list shows it"};
+  const bool secret =
+      std::ranges::any_of(*targets, [](const Target& target) { return std::holds_alternative<Webhook>(target.way); });
+  if (secret && (about.st_mode & (S_IRWXG | S_IRWXO)) != 0)
+    return Error{file.string() +
+                 " holds the address of a webhook, which is a secret, and others may read it: chmod 600"};
+  return *std::move(targets);
 }
 
 }  // namespace orch::notify

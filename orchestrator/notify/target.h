@@ -5,7 +5,8 @@
 //     - {on: [alert], webhook: https://chat.example.org/hooks/T0B0}
 //     - command: [/home/mara/bin/page]
 //
-// Holds: an address of a webhook is a secret: it stands in no message and on no command line.
+// Holds: an address of a webhook is a secret. It stands on no command line and, but for what read_targets() quotes to
+// the person whose file it is, in no message; a file that others may read may hold none.
 #pragma once
 
 #include <filesystem>
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "base/diagnostics.h"
+#include "base/result.h"
 #include "base/yaml.h"
 #include "control/notice.h"
 
@@ -44,7 +46,8 @@ struct Target {
 /// Nothing is returned when there was an error.
 std::optional<std::vector<Target>> read_targets(const Yaml& root, const std::string& file, Diagnostics& diagnostics);
 
-/// Of notify.yaml in the state directory; none when there is no such file.
-std::optional<std::vector<Target>> load_targets(const std::filesystem::path& state, Diagnostics& diagnostics);
+/// Of notify.yaml in the state directory; none when there is no such file. The error quotes nothing of the file: logs
+/// and the journal are read by others. `diagnostics`, if there is one, says more.
+Result<std::vector<Target>> load_targets(const std::filesystem::path& state, Diagnostics* diagnostics = nullptr);
 
 }  // namespace orch::notify

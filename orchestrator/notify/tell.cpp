@@ -74,8 +74,8 @@ Result<std::monostate> tell_by(const Webhook& webhook, const Message& message) {
                                     "header = \"Content-Type: application/json\"\nheader = \"Expect:\"\n"
                                     "data-raw = " +
                                     quoted(to_json(message)) + "\n";
-  const std::vector<std::string> argv = {"curl", "--disable", "--silent",  "--show-error", "--fail", "--max-time",
-                                         "30",   "--output",  "/dev/null", "--config",     "-"};
+  const std::vector<std::string> argv = {"curl",       "--disable", "--globoff", "--silent",  "--show-error", "--fail",
+                                         "--max-time", "30",        "--output",  "/dev/null", "--config",     "-"};
   for (int attempt = 1;; ++attempt) {
     const auto ran = cluster::run_program(argv, kPatience, kMostOutput, {}, configuration);
     if (ran) return std::monostate{};

@@ -126,7 +126,7 @@ void add_validate(CLI::App& app, Session& session, Chosen& chosen) {
   auto arguments = std::make_shared<ValidateArguments>();
   command->add_option("file", arguments->files, "one file or more")->required()->type_name("FILE");
   command->add_option("--kind", arguments->kind, "what the files are, if they do not show it")
-      ->check(one_of({"auto", "matrix", "policy", "catalog", "cluster", "history", "notify"}))
+      ->check(one_of({"auto", "matrix", "policy", "catalog", "cluster", "history", "notify", "ceilings"}))
       ->type_name("KIND");
   on(command, chosen, session, validate, arguments);
 }
@@ -297,7 +297,9 @@ void add_schema(CLI::App& app, Session& session, Chosen& chosen) {
   CLI::App* command = add(app, session, "schema", "print the JSON Schema of a kind of file, or list them",
                           "orchctl schema matrix > matrix.schema.json");
   auto kind = std::make_shared<std::string>();
-  command->add_option("kind", *kind, "matrix, policy, catalog, cluster, history, notify or output; nothing lists them")
+  command
+      ->add_option("kind", *kind,
+                   "matrix, policy, catalog, cluster, history, notify, ceilings or output; nothing lists them")
       ->type_name("KIND");
   on(command, chosen, session, schema, kind);
 }

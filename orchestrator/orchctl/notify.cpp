@@ -30,8 +30,8 @@ std::string kinds_of(const notify::Target& target) {
 int each_target(Session& session, bool test) {
   Diagnostics diagnostics;
   const auto state = state_directory(session);
-  const auto targets = notify::load_targets(state, diagnostics);
-  if (!targets) return bad_input(session, diagnostics);
+  const auto targets = notify::load_targets(state, &diagnostics);
+  if (!targets) return diagnostics.ok() ? bad_input(session, targets.error().what) : bad_input(session, diagnostics);
   if (targets->empty() && !session.json)
     session.out << "nobody is told anything: " << shown((state / "notify.yaml").string(), 200)
                 << " names nobody (docs/operations.md says how it looks)\n";

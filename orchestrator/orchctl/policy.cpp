@@ -87,6 +87,8 @@ int policy_set(Session& session, const std::string& named) {
   }
   session.out << "The daemon goes by the policy " << quote(answer->value("name", policy->name)) << " from now on.\n";
   const auto changes = answer->value("changes", nlohmann::ordered_json::array());
+  const auto lowered = answer->value("lowered", std::vector<std::string>());
+  if (!lowered.empty()) session.out << "The site's ceilings lower " << shown(join(lowered, ", "), 1000) << " of it.\n";
   if (!changes.empty() && changes[0].is_object()) report::print_changes(session.out, session.style, changes);
   return kWell;
 }

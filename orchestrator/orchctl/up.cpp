@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <chrono>
 #include <cstring>
@@ -57,6 +58,22 @@ std::string text_of(const fs::path& file) {
 pid_t serving_pid(const fs::path& state) {
   const auto endpoint = wire::read<wire::Endpoint>(text_of(state / "endpoint.json"));
   return endpoint ? static_cast<pid_t>(endpoint->pid) : 0;
+}
+
+/// Not one that has ended and waits for its parent to take note, as it may for ever in a container.
+bool is_alive(pid_t pid) {
+  if (pid <= 0 || ::kill(pid, 0) != 0) return false;
+  const std::string about = text_of("/proc/" + std::to_string(pid) + "/stat");
+  const auto state = about.rfind(") ");
+  return state != std::string::npos && about.compare(state + 2, 1, "Z") != 0;
+}
+
+/// The process of the daemon, if it runs on this host; else 0.
+pid_t own_daemon(const fs::path& state) {
+  const auto endpoint = wire::read<wire::Endpoint>(text_of(state / "endpoint.json"));
+  std::array<char, 256> host{};
+  if (!endpoint || ::gethostname(host.data(), host.size() - 1) != 0 || endpoint->host != host.data()) return 0;
+  return static_cast<pid_t>(endpoint->pid);
 }
 
 std::string end_of(const fs::path& log, std::int64_t from) {
@@ -343,9 +360,11 @@ int down(Session& session) {
   const auto answer = daemon->post("/v1/daemon/stop", "{}");
   if (!answer) return refuse(session, answer.error());
   const auto until = std::chrono::steady_clock::now() + kEnd;
-  while (ask_daemon(session)) {
+  // It serves nobody some time before it has let go of its database.
+  const pid_t pid = own_daemon(state_directory(session));
+  while (is_alive(pid) || ask_daemon(session)) {
     if (std::chrono::steady_clock::now() > until) {
-      session.err << "orchctl: the daemon was told to end, and still answers after " << kEnd.count() << " s\n";
+      session.err << "orchctl: the daemon was told to end, and has not ended after " << kEnd.count() << " s\n";
       return kFailed;
     }
     std::this_thread::sleep_for(kLook);

@@ -8,6 +8,7 @@
 #include "notify/target.h"
 #include "orchctl/load.h"
 #include "planner/history_file.h"
+#include "policy/ceilings.h"
 
 namespace orch::orchctl {
 namespace {
@@ -17,6 +18,7 @@ std::string kind_of(const Yaml& root) {
   for (const char* key : {"cluster", "clusters"})
     if (root.find(key)) return "cluster";
   if (root.find("notify")) return "notify";
+  if (root.find("ceilings")) return "ceilings";
   for (const char* key : {"measurements", "outcomes"})
     if (root.find(key)) return "history";
   for (const char* key : {"weights", "acceptance", "task_types", "remedies", "ageing"})
@@ -59,6 +61,8 @@ Verdict check(const Session& session, const std::string& file, const std::string
     (void)policy::read_policy(*root, file, diagnostics);
   } else if (verdict.kind == "cluster") {
     (void)read_clusters(*root, file, catalog, diagnostics);
+  } else if (verdict.kind == "ceilings") {
+    (void)policy::read_ceilings(*root, file, diagnostics);
   } else if (verdict.kind == "notify") {
     (void)notify::read_targets(*root, file, diagnostics);
   } else if (verdict.kind == "history") {

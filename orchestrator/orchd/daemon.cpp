@@ -27,6 +27,7 @@
 #include "orchd/mail_room.h"
 #include "orchd/messenger.h"
 #include "orchd/strand.h"
+#include "policy/ceilings.h"
 
 namespace orch::orchd {
 namespace {
@@ -85,6 +86,7 @@ class Daemon::Inside : public api::Desk {
       : options_(std::move(options)), cluster_(std::move(cluster)) {}
 
   Result<policy::Policy> first_policy();
+  Result<std::monostate> hold_down(policy::Policy& policy) const;
   void start_strand(policy::Policy policy);
   Result<std::monostate> serve();
   Result<std::monostate> write_endpoint(const std::string& fingerprint);
@@ -114,6 +116,7 @@ class Daemon::Inside : public api::Desk {
   Catalog catalog_;
   std::optional<policy::Policy> asked_policy_;  ///< of the command line
   std::string asked_policy_text_;
+  policy::Ceilings ceilings_;
   api::DaemonView view_;
 
   std::mutex end_mutex_;
@@ -156,11 +159,10 @@ Result<std::unique_ptr<Daemon::Inside>> Daemon::Inside::start(Options options,
     diagnostics.print(problems);
     return Error{"the catalog has problems:\n" + problems.str()};
   }
-  if (!notify::load_targets(with.state, diagnostics)) {
-    std::ostringstream problems;
-    diagnostics.print(problems);
-    return Error{"whom to tell is not clear:\n" + problems.str()};
-  }
+  if (const auto targets = notify::load_targets(with.state); !targets) return targets.error();
+  auto ceilings = load_ceilings(with.ceilings);
+  if (!ceilings) return ceilings.error();
+  inside->ceilings_ = *std::move(ceilings);
   auto policy = inside->first_policy();
   if (!policy) return policy.error();
   with.around.endpoint = fs::absolute(with.state / "endpoint.json");
@@ -176,7 +178,15 @@ Result<std::unique_ptr<Daemon::Inside>> Daemon::Inside::start(Options options,
   return inside;
 }
 
-/// The one that was set last; one of the command line is set anew.
+Result<std::monostate> Daemon::Inside::hold_down(policy::Policy& policy) const {
+  const auto lowered = policy::hold_down(policy, ceilings_);
+  if (!lowered) return lowered.error();
+  if (!lowered->empty()) say("the site's ceilings lower " + join(*lowered, ", ") + " of the policy " + policy.name);
+  return std::monostate{};
+}
+
+/// The one that was set last. One of the command line is set anew once the strand runs, so that the journal says what
+/// it changes; with none before it, it is the first itself.
 Result<policy::Policy> Daemon::Inside::first_policy() {
   Diagnostics diagnostics;
   const auto problems = [&] {
@@ -185,23 +195,33 @@ Result<policy::Policy> Daemon::Inside::first_policy() {
     return text.str();
   };
   const auto kept = store_->policy_text();
-  if (!options_.policy.empty() || !kept) {
-    const auto path = inputs::find_policy(options_.sources, options_.policy, diagnostics);
-    if (!path) return Error{problems()};
-    const auto text = read_file(*path, 1 << 20, diagnostics);
-    const auto root = text ? parse_yaml(*text, path->string(), diagnostics) : std::nullopt;
-    auto policy = root ? policy::read_policy(*root, path->string(), diagnostics) : std::nullopt;
-    if (!policy) return Error{"the policy has problems:\n" + problems()};
-    if (kept != *text) {
-      asked_policy_ = *policy;
-      asked_policy_text_ = *text;
+  std::optional<policy::Policy> last;
+  if (kept) {
+    Diagnostics of_kept;
+    const auto root = parse_yaml(*kept, "the policy that was set last", of_kept);
+    last = root ? policy::read_policy(*root, "the policy that was set last", of_kept) : std::nullopt;
+    if (!last && options_.policy.empty()) {
+      std::ostringstream text;
+      of_kept.print(text);
+      return Error{text.str() + "give another one with --policy"};
     }
-    return *std::move(policy);
   }
-  const auto root = parse_yaml(*kept, "the policy that was set last", diagnostics);
-  auto policy = root ? policy::read_policy(*root, "the policy that was set last", diagnostics) : std::nullopt;
-  if (!policy) return Error{problems() + "give another one with --policy"};
-  return *std::move(policy);
+  if (last && options_.policy.empty()) {
+    if (const auto held = hold_down(*last); !held) return held.error();
+    return *std::move(last);
+  }
+  const auto path = inputs::find_policy(options_.sources, options_.policy, diagnostics);
+  if (!path) return Error{problems()};
+  const auto text = read_file(*path, 1 << 20, diagnostics);
+  const auto root = text ? parse_yaml(*text, path->string(), diagnostics) : std::nullopt;
+  auto policy = root ? policy::read_policy(*root, path->string(), diagnostics) : std::nullopt;
+  if (!policy) return Error{"the policy has problems:\n" + problems()};
+  if (const auto held = hold_down(*policy); !held) return held.error();
+  if (kept != *text) {
+    asked_policy_ = *policy;
+    asked_policy_text_ = *text;
+  }
+  return last && policy::hold_down(*last, ceilings_) ? *std::move(last) : *std::move(policy);
 }
 
 void Daemon::Inside::start_strand(policy::Policy policy) {
@@ -294,11 +314,12 @@ Result<std::monostate> Daemon::Inside::write_endpoint(const std::string& fingerp
 }
 
 Daemon::Inside::~Inside() {
+  // First what takes its time to end, while workers are still answered.
+  if (housekeeper_) housekeeper_->stop();
+  if (messenger_) messenger_->stop();
   server_.reset();
   mail_.reset();
   if (!strand_) return;
-  housekeeper_->stop();
-  messenger_->stop();
   strand_->stop();
   cluster_desk_.reset();
   for (auto* errands : {&answers_, &planning_, &files_, &reports_}) errands->stop();
@@ -431,6 +452,14 @@ api::PreparedPolicy Daemon::Inside::prepare_policy(const api::Submission::Text& 
   api::PreparedPolicy prepared;
   if (const auto root = parse_yaml(text.text, text.file, prepared.problems))
     prepared.policy = policy::read_policy(*root, text.file, prepared.problems);
+  if (!prepared.policy) return prepared;
+  auto lowered = policy::hold_down(*prepared.policy, ceilings_);
+  if (lowered) {
+    prepared.lowered = *std::move(lowered);
+  } else {
+    prepared.problems.error({text.file}, lowered.error().what);
+    prepared.policy.reset();
+  }
   return prepared;
 }
 

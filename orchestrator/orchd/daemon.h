@@ -37,6 +37,7 @@ struct Options {
   std::vector<std::string> addresses;  ///< under which other hosts reach it; empty: its host name
   unsigned socket_mode = 0600;
   api::RoleGroups groups;
+  std::filesystem::path ceilings = "/etc/orch/ceilings.yaml";  ///< the site's, root's own; need not be there
   control::Rules rules;
   cluster::LookRules look;
   std::chrono::milliseconds tidy_every = std::chrono::hours(1);  ///< between two looks for files that are too old

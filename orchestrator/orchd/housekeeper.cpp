@@ -63,6 +63,10 @@ void Housekeeper::begin_round(const control::State& state, control::Now now) {
 void Housekeeper::tidy(const Round& round) {
   Removed all;
   for (const OldJob& job : round.jobs) {
+    {
+      const std::lock_guard lock(mutex_);
+      if (stopping_) break;
+    }
     const Removed removed = tidy_job_folder(options_.jobs / job.name, job.age, round.retention,
                                             [&](control::CellId cell) { return round.needed.contains(cell); });
     all.files += removed.files;

@@ -131,7 +131,7 @@ int run(const Typed& typed) {
   if (error) return fail(state.string() + " cannot be made: " + error.message());
   auto settings = read_settings(state);
   if (!settings) return fail(settings.error().what);
-  settings->replace(typed.kept);
+  if (const auto taken = settings->replace(typed.kept); !taken) return fail(taken.error().what);
   const auto socket_mode = read_mode(settings->text("socket-mode", "0600"));
   if (!socket_mode) return fail(socket_mode.error().what);
   close_state(state, *socket_mode);

@@ -4,13 +4,16 @@
 // short is not told again. The file is read for each notice, so that a change of it needs no restart.
 #pragma once
 
+#include <atomic>
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <vector>
 
 #include "control/action.h"
 #include "control/event.h"
 #include "control/notice.h"
+#include "notify/target.h"
 #include "orchd/errands.h"
 
 namespace orch::orchd {
@@ -27,15 +30,19 @@ class Messenger {
   };
 
   explicit Messenger(Options options);
-  void stop() { errands_.stop(); }
+  /// Waits for the one message that is under way. What is not begun is told after the next start.
+  void stop();
   /// Comes back at once.
   void notify(const control::Notice& notice);
 
  private:
   void begin(const control::Notice& notice);
-  void tell_all(const control::Notice& notice);
+  /// Whether the state agreed, on disk, that it is told now. Waits for it.
+  bool take(const control::Notice& notice);
+  void tell_all(const control::Notice& notice, const std::vector<notify::Target>& targets);
 
   Options options_;
+  std::atomic<bool> stopping_ = false;
   Errands errands_;
 };
 

@@ -45,6 +45,7 @@ bool is_reset(std::string_view option, const std::vector<std::string>& values) {
 /// What is wrong with a value that was kept; typed ones are checked as they are typed.
 std::string problem_of(const Known& option, const std::string& value) {
   if (value.empty()) return "is empty";
+  if (!is_utf8(value)) return "is " + quote(value) + ", which is not UTF-8 and could not be kept";
   if (option.path && !fs::path(value).is_absolute()) return "is " + quote(value) + ", expected an absolute path";
   if (option.name == "link" && value != "http" && value != "files")
     return "is " + quote(value) + ", expected http or files";
@@ -82,7 +83,7 @@ std::vector<std::string> Settings::list(std::string_view option) const {
   return at == options.end() ? std::vector<std::string>() : at->second;
 }
 
-void Settings::replace(const OptionsGiven& typed) {
+Result<std::monostate> Settings::replace(const OptionsGiven& typed) {
   for (const Known& option : kKnown) {
     const auto at = typed.find(option.name);
     if (at == typed.end()) continue;
@@ -90,9 +91,14 @@ void Settings::replace(const OptionsGiven& typed) {
     if (is_reset(option.name, at->second)) continue;
     std::vector<std::string> values = at->second;
     if (option.path)
-      for (std::string& value : values) value = fs::absolute(value).lexically_normal().string();
+      for (std::string& value : values)
+        if (!value.empty()) value = fs::absolute(value).lexically_normal().string();
+    for (const std::string& value : values)
+      if (const std::string problem = problem_of(option, value); !problem.empty())
+        return Error{"--" + std::string(option.name) + " " + problem};
     options.emplace(option.name, std::move(values));
   }
+  return std::monostate{};
 }
 
 Result<Settings> read_settings(const fs::path& state) {

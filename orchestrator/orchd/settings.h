@@ -29,8 +29,8 @@ struct Settings {
   /// Of an option that has one value; `otherwise` where it stands at its default.
   std::string text(std::string_view option, std::string_view otherwise = "") const;
   std::vector<std::string> list(std::string_view option) const;
-  /// Takes what was typed. Paths become absolute.
-  void replace(const OptionsGiven& typed);
+  /// Takes what was typed. Paths become absolute. The error is a sentence on a value that could not be kept.
+  Result<std::monostate> replace(const OptionsGiven& typed);
 };
 
 /// None yet: the defaults.

@@ -1,8 +1,11 @@
 #include "orchd/site.h"
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <sstream>
 
@@ -106,6 +109,11 @@ Result<Choice> choose(const SiteRequest& request, const Settings& kept, const fs
                   : slurm   ? "sinfo answers"
                             : "no Slurm answers here, so this machine plays a node of it"};
   }
+  if (!slurm && request.cluster.empty() && kept.cluster == "slurm")
+    return Error{
+        "the jobs of the last start are in Slurm, and sinfo is not to be found; see to the PATH, or say --cluster "
+        "local and "
+        "they are given up"};
   if (!slurm)
     return Choice{Where::kLocal, local_file(request.gpus), "",
                   request.cluster.empty() ? "no Slurm answers here" : "as asked for", request.gpus};
@@ -147,6 +155,25 @@ Result<Site> choose_site(const SiteRequest& request, const Settings& kept, const
   }
   return Site{choice->where, found == clusters.end() ? clusters.front() : *found, choice->why, choice->text, choice->on,
               choice->gpus};
+}
+
+Result<policy::Ceilings> load_ceilings(const std::filesystem::path& file) {
+  struct stat about {};
+  if (::stat(file.c_str(), &about) != 0) {
+    if (errno == ENOENT || errno == ENOTDIR) return policy::Ceilings{};
+    return Error{file.string() + " cannot be looked at: " + std::strerror(errno)};
+  }
+  if (about.st_uid != 0 || (about.st_mode & (S_IWGRP | S_IWOTH)) != 0)
+    return Error{file.string() +
+                 " sets the site's ceilings and could have been written by others than root: "
+                 "chown root and chmod go-w it, or remove it"};
+  Diagnostics diagnostics;
+  const auto root = load_yaml(file, diagnostics);
+  auto ceilings = root ? policy::read_ceilings(*root, file.string(), diagnostics) : std::nullopt;
+  if (ceilings) return *std::move(ceilings);
+  std::ostringstream problems;
+  diagnostics.print(problems);
+  return Error{"the site's ceilings have problems:\n" + problems.str()};
 }
 
 Result<std::monostate> keep_site(const Site& site, const fs::path& state, Settings& settings) {

@@ -8,6 +8,7 @@
 #include "base/result.h"
 #include "inputs/inputs.h"
 #include "orchd/settings.h"
+#include "policy/ceilings.h"
 
 namespace orch::orchd {
 
@@ -32,6 +33,10 @@ struct SiteRequest {
 /// Chooses. `kept` is what the last start chose, of which the state directory has the file cluster.yaml.
 Result<Site> choose_site(const SiteRequest& request, const Settings& kept, const std::filesystem::path& state,
                          const inputs::Sources& sources);
+
+/// What the site sets above every policy; nothing set where there is no such file. One that others than root could
+/// have written is refused.
+Result<policy::Ceilings> load_ceilings(const std::filesystem::path& file);
 
 /// Keeps the choice for the next start: in cluster.yaml, and in the settings.
 Result<std::monostate> keep_site(const Site& site, const std::filesystem::path& state, Settings& settings);

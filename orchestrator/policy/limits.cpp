@@ -102,7 +102,11 @@ std::string used_of_budget(const Limits& limits, double used) {
 std::optional<std::string> over_budget(const Limits& limits, double used, double more, std::string_view whose) {
   if (!limits.gpu_hours) return std::nullopt;
   const double total = hours(used) + hours(more);
-  if (total <= *limits.gpu_hours + 1e-9 * std::max(1.0, *limits.gpu_hours)) return std::nullopt;
+  const double slack = 1e-9 * std::max(1.0, *limits.gpu_hours);
+  if (total <= *limits.gpu_hours + slack) return std::nullopt;
+  if (hours(more) > *limits.gpu_hours + slack)
+    return "may take " + shown_hours(hours(more)) + " GPU-hours, more than all of the budget of " + std::string(whose) +
+           " (" + shown_hours(*limits.gpu_hours) + "); waits until the budget is raised";
   return "would bring " + std::string(whose) + " to " + used_of_budget(limits, total) +
          "; waits until the budget is raised or renewed";
 }
@@ -115,6 +119,9 @@ std::optional<std::string> not_now(const Limits& limits, const InUse& now, int g
   if (limits.max_queued && now.queued >= *limits.max_queued)
     return who + " has " + grouped(now.queued) + " of " + counted(*limits.max_queued, "job") +
            " in Slurm's queue; waits for one to start";
+  if (limits.max_gpus && gpus > *limits.max_gpus)
+    return "needs " + counted(gpus, "GPU") + " at once where " + who + " may have " + grouped(*limits.max_gpus) +
+           "; waits until the limit is raised";
   if (limits.max_gpus && static_cast<long long>(now.gpus) + gpus > *limits.max_gpus)
     return who + " has " + grouped(now.gpus) + " of " + counted(*limits.max_gpus, "GPU") + " and this job takes " +
            grouped(gpus) + "; waits for others to end";

@@ -8,6 +8,7 @@
 #include "base/fields.h"
 #include "base/text.h"
 #include "base/units.h"
+#include "policy/ceilings.h"
 #include "policy/remedy.h"
 #include "policy/score.h"
 
@@ -74,9 +75,11 @@ class Reader {
     if (const Yaml* node = fields.require("acceptance")) read_acceptance(*node);
     if (const Yaml* node = fields.get("limits")) {
       Fields limits(*node, file_, "'limits'", diagnostics_);
-      if (const Yaml* user = limits.get("per_user")) read_limits(*user, "'per_user'", policy_.per_user);
-      if (const Yaml* sweep = limits.get("per_sweep")) read_limits(*sweep, "'per_sweep'", policy_.per_sweep);
-      read_zone(limits);
+      if (const Yaml* user = limits.get("per_user"))
+        policy_.per_user = read_limits(*user, file_, "'per_user'", true, diagnostics_);
+      if (const Yaml* sweep = limits.get("per_sweep"))
+        policy_.per_sweep = read_limits(*sweep, file_, "'per_sweep'", false, diagnostics_);
+      policy_.zone = read_zone(limits);
       limits.finish();
     }
     if (const Yaml* node = fields.get("retention")) read_retention(*node);
@@ -246,38 +249,6 @@ class Reader {
     // Known whether or not it was there.
     fields.get("max_duration");
     fields.finish();
-  }
-
-  void read_limits(const Yaml& node, const std::string& what, Limits& limits) {
-    Fields fields(node, file_, what, diagnostics_);
-    const auto whole = [&](std::string_view key) -> std::optional<int> {
-      const auto value = fields.integer(key, 1, 1'000'000);
-      if (!value) return std::nullopt;
-      return static_cast<int>(*value);
-    };
-    limits.max_jobs = whole("jobs");
-    limits.max_gpus = whole("gpus");
-    limits.gpu_hours = fields.number("gpu_hours", 0, 1e12);
-    limits.max_queued = whole("queued");
-    if (const auto per =
-            fields.choice<Period>("per", {{"day", Period::kDay}, {"week", Period::kWeek}, {"month", Period::kMonth}})) {
-      limits.per = *per;
-      if (!limits.gpu_hours) fields.error("per", "'per' says how often 'gpu_hours' is renewed, which is not there");
-      if (&limits == &policy_.per_sweep)
-        fields.error("per", "a sweep has one budget for its whole life; 'per' stands in 'per_user'");
-    }
-    fields.finish();
-  }
-
-  void read_zone(Fields& limits) {
-    const auto name = limits.text("time_zone");
-    if (!name) return;
-    if (const auto zone = Zone::named(*name))
-      policy_.zone = *zone;
-    else
-      limits.error("time_zone", "this machine knows no time zone " + quote(*name) +
-                                    "; its names are those of the files in /usr/share/zoneinfo, such as "
-                                    "Europe/Stockholm");
   }
 
   void read_retention(const Yaml& node) {

@@ -25,6 +25,8 @@ std::optional<Zone> Zone::named(const std::string& name) {
   if (name.empty() || name.front() == '/' || name.find("..") != std::string::npos) return std::nullopt;
   try {
     zone.zone_ = date::locate_zone(name);
+    // The library reads the zone's file when it is first asked something; here it may fail.
+    (void)zone.beginning(Period::kDay, Utc{});
   } catch (const std::runtime_error&) {
     return std::nullopt;
   }

@@ -48,6 +48,13 @@ std::optional<std::string> against(const Desk& desk, SweepId sweep, double gpus)
   return Books(desk.state, desk.now).against(planned);
 }
 
+std::vector<std::string> told(const Desk& desk) {
+  std::vector<std::string> texts;
+  for (const auto& notify : desk.all<action::Notify>())
+    if (notify.notice.kind == NoticeKind::kBudget) texts.push_back(notify.notice.text);
+  return texts;
+}
+
 TEST(Books, LimitsOfAUserAreThoseOfEachUser) {
   Desk desk;
   desk.state.policy.per_user.max_jobs = 1;
@@ -117,11 +124,55 @@ TEST(Books, OfWhatWasWrittenAreTheSameAfterARestart) {
   EXPECT_DOUBLE_EQ(after.user("mara").used, 0.5);
 }
 
-std::vector<std::string> told(const Desk& desk) {
-  std::vector<std::string> texts;
-  for (const auto& notify : desk.all<action::Notify>())
-    if (notify.notice.kind == NoticeKind::kBudget) texts.push_back(notify.notice.text);
-  return texts;
+TEST(Books, LimitsBelowANodesGpusLetSmallerJobsRun) {
+  Desk desk;
+  desk.state.policy.per_user.max_gpus = 2;
+  desk.submit(8);
+  desk.put(event::Tick{});
+  int gpus = 0;
+  for (const auto& [id, job] : desk.state.jobs) gpus += static_cast<int>(job.resources.gpus);
+  EXPECT_GE(gpus, 1) << "a job of as many GPUs as there are cells would never start";
+  EXPECT_LE(gpus, 2);
+}
+
+TEST(Books, WhatIsLeftOfABudgetIsUsedByAShorterJob) {
+  Desk desk;
+  desk.state.policy.per_user.gpu_hours = 2;
+  desk.submit(60, 600);  // ten GPU-hours, in pieces of at most four
+  double promised = 0;
+  for (const auto& [id, job] : desk.state.jobs)
+    promised += job.resources.gpus * static_cast<double>(job.time_limit) / kHour;
+  EXPECT_GT(promised, 0.5);
+  EXPECT_LE(promised, 2);
+}
+
+TEST(Books, OfAJobThatWasRequeuedPromiseAllOfItsLimit) {
+  Desk desk;
+  const SweepId sweep = sweep_of(desk.state, "mara");
+  Job& job = add_job(desk, sweep, 4, JobState::kRunning, desk.now.utc - std::chrono::minutes(110));
+  EXPECT_NEAR(Books(desk.state, desk.now).user("mara").promised, 4 / 6.0, 1e-9);
+  job.restarts = 1;
+  EXPECT_DOUBLE_EQ(Books(desk.state, desk.now).user("mara").promised, 8);
+}
+
+TEST(Books, SayThatAJobNeverFitsABudget) {
+  Desk desk;
+  desk.state.policy.per_user.gpu_hours = 3;
+  EXPECT_THAT(against(desk, sweep_of(desk.state, "mara"), 2),
+              Optional(HasSubstr("may take 4 GPU-hours, more than all of the budget of user mara (3)")));
+}
+
+TEST(Budget, ThatKeepsWorkBackIsToldOnce) {
+  Desk desk;
+  desk.state.policy.per_user.gpu_hours = 0.1;
+  desk.submit(1, 600);
+  desk.put(event::Tick{});
+  desk.put(event::Tick{});
+  ASSERT_THAT(told(desk), SizeIs(1));
+  EXPECT_THAT(told(desk)[0], HasSubstr("a job of sweep s is kept back: it may take"));
+  desk.state.policy.per_user.gpu_hours = 0.2;
+  desk.put(event::Tick{});
+  EXPECT_THAT(told(desk), SizeIs(2)) << "another budget";
 }
 
 TEST(Budget, IsWarnedOfOnceAtFourFifthsAndOnceAtItsEnd) {

@@ -43,6 +43,29 @@ TEST(Notice, OfASweepsEndIsWrittenWithIt) {
   EXPECT_TRUE(desk.tables.notices.contains(notice.id));
 }
 
+TEST(Notice, OfOneMistakeThatStopsManyKindsOfCellsIsOne) {
+  Desk desk;
+  event::SubmitSweep sweep;
+  sweep.name = "s";
+  for (std::uint32_t i = 0; i < 3; ++i) {
+    sweep.needs.push_back(Desk::need());
+    sweep.needs.back().environment = "e" + std::to_string(i);
+    event::AskedCell cell;
+    cell.key.bytes[0] = static_cast<std::uint8_t>(i);
+    cell.need = i;
+    cell.bound = cell.expected = 100;
+    sweep.cells.push_back(cell);
+  }
+  desk.ask(sweep);
+  std::vector<JobId> jobs;
+  for (const auto& [id, job] : desk.state.jobs) jobs.push_back(id);
+  ASSERT_THAT(jobs, SizeIs(3));
+  for (const JobId id : jobs)
+    desk.put(event::NotSubmitted{id, event::NotSubmitted::Why::kMistake, "no such partition"});
+  const auto asked = desk.all<action::Notify>();
+  EXPECT_EQ(std::ranges::count(asked, NoticeKind::kAlert, [](const auto& it) { return it.notice.kind; }), 1);
+}
+
 TEST(Notice, IsGivenToTheFirstWhoAsks) {
   Desk desk;
   const Notice notice = ended_sweep(desk);

@@ -93,6 +93,13 @@ TEST_F(Weights, ThatAreNotWholeAreMissing) {
   EXPECT_THAT(missing(kMatrix), ElementsAre(HasSubstr("is not whole in"), HasSubstr("mistral_7b")));
 }
 
+TEST_F(Weights, AreLookedForWhereTheCellsWillLookForThem) {
+  put("elsewhere/hub/models--mistralai--Mistral-7B-v0.1", true);
+  const std::string matrix = "name: m\nkind: eval\nmodels: [mistral_7b]\ntasks: [mmlu]\nsettings: {engine: lm-eval}\n";
+  EXPECT_THAT(missing(matrix), SizeIs(1));
+  EXPECT_THAT(missing(matrix + "lm_eval: {env: {HF_HOME: " + (root_ / "elsewhere").string() + "}}\n"), IsEmpty());
+}
+
 TEST_F(Weights, OfCommandsAreTheirOwnAffair) {
   EXPECT_THAT(missing("name: m\nkind: command\nmodels: [llama2_7b]\ntasks: [x]\n"
                       "command: {run: [a, '{out}'], gpus: 1, time: 1m}\n"),

@@ -84,7 +84,7 @@ command: {run: [p, "{model}", "{task}", "{seed}", "{out}"], gpus: 0, cpus: 2, me
 class Schemas(unittest.TestCase):
     def test_are_schemas_themselves(self):
         names = {path.stem for path in SCHEMAS.glob("*.json")}
-        self.assertEqual(names, {"matrix", "policy", "catalog", "cluster", "history", "notify", "output"})
+        self.assertEqual(names, {"matrix", "policy", "catalog", "cluster", "history", "notify", "ceilings", "output"})
         for name in names:
             validator(schema_of(name))
 
@@ -109,6 +109,16 @@ class Schemas(unittest.TestCase):
             file.write_text(json.dumps(history))
             ended = orchctl("validate", file)
             self.assertEqual(ended.code, 0, ended)
+
+    def test_accept_and_refuse_the_ceilings_that_orchctl_does(self):
+        for well, ceilings in ((True, {}), (True, {"time_zone": "Europe/Stockholm", "per_user": {"gpu_hours": 10, "per": "week"}}),
+                               (True, {"per_sweep": {"jobs": 3}, "idle_timeout": "5min"}), (False, {"per_user": {"jobs": 0}}),
+                               (False, {"per_team": {}}), (False, {"idle_timeout": "x"})):
+            self.assertEqual(faults(schema_of("ceilings"), {"ceilings": ceilings}) == [], well, ceilings)
+            with tempfile.TemporaryDirectory() as folder:
+                file = pathlib.Path(folder) / "ceilings.yaml"
+                file.write_text(json.dumps({"ceilings": ceilings}))
+                self.assertEqual(orchctl("validate", file).code, 0 if well else 2, ceilings)
 
     def test_accept_and_refuse_the_notifications_that_orchctl_does(self):
         for well, targets in ((True, [{"on": "alert", "mail": "mara@example.org"}, {"command": ["/bin/page"]}]),

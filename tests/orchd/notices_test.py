@@ -40,7 +40,9 @@ class Hook(http.server.ThreadingHTTPServer):
 
 class Notices(DaemonTest):
     def tell(self, *targets):
-        (self.daemon.state / "notify.yaml").write_text(json.dumps({"notify": targets}))
+        file = self.daemon.state / "notify.yaml"
+        file.write_text(json.dumps({"notify": targets}))
+        file.chmod(0o600)
 
     def page(self, name="page"):
         file = self.folder / name
@@ -99,13 +101,40 @@ class Notices(DaemonTest):
         self.assertIn("nightly: 1 of 1 cells are done", unclear[0]["text"])
         self.assertEqual((self.folder / "begun").read_text(), "x\n")
 
+    def test_that_wait_behind_one_when_the_daemon_ends_are_told_after_its_next_start(self):
+        gate = self.folder / "gate"
+        script = self.folder / "slow"
+        script.write_text(f"#!/bin/sh\necho x >>{self.folder}/begun\nwhile [ ! -e {gate} ]; do sleep 0.05; done\n")
+        script.chmod(0o755)
+        self.tell({"command": [str(script)]})
+        for name in ("first", "second"):
+            self.daemon.wait(self.daemon.submit(self.matrix(name, [name]))["sweep"])
+        eventually("the beginning", lambda: (self.folder / "begun").exists())
+        self.daemon.process.send_signal(signal.SIGTERM)
+        gate.touch()
+        self.assertEqual(self.daemon.process.wait(timeout=30), 0)
+        self.daemon.log.close()
+        self.daemon.start()
+        eventually("both words", lambda: len(self.journal("notice.told")) == 2)
+        self.assertEqual((self.folder / "begun").read_text(), "x\nx\n")
+        self.assertEqual(self.journal("notice.unclear"), [])
+
+    def test_of_a_webhook_are_not_sent_from_a_file_that_others_may_read(self):
+        self.tell({"webhook": "http://127.0.0.1:9/SECRET"})
+        (self.daemon.state / "notify.yaml").chmod(0o640)
+        self.daemon.wait(self.daemon.submit(self.matrix("nightly", ["a"]))["sweep"])
+        failed = eventually("the journal's word on it", lambda: self.journal("notice.failed"))
+        self.assertIn("others may read it: chmod 600", failed[0]["text"])
+        self.assertNotIn("SECRET", (self.folder / "orchd.log").read_text())
+
     def test_with_a_bad_file_are_not_sent_and_no_daemon_starts_with_one(self):
         (self.daemon.state / "notify.yaml").write_text("notify: [{mial: a@b}]")
         self.daemon.wait(self.daemon.submit(self.matrix("nightly", ["a"]))["sweep"])
         failed = eventually("the journal's word on it", lambda: self.journal("notice.failed"))
-        self.assertIn("did you mean 'mail'", failed[0]["text"])
+        self.assertIn("notify.yaml, which says whom to tell, has a mistake", failed[0]["text"])
+        self.assertNotIn("a@b", failed[0]["text"], "what stands in the file may be a secret")
         self.daemon.kill(signal.SIGTERM)
-        with self.assertRaisesRegex(AssertionError, "whom to tell is not clear"):
+        with self.assertRaisesRegex(AssertionError, "which says whom to tell, has a mistake"):
             self.daemon.start()
         (self.daemon.state / "notify.yaml").unlink()
         self.daemon.start()

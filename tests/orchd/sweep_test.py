@@ -3,7 +3,7 @@
 import shutil
 import signal
 
-from daemon import DaemonTest, eventually, main, number_of
+from daemon import ROOT, DaemonTest, eventually, main, number_of
 
 
 class Sweep(DaemonTest):
@@ -54,6 +54,17 @@ class Sweep(DaemonTest):
         self.assertEqual(self.daemon.call("POST", f"/v1/sweeps/{sweep}/retry", {})[1]["cells"], 1)
         self.daemon.wait(sweep)
         self.assertGreater(len(self.runs()), tried)
+
+    def test_goes_by_a_new_policy_at_once_and_the_journal_says_what_it_changed(self):
+        text = (ROOT / "policies" / "default.yaml").read_text()
+        stricter = text.replace("per_user: {}", "per_user: {jobs: 3}")
+        self.assertNotEqual(text, stricter)
+        status, said = self.daemon.call("PUT", "/v1/policy", {"file": "stricter.yaml", "text": stricter})
+        self.assertEqual((status, said["changes"], said["lowered"]),
+                         (200, [{"key": "limits.per_user.jobs", "from": None, "to": 3}], []))
+        (noted,) = [e["text"] for e in self.daemon.get("/v1/events") if e["kind"] == "policy.set" and "3" in e["text"]]
+        self.assertIn("limits.per_user.jobs - → 3", noted)
+        self.assertEqual(self.daemon.get("/v1/policy")["text"], stricter)
 
     def test_takes_no_lie_for_a_result(self):
         for name, text in {"text": "not JSON", "list": "[1]", "nothing": "{}", "infinite": '{"a": 1e999}', "word": '{"a": "b"}'}.items():

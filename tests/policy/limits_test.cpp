@@ -37,13 +37,19 @@ TEST(Limits, WhatWouldExceedTheBudgetWaitsWithTheFiguresInItsReason) {
 
 TEST(Limits, ReasonNamesWhoseBudgetItIs) {
   const std::vector<Demand> jobs = {{"j1", 8, 2, {}}};
-  EXPECT_THAT(hold_back(jobs, budget(1), 0, "user mara")[0].value_or(""),
-              HasSubstr("would bring user mara to 2 of 1 GPU-hours"));
+  EXPECT_THAT(hold_back(jobs, budget(3), 1.5, "user mara")[0].value_or(""),
+              HasSubstr("would bring user mara to 3.5 of 3 GPU-hours"));
+}
+
+TEST(Limits, OfWhatFitsIntoNoBudgetTheReasonSaysSo) {
+  const std::vector<Demand> jobs = {{"j1", 8, 2, {}}};
+  EXPECT_EQ(hold_back(jobs, budget(1), 0, "user mara")[0].value_or(""),
+            "may take 2 GPU-hours, more than all of the budget of user mara (1); waits until the budget is raised");
 }
 
 TEST(Limits, AnExcessTooSmallToShowNeverReadsAsNone) {
-  const std::vector<Demand> jobs = {{"j1", 1, 800.001, {}}};
-  EXPECT_THAT(hold_back(jobs, budget(800), 0)[0].value_or(""), HasSubstr("to 800.1 of 800 GPU-hours"));
+  const std::vector<Demand> jobs = {{"j1", 1, 0.001, {}}};
+  EXPECT_THAT(hold_back(jobs, budget(800), 800)[0].value_or(""), HasSubstr("to 800.1 of 800 GPU-hours"));
 }
 
 TEST(Limits, SumsOfDecimalsThatFillABudgetExactlyFit) {
