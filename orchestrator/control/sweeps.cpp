@@ -13,7 +13,7 @@ namespace {
 
 using action::Answer;
 
-constexpr std::size_t kMostChangesNoted = 40;
+constexpr std::size_t kMostChangesNoted = 12;
 
 std::vector<NeedId> add_needs(Step& step, std::vector<Need>&& needs) {
   std::vector<NeedId> ids;

@@ -119,7 +119,7 @@ class Sweeps(OnSlurm):
         self.assertEqual(len(self.runs("end")), 1)
 
     def test_of_a_job_whose_time_is_cut_go_on_in_another(self):
-        sweep = self.submit("cut", ["a"], "wait=go")
+        sweep = self.submit("cut", ["a"], "wait=go", time="10m")
         first = self.started()[0]["job"]
         # The policy's signal is due at once, and the limit in a minute: the worker drains, and gives the cell back.
         run("scontrol", "update", f"jobid={first}", "TimeLimit=1")
@@ -130,20 +130,19 @@ class Sweeps(OnSlurm):
         self.assert_nothing_failed()
         self.assertEqual([self.end_of(job) for job in self.jobs() if job["slurm_job_id"] == first], ["drained"])
 
-    def test_of_a_worker_that_hangs_get_the_remedy_of_a_time_out(self):
-        sweep = self.submit("hangs", ["a"], "wait=go")
+    def test_of_a_worker_that_stands_still_go_on_in_another(self):
+        sweep = self.submit("still", ["a"], "wait=go", time="10m")
         first = self.started()[0]["job"]
         (job,) = self.jobs("running")
         pids = run("pgrep", "-f", f"/orch-{self.daemon.instance}-{job['id'][1:]}/orch-worker").split()
         run("kill", "-STOP", *pids)
+        # It hears no signal until Slurm wakes it at the limit, to end it.
         run("scontrol", "update", f"jobid={first}", "TimeLimit=1")
         eventually("another start", lambda: len(self.runs()) == 2, 200)
         self.go()
         self.finish(sweep, ["a"])
-        self.assertEqual(self.end_of(job), "timeout")
-        failed = [e["text"] for e in self.daemon.get("/v1/events") if e["kind"] == "cell.attempt_failed"]
-        self.assertEqual(len(failed), 1, failed)
-        self.assertIn("timeout", failed[0])
+        self.assert_nothing_failed()
+        self.assertEqual(self.end_of(job), "drained")
 
     def test_of_a_node_that_goes_down_are_done_on_others(self):
         sweep = self.submit("down", ["a"], "wait=go")
