@@ -166,9 +166,24 @@ class DaemonTest(unittest.TestCase):
                     self.daemon.call("POST", f"/v1/jobs/{job['id']}/cancel")
             eventually("the end of all jobs", lambda: all(j["state"] == "ended" for j in self.daemon.get("/v1/jobs")))
             self.settle()
+            # A worker's last words are read before it is gone; without a daemon it would wait for one to come back.
+            eventually("the end of what jobs started", lambda: not self.left_behind())
         finally:
             code = self.daemon.kill(signal.SIGTERM)
         self.assertEqual(code, 0)
+
+    def left_behind(self):
+        """Programs, the daemon apart, that were started with a path of this test's folder."""
+        mine = str(self.folder).encode()
+        found = []
+        for line in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+            try:
+                words = line.read_bytes()
+            except OSError:
+                continue  # it has just ended
+            if mine in words and int(line.parent.name) != self.daemon.process.pid:
+                found.append(words.replace(b"\0", b" ").decode(errors="replace"))
+        return found
 
     def settle(self):
         """What else has to be over before the daemon is ended."""
