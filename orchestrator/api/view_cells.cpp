@@ -6,6 +6,7 @@
 
 #include "api/view_parts.h"
 #include "api/views.h"
+#include "control/estimate.h"
 
 namespace orch::api {
 
@@ -150,6 +151,9 @@ void write_cells(std::ostream& out, const State& state, SweepId sweep, std::opti
     json["attempts"] = (had_trouble ? trouble->second.attempts() : 0) + (now == CellState::kDone ? 1 : 0);
     json["reason"] = had_trouble && now != CellState::kDone ? trouble->second.reason : "";
     json["job"] = jobs.empty() ? ordered_json() : ordered_json(id_of(*jobs.begin()));
+    const Estimate takes = estimate(state, wanted.cell);
+    json["expected_s"] = takes.expected;
+    json["expected_from"] = basis_of(state, wanted.cell, takes);
     rows.add(json);
   }
   rows.end();

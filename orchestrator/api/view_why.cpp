@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "base/units.h"
 #include "control/books.h"
+#include "control/estimate.h"
 #include "control/step.h"
 #include "policy/remedy.h"
 
@@ -111,7 +112,8 @@ std::string takers(const State& state, const Cell& cell, Now now) {
   const Need& need = state.needs[index(cell.need)];
   std::vector<std::string> running, queued;
   std::string says;
-  for (const auto& [id, job] : state.jobs) {
+  for (const JobId id : state.open_jobs) {
+    const Job& job = state.jobs.at(id);
     if (job.is_over() || job.state == JobState::kMissing || !fits(need, job)) continue;
     if (job.state == JobState::kRunning) running.push_back(id_of(id));
     if (job.state == JobState::kQueued || job.state == JobState::kSubmitting) {
@@ -255,8 +257,7 @@ ordered_json cell_json(const State& state, const store::Store& store, CellId id,
   const store::CellText text = store.cell(id);
   const Need& need = state.needs[index(cell.need)];
   const std::set<JobId> jobs = jobs_at(state, id);
-  const Trouble* trouble = trouble_of(state, id);
-  const double more_time = trouble ? trouble->more_time : 1;
+  const Estimate takes = estimate(state, id);
   const auto content = ordered_json::parse(text.content, nullptr, false);
   const auto place = position(state, id, now);
   ordered_json json;
@@ -272,8 +273,9 @@ ordered_json cell_json(const State& state, const store::Store& store, CellId id,
   json["generation"] = cell.generation;
   json["chunks"] = cell.chunks;
   json["score"] = score_of(state, id);
-  json["expected_s"] = static_cast<double>(cell.expected) * more_time;
-  json["bound_s"] = static_cast<double>(cell.bound) * more_time;
+  json["expected_s"] = takes.expected;
+  json["bound_s"] = takes.bound;
+  json["expected_from"] = basis_of(state, id, takes);
   json["need"] = {{"gpus", need.resources.gpus},     {"nodes", need.resources.nodes}, {"cpus", need.resources.cpus},
                   {"memory", need.resources.memory}, {"profile", need.profile},       {"load_s", need.load}};
   json["sweeps"] = wants_json(state, id);

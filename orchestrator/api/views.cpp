@@ -8,6 +8,7 @@
 #include <set>
 
 #include "base/text.h"
+#include "control/estimate.h"
 
 namespace orch::api {
 
@@ -60,11 +61,7 @@ class JobRows {
     return json;
   }
 
-  static double hours(const Job& job, Now now) {
-    if (job.started == Utc{}) return 0;
-    const Utc until = job.ended == Utc{} ? now.utc : job.ended;
-    return std::max(0.0, std::chrono::duration<double>(until - job.started).count()) * job.resources.gpus / 3600;
-  }
+  static double hours(const Job& job, Now now) { return had(job, Utc::min(), now.utc) / kGpuHour; }
 
  private:
   /// What it works on; if that is nothing, what it was submitted for.
@@ -90,7 +87,7 @@ class JobRows {
   std::map<NeedId, std::string> planned_;
 };
 
-ordered_json sweep_row(const Sweep& sweep, double hours) {
+ordered_json sweep_row(const State& state, const Sweep& sweep, double hours) {
   ordered_json cells;
   cells["total"] = static_cast<std::int64_t>(sweep.cells.size()) + sweep.rejected_cells;
   cells["waiting"] = sweep.count(CellState::kWaiting) + sweep.count(CellState::kBlocked);
@@ -108,7 +105,7 @@ ordered_json sweep_row(const Sweep& sweep, double hours) {
   json["ended"] = time_json(sweep.ended);
   json["cells"] = std::move(cells);
   json["gpu_hours"] = hours;
-  const auto seconds = eta(sweep);
+  const auto seconds = eta(state, sweep);
   json["eta_s"] = seconds ? ordered_json(*seconds) : ordered_json();
   return json;
 }
@@ -132,16 +129,19 @@ ordered_json time_json(Utc time) {
 
 std::vector<double> gpu_hours(const State& state, Now now) {
   std::vector<double> hours(state.sweeps.size(), 0.0);
-  for (const auto& [id, job] : state.jobs)
-    if (index(job.sweep) < hours.size()) hours[index(job.sweep)] += JobRows::hours(job, now);
+  for (const Sweep& sweep : state.sweeps) hours[index(sweep.id)] = state.ledger.sweep(sweep.id) / kGpuHour;
+  for (const JobId id : state.open_jobs) {
+    const Job& job = state.jobs.at(id);
+    hours[index(job.sweep)] += JobRows::hours(job, now);
+  }
   return hours;
 }
 
-std::optional<double> eta(const Sweep& sweep) {
+std::optional<double> eta(const State& state, const Sweep& sweep) {
   if (!is_live(sweep.state)) return 0;
   const std::uint32_t running = sweep.count(CellState::kRunning);
   if (running == 0) return std::nullopt;
-  return sweep.work_left / running;
+  return work_left(state, sweep) / running;
 }
 
 ordered_json daemon_json(const DaemonView& daemon) {
@@ -157,7 +157,7 @@ ordered_json daemon_json(const DaemonView& daemon) {
 }
 
 ordered_json sweep_json(const State& state, SweepId sweep, Now now) {
-  return sweep_row(state.sweeps[index(sweep)], gpu_hours(state, now)[index(sweep)]);
+  return sweep_row(state, state.sweeps[index(sweep)], gpu_hours(state, now)[index(sweep)]);
 }
 
 ordered_json job_json(const State& state, const Job& job, Now now) { return JobRows(state, now).row(job); }
@@ -176,7 +176,7 @@ ordered_json status_json(const State& state, const DaemonView& daemon, std::opti
   const std::vector<double> hours = gpu_hours(state, now);
   ordered_json& sweeps = json["sweeps"] = ordered_json::array();
   for (const Sweep& sweep : state.sweeps)
-    if (!only || sweep.id == *only) sweeps.push_back(sweep_row(sweep, hours[index(sweep.id)]));
+    if (!only || sweep.id == *only) sweeps.push_back(sweep_row(state, sweep, hours[index(sweep.id)]));
   JobRows rows(state, now);
   ordered_json& jobs = json["jobs"] = ordered_json::array();
   const Utc since = daemon.since == Utc{} ? Utc::max() : daemon.since;

@@ -102,8 +102,8 @@ nlohmann::ordered_json merged_metrics(const std::vector<std::string>& chunks);
 std::vector<double> gpu_hours(const control::State& state, control::Now now);
 
 /// Seconds until the sweep ends, if as many of its cells go on running side by side as do now. 0 once it has ended;
-/// nothing while none of them runs.
-std::optional<double> eta(const control::Sweep& sweep);
+/// nothing while none of them runs. By what was measured, where something was.
+std::optional<double> eta(const control::State& state, const control::Sweep& sweep);
 
 /// `2026-11-21T17:00:00Z`; null for none.
 nlohmann::ordered_json time_json(control::Utc time);

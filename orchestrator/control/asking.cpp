@@ -5,6 +5,7 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "control/same_work.h"
 #include "planner/rooms.h"
 #include "planner/script.h"
 
@@ -163,6 +164,7 @@ Result<Asked> ask_for(const planner::Plan& plan, const matrix::Expansion& expans
   sweep.fresh = asking.fresh;
 
   Needs needs(plan, expansion, site);
+  SameWork same_work(plan, expansion, site);
   std::vector<std::string> settings;  // as text, of the same index as the expansion's
   settings.reserve(expansion.settings.size());
   for (const matrix::Settings& each : expansion.settings) settings.push_back(json_of(each));
@@ -199,6 +201,8 @@ Result<Asked> ask_for(const planner::Plan& plan, const matrix::Expansion& expans
     const double load = harness ? plan.sizings[plan.need_of[i]].chosen.load_seconds : 0;
     item.expected = plan.seconds[i] + static_cast<float>(load + (harness ? kHarnessStart : 0));
     item.bound = plan.bounds[i] + static_cast<float>(load + (harness ? kHarnessStartMost : 0));
+    item.basis = plan.bases[i];
+    item.work = same_work.of(i);
     item.score = static_cast<float>(plan.scores[i].total);
     item.content = matrix::canonical_content(expansion, cell, site.catalog);
     item.settings = settings[cell.settings];

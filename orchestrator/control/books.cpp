@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <utility>
 
 #include "base/text.h"
 #include "base/units.h"
@@ -15,12 +16,6 @@ double hours_between(Utc from, Utc to) {
   return std::max(0.0, std::chrono::duration<double>(to - from).count()) / 3600;
 }
 
-/// GPU-hours that a job has had after `since`.
-double had(const Job& job, Utc since, Utc now) {
-  if (job.started == Utc{}) return 0;
-  return hours_between(std::max(job.started, since), job.ended == Utc{} ? now : job.ended) * job.resources.gpus;
-}
-
 /// GPU-hours that it may still take.
 double promised(const Job& job, Utc now) {
   if (job.is_over()) return 0;
@@ -29,35 +24,62 @@ double promised(const Job& job, Utc now) {
   return std::max(0.0, static_cast<double>(job.time_limit) / 3600 - gone) * job.resources.gpus;
 }
 
-}  // namespace
-
-Books::Books(const State& state, Now now)
-    : state_(state), now_(now), since_(state.policy.zone.beginning(state.policy.per_user.per, now.utc)) {
-  for (const auto& [id, job] : state.jobs) add(job);
+Utc beginning_of_period(const State& state, Utc now) {
+  return state.policy.zone.beginning(state.policy.per_user.per, now);
 }
 
+/// Sums of what has ended, from the beginning of the users' period: the state's own if they are of that.
+Ledger& brought_up(State& state, Utc since) {
+  if (!state.ledger.counts_from(since)) state.ledger.turn(state, since);
+  return state.ledger;
+}
+
+}  // namespace
+
+Books::Books(const State& state, Now now) : state_(state), now_(now), since_(beginning_of_period(state, now.utc)) {
+  if (!state.ledger.counts_from(since_)) {
+    own_ = state.ledger;
+    own_->turn(state, since_);
+  }
+  for (const JobId id : state.open_jobs) add(state.jobs.at(id));
+}
+
+Books::Books(State& state, Now now)
+    : Books((brought_up(state, beginning_of_period(state, now.utc)), std::as_const(state)), now) {}
+
 void Books::add(const Job& job) {
-  Account& of_sweep = sweeps_[job.sweep];
-  Account& of_user = users_[state_.sweeps[index(job.sweep)].user];
+  Open& of_sweep = sweeps_[job.sweep];
+  Open& of_user = users_[state_.sweeps[index(job.sweep)].user];
   of_sweep.used += had(job, Utc::min(), now_.utc);
   of_user.used += had(job, since_, now_.utc);
   if (job.is_over()) return;
-  for (Account* account : {&of_sweep, &of_user}) {
-    account->promised += promised(job, now_.utc);
-    ++account->now.jobs;
-    account->now.gpus += static_cast<int>(job.resources.gpus);
-    account->now.queued += static_cast<int>(!job.has_worker());
+  for (Open* open : {&of_sweep, &of_user}) {
+    open->promised += promised(job, now_.utc);
+    ++open->now.jobs;
+    open->now.gpus += static_cast<int>(job.resources.gpus);
+    open->now.queued += static_cast<int>(!job.has_worker());
   }
+}
+
+Books::Account Books::account(double ended, const Open& open) const {
+  return {open.now, (ended + open.used) / kGpuHour, open.promised};
 }
 
 Books::Account Books::sweep(SweepId id) const {
   const auto at = sweeps_.find(id);
-  return at == sweeps_.end() ? Account{} : at->second;
+  return account(state_.ledger.sweep(id), at == sweeps_.end() ? Open{} : at->second);
 }
 
 Books::Account Books::user(const std::string& name) const {
   const auto at = users_.find(name);
-  return at == users_.end() ? Account{} : at->second;
+  return account(ledger().user(name), at == users_.end() ? Open{} : at->second);
+}
+
+std::set<std::string> Books::users() const {
+  std::set<std::string> names;
+  for (const auto& [name, used] : ledger().users()) names.insert(name);
+  for (const auto& [name, open] : users_) names.insert(name);
+  return names;
 }
 
 std::optional<double> Books::hours_left(SweepId sweep) const {
@@ -164,15 +186,15 @@ void warn_of_budgets(Step& step) {
   const policy::Limits &of_user = step.state.policy.per_user, &of_sweep = step.state.policy.per_sweep;
   if (!of_user.gpu_hours && !of_sweep.gpu_hours && step.state.warned.empty()) return;
   const Books books(step.state, step.now);
-  const Utc began = step.state.policy.zone.beginning(of_user.per, step.now.utc);
+  const Utc began = beginning_of_period(step.state, step.now.utc);
   const std::string period =
       std::string(policy::name_of(of_user.per)) + "-" +
       (of_user.per == policy::Period::kEver ? "" : std::to_string(began.time_since_epoch().count())) + ":";
   forget_old_warnings(step, period);
   warn_of_what_waits(step, books, period);
   if (of_user.gpu_hours)
-    for (const auto& [name, account] : books.users())
-      warn(step, "user:" + period + name, of_user, account.used, "user " + shown(name), std::nullopt);
+    for (const std::string& name : books.users())
+      warn(step, "user:" + period + name, of_user, books.user(name).used, "user " + shown(name), std::nullopt);
   if (of_sweep.gpu_hours)
     for (const Sweep& sweep : step.state.sweeps)
       if (is_live(sweep.state))

@@ -2,11 +2,12 @@
 //
 // Holds: a job counts towards the sweep that it was submitted for, and towards the user who submitted that sweep. Jobs
 // that are not over count with all that their time limit still allows: a budget is never passed because a job took as
-// long as it might.
+// long as it might. What jobs took that have ended stands in the ledger: only the others are walked.
 #pragma once
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "control/state.h"
@@ -25,12 +26,15 @@ class Books {
   };
 
   Books(const State& state, Now now);
+  /// The same, and keeps the sums of a period that has begun since the last time.
+  Books(State& state, Now now);
   /// A job that is submitted now.
   void add(const Job& job);
 
   Account sweep(SweepId id) const;
   Account user(const std::string& name) const;
-  const std::map<std::string, Account, std::less<>>& users() const { return users_; }
+  /// Who has had jobs, or has some.
+  std::set<std::string> users() const;
 
   /// What the budgets leave to a job of that sweep; nothing where there is no budget.
   std::optional<double> hours_left(SweepId sweep) const;
@@ -38,11 +42,21 @@ class Books {
   std::optional<std::string> against(const event::PlannedJob& planned) const;
 
  private:
+  /// Of jobs that have not ended.
+  struct Open {
+    policy::InUse now;
+    double used = 0;      ///< GPU-milliseconds
+    double promised = 0;  ///< GPU-hours
+  };
+  Account account(double ended, const Open& open) const;
+  const Ledger& ledger() const { return own_ ? *own_ : state_.ledger; }
+
   const State& state_;
   Now now_;
-  Utc since_;  ///< beginning of the users' period
-  std::map<SweepId, Account> sweeps_;
-  std::map<std::string, Account, std::less<>> users_;
+  Utc since_;                  ///< beginning of the users' period
+  std::optional<Ledger> own_;  ///< where the state's is of another period
+  std::map<SweepId, Open> sweeps_;
+  std::map<std::string, Open, std::less<>> users_;
 };
 
 /// Says once in a sweep's life, or a user's period, that 80 % of a budget is used, once that all of it is, and once

@@ -11,6 +11,7 @@
 
 #include "base/digest.h"
 #include "control/ids.h"
+#include "planner/basis.h"
 #include "policy/policy.h"
 
 namespace orch::control {
@@ -39,9 +40,11 @@ struct Cell {
   std::uint32_t task = 0;        ///< in State::names
   float expected = 0;            ///< seconds, of all chunks
   float bound = 0;               ///< seconds that it will hardly exceed
+  Work work = kNoWork;           ///< cells of one number take the same time
   std::uint16_t generation = 1;  ///< counts how often it was asked for afresh
   std::uint16_t chunks = 1;
   CellState state = CellState::kWaiting;
+  planner::Basis basis = planner::Basis::kUnknown;  ///< of expected and bound, which are as they were asked for
 };
 
 /// What became of the chunks of a cell that has several.

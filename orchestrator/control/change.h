@@ -44,6 +44,8 @@ struct PutCell {
   CellId depends = kNoCell;
   std::string model, task;
   float expected = 0, bound = 0;
+  planner::Basis basis = planner::Basis::kUnknown;
+  Work work = kNoWork;
   std::uint16_t chunks = 1;
   std::string content, settings;
 };

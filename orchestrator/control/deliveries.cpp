@@ -1,6 +1,8 @@
 // Results arrive. The first delivery of a (cell, generation, chunk) wins; later ones are noted and ignored.
 #include <algorithm>
+#include <bit>
 
+#include "control/estimate.h"
 #include "control/step.h"
 
 namespace orch::control {
@@ -31,7 +33,10 @@ bool accept(Step& step, Job& job, Epoch epoch, Delivered& item) {
     job.gpu_seconds += item.gpu_seconds;
     step.put(row::PutResult{item.chunk, item.generation, job.id, std::move(item.metrics), item.gpu_seconds,
                             item.seconds, step.now.utc});
+    const bool news = learn(step.state, step.cell(id), item.seconds);
     step.deliver(item.chunk);
+    // A plan that waits for its turn rests on what was supposed. It is made anew when twice as much is known.
+    if (news && std::has_single_bit(step.state.durations.known()) && !step.state.plan.empty()) step.plan_anew();
     return true;
   }
   if (!holds(step, job, epoch, item)) return false;

@@ -15,7 +15,7 @@ bool says_something_of_nodes(End end) {
 }
 
 /// A job that ended so, before it took anything, may do the same again for ever. What it took bears the blame itself.
-bool is_strike(const Job& job) {
+bool is_strike(const Step& step, const Job& job) {
   if (job.taken > 0 || job.delivered > 0 || job.cancel_asked) return false;
   switch (*job.end) {
     case End::kSuperseded:
@@ -23,10 +23,13 @@ bool is_strike(const Job& job) {
     case End::kPreempted:
     case End::kNodeFailure:
       return false;
-    // There was nothing for it: others were quicker. Strange only if cells waited.
+    // There was nothing for it: others were quicker. Strange only if cells waited that it had the time for: what is
+    // known of their durations may have grown while it stood in the queue.
     case End::kDone:
-    case End::kDrained:
-      return job.passed_over;
+    case End::kDrained: {
+      const auto shortest = job.passed_over ? shortest_for(step, step.state.needs[index(job.need)]) : std::nullopt;
+      return shortest && static_cast<double>(job.time_limit) >= *shortest;
+    }
     default:
       return true;
   }
@@ -85,7 +88,7 @@ void release_cells(Step& step, const Job& job) {
 }
 
 void count_strike(Step& step, const Job& job) {
-  if (!is_strike(job)) return;
+  if (!is_strike(step, job)) return;
   Need& need = step.need(job.need);
   ++need.strikes;
   if (need.strikes >= step.state.rules.strikes && need.stopped.empty()) {

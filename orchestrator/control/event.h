@@ -27,6 +27,8 @@ struct AskedCell {
   std::optional<std::uint32_t> depends;  ///< index in SubmitSweep::cells, before this one
   std::string model, task;
   float expected = 0, bound = 0;
+  planner::Basis basis = planner::Basis::kUnknown;
+  Work work = kNoWork;  ///< kNoWork: nothing else is the same work
   std::uint16_t chunks = 1;
   float score = 0;
   std::string content;   ///< canonical JSON: what the key is of

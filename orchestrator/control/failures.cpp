@@ -5,6 +5,7 @@
 //  - A remedy that would change what is measured is not taken on this cell (invariant 5).
 #include <algorithm>
 
+#include "control/estimate.h"
 #include "control/step.h"
 #include "policy/remedy.h"
 
@@ -22,6 +23,7 @@ NeedId need_like(Step& step, const Need& like, const Resources& resources) {
       return known.id;
   Need need = like;
   need.id = NeedId{static_cast<std::uint32_t>(step.state.needs.size())};
+  need.like = like.like;
   need.resources = resources;
   need.strikes = 0;
   need.stopped.clear();
@@ -31,8 +33,8 @@ NeedId need_like(Step& step, const Need& like, const Resources& resources) {
   return step.state.needs.back().id;
 }
 
-/// What cannot be done for this cell, with the reason.
-std::map<Remedy, std::string> impossible(const Cell& cell, const Need& need, const Trouble& trouble, const Job* job) {
+/// What cannot be done for this cell, with the reason. `bound`: what it may take now.
+std::map<Remedy, std::string> impossible(double bound, const Need& need, const Trouble& trouble, const Job* job) {
   std::map<Remedy, std::string> not_possible;
   for (const Remedy remedy : policy::kRemedies) {
     switch (remedy) {
@@ -48,7 +50,7 @@ std::map<Remedy, std::string> impossible(const Cell& cell, const Need& need, con
         break;
       }
       case Remedy::kMoreTime:
-        if (need.most > 0 && static_cast<double>(cell.bound) * trouble.more_time * 1.1 + need.load > need.most)
+        if (need.most > 0 && bound * 1.1 + need.load > need.most)
           not_possible[remedy] = "it may take all the time that its partition and profile allow already";
         break;
       case Remedy::kMoreMemory:
@@ -108,7 +110,8 @@ void fail(Step& step, const Failure& failure) {
     if (cause == failure.cause) tried.push_back(remedy);
   const Need& need = step.need(step.cell(id).need);
   const policy::Step chosen =
-      next_remedy(step.state.policy, failure.cause, {tried, impossible(step.cell(id), need, trouble, failure.job)});
+      next_remedy(step.state.policy, failure.cause,
+                  {tried, impossible(estimate(step.state, id).bound, need, trouble, failure.job)});
 
   trouble.tried.emplace_back(failure.cause, chosen.remedy);
   trouble.reason = failure.reason;

@@ -23,6 +23,10 @@ enum class NoticeId : std::uint64_t {};
 /// Of one lease: a late word on an earlier lease of the same chunk says nothing about this one.
 enum class Ticket : std::uint64_t {};
 
+/// What cells have in common that take the same time: 63 bits of a digest, so that SQLite holds it as a number.
+enum class Work : std::uint64_t {};
+inline constexpr Work kNoWork{0};
+
 inline constexpr CellId kNoCell{std::numeric_limits<std::uint32_t>::max()};
 
 template <class Id>

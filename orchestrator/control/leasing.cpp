@@ -9,6 +9,7 @@
 #include <queue>
 #include <tuple>
 
+#include "control/estimate.h"
 #include "control/step.h"
 
 namespace orch::control {
@@ -42,10 +43,12 @@ struct Use {
   }
 };
 
-double seconds_of(const State& state, CellId id, float cells_seconds) {
-  const Cell& cell = state.cells[index(id)];
-  const Trouble* trouble = trouble_of(state, id);
-  return static_cast<double>(cells_seconds) / cell.chunks * (trouble ? trouble->more_time : 1);
+/// Of one chunk.
+double expected_seconds(const State& state, CellId id) {
+  return estimate(state, id).expected / state.cells[index(id)].chunks;
+}
+double bound_seconds(const State& state, CellId id) {
+  return estimate(state, id).bound / state.cells[index(id)].chunks;
 }
 
 bool runs_alone(const State& state, CellId id) {
@@ -57,7 +60,7 @@ Use use_of(const State& state, const Job& job) {
   Use use;
   for (const Chunk& chunk : state.leases.of(job.id)) {
     const Cell& cell = state.cells[index(chunk.cell)];
-    use.add(state.needs[index(cell.need)], seconds_of(state, chunk.cell, cell.expected));
+    use.add(state.needs[index(cell.need)], expected_seconds(state, chunk.cell));
     use.alone = use.alone || runs_alone(state, chunk.cell);
   }
   return use;
@@ -159,7 +162,7 @@ class Leasing {
   }
 
   bool may_stand_behind(const Need& need, CellId cell) const {
-    const double seconds = seconds_of(state_, cell, state_.cells[index(cell)].expected);
+    const double seconds = expected_seconds(state_, cell);
     return need.resources.nodes == 1 && seconds <= state_.rules.short_cell &&
            use_.seconds + seconds <= state_.rules.ahead * side_by_side(need, job_);
   }
@@ -167,19 +170,18 @@ class Leasing {
   /// What is known of the cell itself: its time, its nodes, its company.
   bool suits(const Candidate& candidate, const Need& need, bool ahead) const {
     const CellId id = candidate.entry.cell;
-    const Cell& cell = state_.cells[index(id)];
     const Trouble* trouble = trouble_of(state_, id);
     if (trouble && shares_node(trouble->excluded_nodes, job_.nodes)) return false;
     if (runs_alone(state_, id) && use_.chunks > 0) return false;
     const double before = (candidate.loaded ? 0 : need.load) + (ahead ? use_.seconds / side_by_side(need, job_) : 0);
-    return before + seconds_of(state_, id, cell.bound) <= ask_.time_left;
+    return before + bound_seconds(state_, id) <= ask_.time_left;
   }
 
   void give(CellId id, const Need& need, Answer& answer) {
     const Chunk chunk = step_.next_waiting_chunk(id);
     step_.lease(chunk, job_);
     ++job_.taken;
-    use_.add(need, seconds_of(state_, id, state_.cells[index(id)].expected));
+    use_.add(need, expected_seconds(state_, id));
     use_.alone = runs_alone(state_, id);
     answer.given.push_back(given(chunk));
   }
@@ -192,7 +194,7 @@ class Leasing {
     it.ticket = state_.leases.find(chunk)->ticket;
     it.generation = cell.generation;
     it.attempt = trouble ? trouble->attempts() + 1 : 1;
-    it.seconds = seconds_of(state_, chunk.cell, cell.bound);
+    it.seconds = bound_seconds(state_, chunk.cell);
     const Resources& wanted = state_.needs[index(cell.need)].resources;
     it.gpus = wanted.gpus;
     it.cpus = wanted.cpus;

@@ -61,7 +61,8 @@ void looked(Step& step, const event::Looked& look) {
     see(step, seen);
   }
   std::vector<JobId> lost;
-  for (auto& [id, job] : step.state.jobs) {
+  for (const JobId id : step.state.open_jobs) {
+    Job& job = step.state.jobs.at(id);
     if (job.is_over() || there.contains(job.name)) continue;
     if (job.state == JobState::kMissing) {
       // What submitted it died with its daemon, and an earlier look has asked whether anybody remembers it.

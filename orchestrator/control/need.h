@@ -35,9 +35,15 @@ struct Need {
   bool whole_nodes = false;   ///< idle GPUs of a node are paid for anyway
   std::string script_values;  ///< JSON: what the template of the profile is filled with (docs/templates.md)
 
+  /// The first need that differs from this one in its resources at most, as after a remedy. Not kept: restore finds it.
+  NeedId like{};
+
   // What happened to its jobs.
   int strikes = 0;      ///< jobs in a row that ended before they delivered anything
   std::string stopped;  ///< why no job is submitted for it any more; empty: they are
 };
+
+/// Need::like of one that is to come after these.
+NeedId first_like(const std::vector<Need>& needs, const Need& need);
 
 }  // namespace orch::control

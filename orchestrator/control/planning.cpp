@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "control/estimate.h"
 #include "control/step.h"
 
 namespace orch::control {
@@ -166,16 +167,16 @@ Snapshot snapshot(State& state, Now now) {
       const Sweep& sweep = state.sweeps[index(want.sweep)];
       if (sweep.state != SweepState::kRunning || sweep.cells[want.order].generation != cell.generation) return;
       const double rank = static_cast<double>(sweep.cells[want.order].score) + age_bonus(state, sweep, now);
-      if (!best || rank > best->rank) best = Snapshot::Item{id, rank, cell.expected, cell.bound, want.sweep};
+      if (!best || rank > best->rank) best = Snapshot::Item{id, rank, 0, 0, want.sweep};
     });
     if (!best) continue;
-    if (const auto trouble = state.troubles.find(id); trouble != state.troubles.end()) {
-      best->expected *= static_cast<float>(trouble->second.more_time);
-      best->bound *= static_cast<float>(trouble->second.more_time);
-    }
+    const Estimate takes = estimate(state, id);
+    best->expected = static_cast<float>(takes.expected);
+    best->bound = static_cast<float>(takes.bound);
     snapshot.waiting[index(cell.need)].push_back(*best);
   }
-  for (const auto& [id, job] : state.jobs) {
+  for (const JobId id : state.open_jobs) {
+    const Job& job = state.jobs.at(id);
     if (job.is_over() || job.cancel_asked || job.state == JobState::kDraining) continue;
     const double had = job.started == Utc{} ? 0 : std::chrono::duration<double>(now.utc - job.started).count();
     snapshot.live.push_back(

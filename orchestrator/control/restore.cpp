@@ -4,6 +4,8 @@
 #include <charconv>
 #include <utility>
 
+#include "control/estimate.h"
+#include "control/same_work.h"
 #include "control/step.h"
 
 namespace orch::control {
@@ -35,6 +37,7 @@ void Restore::take(const row::PutFact& row) {
 }
 
 void Restore::take(row::PutNeed&& row) {
+  row.need.like = first_like(state_.needs, row.need);
   state_.needs.push_back(std::move(row.need));
   state_.backlog.emplace_back();
 }
@@ -65,6 +68,8 @@ void Restore::take(row::PutCell&& row) {
   cell.task = state_.names.number(row.task);
   cell.expected = row.expected;
   cell.bound = row.bound;
+  cell.basis = row.basis;
+  cell.work = row.work == kNoWork ? work_of(row.key) : row.work;
   cell.chunks = row.chunks;
   if (row.depends != kNoCell) state_.dependents[row.depends].push_back(row.id);
   state_.cells.push_back(cell);
@@ -92,6 +97,11 @@ void Restore::take(const row::PutResult& row) {
   if (cell.chunks == 1 || cell.state == CellState::kDone || row.generation != cell.generation) return;
   state_.chunks.try_emplace(row.chunk.cell, cell.chunks, ChunkState::kWaiting).first->second[row.chunk.number] =
       ChunkState::kDone;
+}
+
+void Restore::measured(CellId id, double seconds) {
+  const Cell& cell = state_.cells[index(id)];
+  learn(state_, cell, seconds);
 }
 
 void Restore::take(row::PutFailure&& row) {
@@ -122,6 +132,10 @@ void Restore::take(row::PutJob&& row) {
   const JobId id = row.job.id;
   state_.next_job = std::max(state_.next_job, static_cast<std::uint32_t>(index(id)) + 1);
   state_.by_name.emplace(row.job.name, id);
+  if (row.job.state == JobState::kEnded)
+    state_.ledger.close(row.job, state_.sweeps[index(row.job.sweep)].user);
+  else
+    state_.open_jobs.insert(id);
   state_.jobs.emplace(id, std::move(row.job));
 }
 

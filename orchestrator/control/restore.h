@@ -23,6 +23,8 @@ class Restore {
   void take(const row::PutWanted& row);
   /// Only results of cells with several chunks are looked at.
   void take(const row::PutResult& row);
+  /// Of a result, the oldest first: Durations::kWindow of the latest are enough.
+  void measured(CellId cell, double seconds);
   void take(row::PutFailure&& row);
   void take(row::PutJob&& row);
   void take(const row::PutLease& row);

@@ -16,11 +16,13 @@
 
 #include "control/cell.h"
 #include "control/change.h"
+#include "control/durations.h"
 #include "control/event.h"
 #include "control/ids.h"
 #include "control/job.h"
 #include "control/key_index.h"
 #include "control/leases.h"
+#include "control/ledger.h"
 #include "control/names.h"
 #include "control/need.h"
 #include "control/queue.h"
@@ -82,9 +84,12 @@ struct State {
       chunks;  ///< of cells that have several, of which some do not wait; a done cell has none
   std::vector<Need> needs;
   std::vector<Backlog> backlog;  ///< of each need
+  Durations durations;
   std::vector<Sweep> sweeps;
   std::map<std::string, SweepId, std::less<>> by_request;
   std::map<JobId, Job> jobs;  ///< that are not ended, and those that ended since the start
+  std::set<JobId> open_jobs;  ///< of these, those that have not ended
+  Ledger ledger;              ///< of those that have
   std::map<std::string, JobId, std::less<>> by_name;
   std::uint32_t next_job = 1;
   std::uint32_t starts = 0;  ///< of the daemon, on this store: the upper half of every ticket

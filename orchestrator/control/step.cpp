@@ -124,6 +124,10 @@ void Step::set(Job& job, JobState to) {
   if (job.state != to) {
     assert(may_become(job.state, to));
     job.state = to;
+    if (to == JobState::kEnded) {
+      state.open_jobs.erase(job.id);
+      state.ledger.close(job, sweep(job.sweep).user);
+    }
   }
   put(row::PutJob{job});
 }

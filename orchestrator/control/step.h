@@ -5,6 +5,7 @@
 //    row, and queues the cell where it waits.
 #pragma once
 
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -127,6 +128,9 @@ void stop_need(Step&, NeedId);  // ends.cpp
 
 /// Submits what the plan says and the limits allow, cancels what nobody needs, asks for a plan.
 void top_up(Step&);  // submissions.cpp
+
+/// Seconds that a job for the need must have for the best cells that wait for it; nothing: none waits.
+std::optional<double> shortest_for(const Step& step, const Need& need);
 
 /// Whether a job can take cells of a need at all.
 bool fits(const Need& need, const Job& job);  // leasing.cpp

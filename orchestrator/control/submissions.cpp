@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "control/books.h"
+#include "control/estimate.h"
 #include "control/step.h"
 
 namespace orch::control {
@@ -49,22 +50,6 @@ Job job_for(const Step& step, const event::PlannedJob& planned) {
   return job;
 }
 
-/// Seconds that a job for the need must have for the best cells that wait for it; nothing: none waits.
-std::optional<double> shortest_for(const Step& step, const Need& need) {
-  std::optional<double> shortest;
-  for (const Queue::Head& head : step.state.queue.heads_of(need.id)) {
-    const auto best = step.state.queue.best(head, [&](CellId cell) { return step.may_be_leased(cell); });
-    if (!best) continue;
-    const auto trouble = step.state.troubles.find(best->cell);
-    const double times = trouble == step.state.troubles.end() ? 1 : trouble->second.more_time;
-    const double seconds = times * static_cast<double>(step.state.cells[index(best->cell)].bound);
-    shortest = shortest ? std::min(*shortest, seconds) : seconds;
-  }
-  if (!shortest) return std::nullopt;
-  const policy::Policy& policy = step.state.policy;
-  return std::max(policy.planning.time_least, *shortest + need.load + policy.drain_signal + step.state.rules.start);
-}
-
 /// What is left of a budget need not lie unused because a whole piece of work does not fit into it.
 void cut_to_budget(const Step& step, const Books& books, event::PlannedJob& planned) {
   const auto left = books.hours_left(planned.sweep);
@@ -76,7 +61,8 @@ void cut_to_budget(const Step& step, const Books& books, event::PlannedJob& plan
 }
 
 void cancel_what_nobody_needs(Step& step) {
-  for (auto& [id, job] : step.state.jobs) {
+  for (const JobId id : step.state.open_jobs) {
+    Job& job = step.state.jobs.at(id);
     if (job.state != JobState::kQueued || job.epoch != Epoch{} || job.cancel_asked) continue;
     if (something_waits_for(step, job)) continue;
     job.cancel_asked = true;
@@ -87,6 +73,19 @@ void cancel_what_nobody_needs(Step& step) {
 }
 
 }  // namespace
+
+std::optional<double> shortest_for(const Step& step, const Need& need) {
+  std::optional<double> shortest;
+  for (const Queue::Head& head : step.state.queue.heads_of(need.id)) {
+    const auto best = step.state.queue.best(head, [&](CellId cell) { return step.may_be_leased(cell); });
+    if (!best) continue;
+    const double seconds = estimate(step.state, best->cell).bound;
+    shortest = shortest ? std::min(*shortest, seconds) : seconds;
+  }
+  if (!shortest) return std::nullopt;
+  const policy::Policy& policy = step.state.policy;
+  return std::max(policy.planning.time_least, *shortest + need.load + policy.drain_signal + step.state.rules.start);
+}
 
 void submitted(Step& step, const event::Submitted& answer) {
   const auto at = step.state.jobs.find(answer.job);
@@ -149,6 +148,7 @@ void top_up(Step& step) {
     state.by_name.emplace(job.name, job.id);
     step.act(action::Submit{job.id});
     books->add(job);
+    state.open_jobs.insert(job.id);
     state.jobs.emplace(job.id, std::move(job));
   }
   state.plan = std::move(later);

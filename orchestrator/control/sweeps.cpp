@@ -5,6 +5,7 @@
 //  - Cancelling a sweep touches no cell that another live sweep wants.
 #include <algorithm>
 
+#include "control/same_work.h"
 #include "control/step.h"
 #include "policy/json.h"
 
@@ -33,6 +34,7 @@ std::vector<NeedId> add_needs(Step& step, std::vector<Need>&& needs) {
       continue;
     }
     need.id = NeedId{static_cast<std::uint32_t>(step.state.needs.size())};
+    need.like = first_like(step.state.needs, need);
     ids.push_back(need.id);
     step.put(row::PutNeed{need});
     step.state.needs.push_back(std::move(need));
@@ -64,6 +66,8 @@ CellId add_cell(Step& step, event::AskedCell&& asked, NeedId need, CellId depend
   cell.task = state.names.number(asked.task);
   cell.expected = asked.expected;
   cell.bound = asked.bound;
+  cell.basis = asked.basis;
+  cell.work = asked.work == kNoWork ? work_of(asked.key) : asked.work;
   cell.chunks = std::max<std::uint16_t>(asked.chunks, 1);
   cell.state = first_state(state, cell);
   state.backlog[index(need)].waiting += static_cast<std::uint32_t>(cell.state == CellState::kWaiting);
@@ -71,7 +75,8 @@ CellId add_cell(Step& step, event::AskedCell&& asked, NeedId need, CellId depend
   state.by_key.add(id, state.cells);
   if (depends != kNoCell) state.dependents[depends].push_back(id);
   step.put(row::PutCell{id, asked.key, need, depends, std::move(asked.model), std::move(asked.task), asked.expected,
-                        asked.bound, cell.chunks, std::move(asked.content), std::move(asked.settings)});
+                        asked.bound, asked.basis, cell.work, cell.chunks, std::move(asked.content),
+                        std::move(asked.settings)});
   return id;
 }
 
@@ -131,6 +136,14 @@ bool is_wanted_elsewhere(const State& state, CellId cell, SweepId but) {
 }
 
 }  // namespace
+
+NeedId first_like(const std::vector<Need>& needs, const Need& need) {
+  const auto like = std::find_if(needs.begin(), needs.end(), [&](const Need& other) {
+    return other.environment == need.environment && other.loads == need.loads && other.profile == need.profile &&
+           other.script_values == need.script_values;
+  });
+  return like == needs.end() ? need.id : like->like;
+}
 
 void submit(Step& step, event::SubmitSweep&& asked) {
   State& state = step.state;

@@ -33,7 +33,8 @@ void expire_leases(Step& step) {
 }
 
 void give_up_missing(Step& step) {
-  for (auto& [id, job] : step.state.jobs) {
+  for (const JobId id : step.state.open_jobs) {
+    Job& job = step.state.jobs.at(id);
     const auto since = step.state.missing_since.find(id);
     if (job.state != JobState::kMissing || since == step.state.missing_since.end()) continue;
     if (step.now.serving - since->second < step.state.rules.absent_after) continue;
@@ -63,8 +64,8 @@ void start(Step& step) {
   state.next_notice = 1;
   tell_again(step);
   state.leases.renew_all(step.now.serving);
-  for (auto& [id, job] : state.jobs) {
-    if (job.state == JobState::kEnded) continue;
+  for (const JobId id : state.open_jobs) {
+    const Job& job = state.jobs.at(id);
     // The cluster may have it or not: a look that begins from now on tells.
     state.sure_after[id] = step.now.serving;
     if (job.state == JobState::kMissing) state.missing_since[id] = step.now.serving;

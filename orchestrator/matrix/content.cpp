@@ -88,7 +88,7 @@ Digest Hasher::operator()(std::string_view bytes) {
   return digest;
 }
 
-std::string canonical_content(const Expansion& expansion, const Cell& cell, const Catalog& catalog) {
+nlohmann::json content_of(const Expansion& expansion, const Cell& cell, const Catalog& catalog) {
   const Settings& settings = expansion.settings[cell.settings];
   const Engine engine = engine_of(settings, cell.kind);
   const Stage& stage = expansion.stages[cell.stage];
@@ -105,7 +105,11 @@ std::string canonical_content(const Expansion& expansion, const Cell& cell, cons
   if (engine == Engine::kLmEval && !stage.harness.env.empty()) content["env"] = stage.harness.env;
   if (engine == Engine::kCommand && expansion.container && !settings.has("container"))
     content["container"] = *expansion.container;
-  return canonical_json(content);
+  return content;
+}
+
+std::string canonical_content(const Expansion& expansion, const Cell& cell, const Catalog& catalog) {
+  return canonical_json(content_of(expansion, cell, catalog));
 }
 
 Cell substitute(Expansion& expansion, const Cell& cell, const Catalog& catalog, DType dtype) {

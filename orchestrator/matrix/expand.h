@@ -20,6 +20,8 @@
 #include <utility>
 #include <vector>
 
+#include <nlohmann/json_fwd.hpp>
+
 #include "base/digest.h"
 #include "matrix/matrix.h"
 
@@ -90,6 +92,8 @@ struct ExpandOptions {
 std::optional<Expansion> expand(const Matrix& matrix, const Catalog& catalog, const ExpandOptions& options,
                                 Diagnostics& diagnostics);
 
+/// What a cell is, and nothing else of it.
+nlohmann::json content_of(const Expansion& expansion, const Cell& cell, const Catalog& catalog);
 /// The canonical JSON of one cell: what its key is the SHA-256 of.
 std::string canonical_content(const Expansion& expansion, const Cell& cell, const Catalog& catalog);
 

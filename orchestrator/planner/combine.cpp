@@ -136,7 +136,7 @@ void judge(Draft& draft, Combination& combination) {
       duration_of(cell, draft.expansion.settings[cell.settings], need, place, draft.site, draft.history);
   combination.expected = static_cast<float>(duration.expected);
   combination.bound = static_cast<float>(std::max(duration.bound, duration.expected));
-  combination.assumed = duration.assumed;
+  combination.from = duration.from;
   const auto basis = std::find(draft.bases.begin(), draft.bases.end(), duration.basis);
   combination.basis = static_cast<std::uint32_t>(basis - draft.bases.begin());
   if (basis == draft.bases.end()) draft.bases.push_back(duration.basis);
@@ -162,6 +162,7 @@ void reject(Draft& draft) {
   draft.plan.scores.resize(n);
   draft.plan.seconds.resize(n);
   draft.plan.bounds.resize(n);
+  draft.plan.bases.resize(n);
   draft.plan.need_of.assign(n, kNone);
   for (std::uint32_t i = 0; i < n; ++i) {
     const Cell& cell = draft.expansion.cells[i];
@@ -186,6 +187,7 @@ void reject(Draft& draft) {
     draft.plan.scores[i] = combination.score;
     draft.plan.seconds[i] = combination.expected;
     draft.plan.bounds[i] = combination.bound;
+    draft.plan.bases[i] = combination.from;
     draft.plan.need_of[i] = combination.need;
     draft.plan.job_of[i] = 0;  // accepted; which job is known later
   }

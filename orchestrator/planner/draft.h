@@ -24,8 +24,8 @@ struct Combination {
   std::uint32_t row = matrix::kNone;  ///< of the rejection; kNone: accepted
   float expected = 0;                 ///< seconds
   float bound = 0;
-  bool assumed = false;     ///< a command that says no time
   std::uint32_t basis = 0;  ///< of the duration, in Draft::bases
+  Basis from = Basis::kUnknown;
   policy::Score score;
   std::uint32_t cells = 0;                                              ///< accepted
   std::array<std::uint32_t, 2> group = {matrix::kNone, matrix::kNone};  ///< of cells without and with a gate

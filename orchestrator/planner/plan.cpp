@@ -58,7 +58,7 @@ void note_choices(Draft& draft) {
 void note_assumed(Draft& draft) {
   std::map<std::uint32_t, std::int64_t> of_stage;
   for (const Combination& combination : draft.combinations)
-    if (combination.assumed && combination.cells > 0)
+    if (combination.from == Basis::kAssumed && combination.cells > 0)
       of_stage[draft.expansion.cells[combination.first].stage] += combination.cells;
   for (const auto& [stage, cells] : of_stage) {
     const bool named = stage < draft.expansion.stages.size() && draft.expansion.stages.size() > 1;

@@ -73,6 +73,7 @@ struct Plan {
   std::vector<policy::Score> scores;        ///< of every cell of the expansion; zero for a rejected one
   std::vector<float> seconds;               ///< expected, of every cell
   std::vector<float> bounds;                ///< seconds that a cell will hardly exceed, of every cell
+  std::vector<Basis> bases;                 ///< of these two, of every cell
   std::vector<std::uint32_t> need_of;       ///< of every cell, index in `needs`; kNone: rejected
   std::vector<std::uint32_t> job_of;        ///< of every cell; kNone: rejected
   std::vector<matrix::Rejection> rejected;  ///< the expansion's, the planner's and the policy's, one row a reason

@@ -161,6 +161,24 @@ double bench_step_seconds(const Task& task, const matrix::Settings& settings, co
 
 }  // namespace
 
+std::string_view name_of(Basis basis) {
+  switch (basis) {
+    case Basis::kUnknown:
+      return "unknown";
+    case Basis::kDeclared:
+      return "declared";
+    case Basis::kAssumed:
+      return "assumed";
+    case Basis::kRoofline:
+      return "roofline";
+    case Basis::kHistory:
+      return "history";
+    case Basis::kHistoryAndLimit:
+      return "history and limit";
+  }
+  return "";
+}
+
 double units_of_work(const matrix::Cell& cell, const matrix::Settings& settings, const Site& site) {
   const Task* task = task_of(cell, site.catalog);
   if (!task) return 1;
@@ -208,12 +226,13 @@ Duration duration_of(const matrix::Cell& cell, const matrix::Settings& settings,
       }
       const auto* entry = history.find(model_name, task->name, profile.name);
       duration.basis = counted(static_cast<long long>(entry->seconds_per_unit.size()), "measurement");
+      duration.from = declared ? Basis::kHistoryAndLimit : Basis::kHistory;
       return duration;
     }
   }
 
   if (cell.kind == matrix::CellKind::kCommand || (!task && !model)) {
-    duration.assumed = !declared;
+    duration.from = declared ? Basis::kDeclared : Basis::kAssumed;
     duration.bound = bounded(declared.value_or(planning.command_time));
     duration.expected = duration.bound / 2;
     duration.basis = declared ? "half of the time declared" : "assumed: no time was declared";
@@ -239,6 +258,7 @@ Duration duration_of(const matrix::Cell& cell, const matrix::Settings& settings,
   duration.expected = bounded(seconds);
   duration.bound = bounded(duration.expected * std::max(1.0, planning.time_margin));
   duration.basis = "roofline";
+  duration.from = Basis::kRoofline;
   return duration;
 }
 

@@ -8,6 +8,7 @@
 #include <tuple>
 #include <vector>
 
+#include "planner/basis.h"
 #include "planner/sizing.h"
 #include "policy/score.h"
 
@@ -36,10 +37,10 @@ class History {
 double units_of_work(const matrix::Cell& cell, const matrix::Settings& settings, const Site& site);
 
 struct Duration {
-  double expected = 0;   ///< seconds, without loading the model
-  double bound = 0;      ///< seconds that it will hardly exceed: what a time limit is made of
-  std::string basis;     ///< `roofline`, `12 measurements`, `declared`
-  bool assumed = false;  ///< a command that says no time, and was not measured
+  double expected = 0;  ///< seconds, without loading the model
+  double bound = 0;     ///< seconds that it will hardly exceed: what a time limit is made of
+  std::string basis;    ///< `roofline`, `12 measurements`, `declared`
+  Basis from = Basis::kUnknown;
 };
 Duration duration_of(const matrix::Cell& cell, const matrix::Settings& settings, const Need& need,
                      const Placement& placement, const Site& site, const History& history);

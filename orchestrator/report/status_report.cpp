@@ -276,7 +276,8 @@ void print_cell_details(std::ostream& out, const Style& style, const Json& cell)
   line(out, "needs", need_text(member(cell, "need")));
   line(out, "takes",
        "about " + format_duration(number_in(cell, "expected_s")) + ", at most " +
-           format_duration(number_in(cell, "bound_s")));
+           format_duration(number_in(cell, "bound_s")) +
+           (text_in(cell, "expected_from").empty() ? "" : " (" + shown(text_in(cell, "expected_from"), 200) + ")"));
   std::string place = format_fixed(number_in(cell, "score"), 3);
   if (const long long position = count_in(cell, "position"); position > 0)
     place += ", number " + grouped(position) + " of its kind";

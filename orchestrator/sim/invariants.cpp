@@ -3,6 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <map>
+#include <set>
+
+#include "control/estimate.h"
 
 namespace orch::sim {
 
@@ -59,6 +63,23 @@ std::string cells_broken(const State& state) {
   return "";
 }
 
+std::string estimates_broken(const State& state) {
+  for (std::size_t i = 0; i < state.cells.size(); ++i) {
+    const Cell& cell = state.cells[i];
+    const CellId id{static_cast<std::uint32_t>(i)};
+    const Estimate takes = estimate(state, id);
+    const auto asked = static_cast<double>(cell.bound);
+    if (!(takes.expected > 0) || !(takes.expected <= takes.bound)) return of_cell(i) + " is expected to take nonsense";
+    const double most = state.needs[index(cell.need)].most;
+    if (takes.bound > asked && takes.bound > most) return of_cell(i) + " may take longer than any job";
+    const auto trouble = state.troubles.find(id);
+    const bool timed_out = trouble != state.troubles.end() && trouble->second.more_time > 1;
+    if (timed_out && takes.bound < asked) return of_cell(i) + " was given more time, and has less";
+    if (!timed_out && is_declared(cell.basis) && takes.bound != asked) return of_cell(i) + " is not bound as declared";
+  }
+  return "";
+}
+
 std::string sweeps_broken(const State& state) {
   for (const Sweep& sweep : state.sweeps) {
     std::array<std::uint32_t, kCellStates.size()> counts{};
@@ -100,6 +121,21 @@ std::string jobs_broken(const State& state) {
   return "";
 }
 
+/// The sums of what has ended, against a walk.
+std::string ledger_broken(const State& state) {
+  std::set<JobId> open;
+  std::map<SweepId, double> ended;
+  for (const auto& [id, job] : state.jobs)
+    if (job.state == JobState::kEnded)
+      ended[job.sweep] += had(job, Utc::min(), job.ended);
+    else
+      open.insert(id);
+  if (open != state.open_jobs) return "which jobs have not ended is not known";
+  for (const Sweep& sweep : state.sweeps)
+    if (state.ledger.sweep(sweep.id) != ended[sweep.id]) return "what the jobs of " + sweep.name + " took is wrong";
+  return "";
+}
+
 }  // namespace
 
 std::string broken_in(const State& state) {
@@ -117,6 +153,9 @@ std::string broken_between(const State& state, const Tables& tables) {
       if (!tables.results.contains({CellId{static_cast<std::uint32_t>(i)}, cell.generation, number}))
         return of_cell(i) + " is done, and a result of it is not there";
   }
+  // Functions of the state alone that walk much of it: looked at now and then.
+  for (const auto check : {estimates_broken, ledger_broken})
+    if (std::string what = check(state); !what.empty()) return what;
   return broken_in(state);
 }
 
@@ -137,6 +176,7 @@ std::string difference(const State& wrote, const State& restored) {
     if (a.state != b.state || a.counts != b.counts || a.cells.size() != b.cells.size() || a.ended != b.ended)
       return "sweep " + a.name;
   }
+  if (wrote.durations != restored.durations) return "how long cells took";
   if (wrote.warned != restored.warned) return "of which budgets people were warned";
   if (wrote.notices.size() != restored.notices.size()) return "the number of notices";
   for (const auto& [id, notice] : wrote.notices)

@@ -29,6 +29,7 @@ struct Put {
   void operator()(const row::PutResult& it) const {
     if (!tables.results.try_emplace({it.chunk.cell, it.generation, it.chunk.number}, it).second)
       tables.broken = "two results for one (cell, generation, chunk)";
+    tables.seconds.emplace_back(it.chunk.cell, it.seconds);
   }
   void operator()(const row::PutFailure& it) const { tables.failures.push_back(it); }
   void operator()(const row::ForgetFailures& it) const {
@@ -58,6 +59,7 @@ State Tables::restore(const policy::Policy& policy, const std::string& instance,
   for (const auto& [id, state] : cell_states) restore.take(state);
   for (const row::PutWanted& want : wanted) restore.take(want);
   for (const auto& [key, result] : results) restore.take(result);
+  for (const auto& [cell, took] : seconds) restore.measured(cell, took);
   for (const row::PutFailure& failure : failures) restore.take(row::PutFailure(failure));
   for (const auto& [id, job] : jobs) restore.take(row::PutJob(job));
   for (const auto& [chunk, lease] : leases) restore.take(lease);

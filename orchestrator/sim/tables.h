@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "control/change.h"
@@ -24,6 +25,7 @@ struct Tables {
   std::map<control::CellId, control::row::SetCellState> cell_states;
   std::vector<control::row::PutWanted> wanted;
   std::map<ResultKey, control::row::PutResult> results;
+  std::vector<std::pair<control::CellId, double>> seconds;  ///< of results, as they came
   std::vector<control::row::PutFailure> failures;
   std::map<control::JobId, control::row::PutJob> jobs;
   std::map<control::Chunk, control::row::PutLease> leases;

@@ -1,6 +1,7 @@
 #include "sim/week.h"
 
 #include <algorithm>
+#include <array>
 #include <functional>
 #include <map>
 #include <memory>
@@ -364,12 +365,18 @@ class World {
     return need;
   }
 
+  /// A few cells each are the same work again.
+  static int work_of_cell(int cell) { return cell / 8; }
+
   const Behaviour& draw_behaviour(int cell) {
     const auto [at, added] = behaviours_.try_emplace(cell);
     if (!added) return at->second;
     Behaviour& how = at->second;
     how.chunks = cell % 9 == 0 && cell % 6 != 5 ? 4 : 1;
-    how.seconds = static_cast<double>(random_.chance(0.5) ? random_.between(1, 60) : random_.between(60, 4000));
+    const auto [same, first] = seconds_.try_emplace(work_of_cell(cell));
+    if (first)
+      same->second = static_cast<double>(random_.chance(0.5) ? random_.between(1, 60) : random_.between(60, 4000));
+    how.seconds = same->second;
     if (random_.chance(0.05))
       how.kind = Behaviour::Kind::kFlaky, how.failures = static_cast<int>(random_.between(1, 2));
     else if (random_.chance(0.02))
@@ -399,8 +406,12 @@ class World {
       cell.need = static_cast<std::uint32_t>(which % 6);
       cell.model = "m" + std::to_string(which % 7);
       cell.task = "t";
-      cell.expected = static_cast<float>(how.seconds);
-      cell.bound = static_cast<float>(how.seconds * 1.3 + 1);
+      // What people declare has little to do with what a cell takes, and nothing is measured yet.
+      const double guess = std::array{1.0, 4.0, 20.0}[static_cast<std::size_t>(work_of_cell(which) % 3)];
+      cell.work = Work{static_cast<std::uint64_t>(work_of_cell(which) + 1)};
+      cell.basis = work_of_cell(which) % 2 == 0 ? planner::Basis::kDeclared : planner::Basis::kRoofline;
+      cell.expected = static_cast<float>(std::min(how.seconds * guess, 20'000.0));
+      cell.bound = cell.expected * 1.3f + 1;
       cell.chunks = static_cast<std::uint16_t>(how.chunks);
       cell.score = static_cast<float>(which % 100) / 100;
       cell.content = std::to_string(which);
@@ -525,6 +536,7 @@ class World {
   std::map<std::string, std::shared_ptr<Worker>> workers_;
   std::set<std::string> submitted_, sealed_;
   std::map<int, Behaviour> behaviours_;
+  std::map<int, double> seconds_;  ///< of each work
 };
 
 }  // namespace

@@ -60,6 +60,12 @@ struct OnDisk<policy::Remedy> {
                                          kLowerRate, kOtherEngine,  kGiveUp};
 };
 
+template <>
+struct OnDisk<planner::Basis> {
+  using enum planner::Basis;
+  static constexpr std::array kValues = {kUnknown, kDeclared, kAssumed, kRoofline, kHistory, kHistoryAndLimit};
+};
+
 template <class Value>
 std::int64_t number_of(Value value) {
   const auto& all = OnDisk<Value>::kValues;

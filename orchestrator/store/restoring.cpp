@@ -24,6 +24,7 @@ class Restoring {
     cells();
     wanted();
     results();
+    durations();
     failures();
     jobs();
     leases();
@@ -121,7 +122,8 @@ class Restoring {
     // Few cells stand otherwise than Restore supposes of a new one, and the states come after the cells.
     std::vector<row::SetCellState> states;
     each(
-        "SELECT id, key, need, depends, model, task, expected, bound, chunks, state, generation FROM cells ORDER BY id",
+        "SELECT id, key, need, depends, model, task, expected, bound, chunks, state, generation, basis,"
+        " work FROM cells ORDER BY id",
         [&](Statement& row) {
           row::PutCell cell;
           cell.id = row.number<CellId>();
@@ -144,6 +146,8 @@ class Restoring {
           state.state = value_of<CellState>(row);
           state.need = cell.need;
           state.generation = row.number<std::uint16_t>();
+          cell.basis = value_of<planner::Basis>(row);
+          cell.work = row.number<Work>();
           if (state.state != CellState::kWaiting || state.generation != 1) states.push_back(state);
           expect_next(index(cell.id), cells_, "cell");
           restore_.take(std::move(cell));
@@ -182,6 +186,17 @@ class Restoring {
           result.generation = row.number<std::uint16_t>();
           restore_.take(result);
         });
+  }
+
+  void durations() {
+    // The latest, the oldest of them first: by their numbers, so that the rest of the table is not touched.
+    each("SELECT cell, seconds FROM (SELECT id, cell, seconds FROM results ORDER BY id DESC LIMIT " +
+             std::to_string(Durations::kWindow) + ") ORDER BY id",
+         [&](Statement& row) {
+           const auto cell = row.number<CellId>();
+           expect(index(cell) < cells_, "a result of cell", static_cast<std::int64_t>(index(cell)));
+           restore_.measured(cell, row.real());
+         });
   }
 
   void failures() {

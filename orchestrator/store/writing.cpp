@@ -57,8 +57,8 @@ RowWriter::RowWriter(Database& database)
       put_sweep_texts_(database, "INSERT INTO sweep_texts (sweep, matrix, rejected) VALUES (?, ?, ?)"),
       set_sweep_(database, "UPDATE sweeps SET state = ?, ended = ? WHERE id = ?"),
       put_cell_(database,
-                "INSERT INTO cells (id, key, need, depends, model, task, expected, bound, chunks)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"),
+                "INSERT INTO cells (id, key, need, depends, model, task, expected, bound, chunks, basis, work)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
       put_cell_texts_(database, "INSERT INTO cell_texts (cell, settings, content) VALUES (?, ?, ?)"),
       set_cell_(database, "UPDATE cells SET state = ?, need = ?, generation = ? WHERE id = ?"),
       put_wanted_(database, "INSERT INTO wanted (sweep, place, cell, score, generation) VALUES (?, ?, ?, ?, ?)"),
@@ -135,7 +135,7 @@ void RowWriter::put(const row::SetSweepState& row) {
 void RowWriter::put(const row::PutCell& row) {
   const auto depends = row.depends == kNoCell ? std::nullopt : std::optional(row.depends);
   put_cell_.run(row.id, row.key, row.need, depends, names_.number(row.model), names_.number(row.task),
-                double{row.expected}, double{row.bound}, row.chunks);
+                double{row.expected}, double{row.bound}, row.chunks, number_of(row.basis), row.work);
   put_cell_texts_.run(row.id, settings_.number(row.settings), row.content);
 }
 

@@ -148,15 +148,38 @@ TEST(Eta, IsTheWorkThatIsLeftOverTheCellsThatRun) {
   for (std::uint8_t i = 1; i <= 6; ++i) cells.push_back(Office::cell(i, "a", "t" + std::to_string(i)));
   const SweepId id = office.submit(cells);
   const Sweep& sweep = office.state.sweeps[index(id)];
-  EXPECT_EQ(eta(sweep), std::nullopt) << "none of them runs";
+  EXPECT_EQ(eta(office.state, sweep), std::nullopt) << "none of them runs";
   const Job& job = office.run_job();
   const auto first = office.lease(job, 1).at(0);
-  EXPECT_EQ(eta(sweep), 600);
+  EXPECT_EQ(eta(office.state, sweep), 600);
   office.deliver(job, first, "{}");
   office.lease(job, 1);
-  EXPECT_EQ(eta(sweep), 500);
+  EXPECT_EQ(eta(office.state, sweep), 500);
   office.ask(event::CancelSweep{{}, id, "mara"});
-  EXPECT_EQ(eta(sweep), 0) << "it has ended";
+  EXPECT_EQ(eta(office.state, sweep), 0) << "it has ended";
+}
+
+TEST(Eta, FollowsWhatWasMeasured) {
+  Office office;
+  std::vector<event::AskedCell> cells;
+  for (std::uint8_t i = 1; i <= 6; ++i) {
+    cells.push_back(Office::cell(i, "a", "t" + std::to_string(i)));
+    cells.back().work = Work{1};
+    cells.back().basis = planner::Basis::kDeclared;
+  }
+  const SweepId id = office.submit(cells);
+  const Sweep& sweep = office.state.sweeps[index(id)];
+  const Job& job = office.run_job();
+  for (int i = 0; i < 3; ++i) office.deliver(job, office.lease(job, 1).at(0), "{}");
+  office.lease(job, 1);
+  EXPECT_EQ(eta(office.state, sweep), 45) << "three more of 15 s each, one after another, and not of 100";
+  const auto cell = cell_json(office.state, *office.store, CellId{5}, office.now);
+  EXPECT_EQ(cell["expected_s"], 15);
+  EXPECT_EQ(cell["bound_s"], 100);
+  EXPECT_EQ(cell["expected_from"], "the median of 3 runs of the same work");
+  // The next daemon knows it too.
+  const State restored = office.store->restore(office.state.policy, {});
+  EXPECT_EQ(eta(restored, restored.sweeps[index(id)]), 45);
 }
 
 TEST(GpuHours, AreThoseInWhichTheSweepsJobsHadTheirGpus) {
@@ -208,7 +231,8 @@ TEST(Cells, AreListedInTheSweepsOrderWithTheirState) {
   Halfway office;
   const json cells = cells_of(office, office.sweep);
   const json second = json::parse(R"({"key": "", "cell": "c1", "model": "a", "task": "y", "state": "running",
-      "score": 2.0, "attempts": 0, "reason": "", "job": "j1"})");
+      "score": 2.0, "attempts": 0, "reason": "", "job": "j1",
+      "expected_s": 100.0, "expected_from": "as it was asked for"})");
   ASSERT_EQ(cells.size(), 3u);
   EXPECT_EQ(cells[0]["state"], "done");
   EXPECT_EQ(cells[0]["attempts"], 1);
@@ -304,7 +328,8 @@ TEST(Explanation, OfACellIsAsTheContractSays) {
       "expected_s": 100.0, "bound_s": 100.0,
       "need": {"gpus": 1.0, "nodes": 1, "cpus": 2, "memory": 1073741824, "profile": "small", "load_s": 0.0},
       "sweeps": [{"id": "s1", "name": "nightly", "order": 0, "state": "running"}], "failures": [],
-      "metrics": {"acc": {"value": 0.5, "stderr": 0.1}}, "job": null, "position": null, "why": "it is done"})");
+      "metrics": {"acc": {"value": 0.5, "stderr": 0.1}}, "job": null, "position": null, "why": "it is done",
+      "expected_from": "as it was asked for"})");
   json shown = cell_of(office, 0);
   EXPECT_EQ(shown["key"], "a1" + kZeros);
   shown["key"] = "";

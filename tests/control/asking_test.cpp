@@ -5,6 +5,7 @@
 
 #include <nlohmann/json.hpp>
 
+#include "control/same_work.h"
 #include "inputs/inputs.h"
 #include "planner/script.h"
 #include "support/source_dir.h"
@@ -60,6 +61,53 @@ TEST(Asking, TakesACommandsNeedsAsTheyAreDeclared) {
   const auto settings = nlohmann::json::parse(sweep.cells[1].settings);
   EXPECT_EQ(settings["seed"], 1);
   EXPECT_EQ(to_hex(sha256(sweep.cells[0].content)), to_hex(sweep.cells[0].key)) << "the key is of the content";
+}
+
+/// The work of the first cell of kCommands with one text in place of another.
+Work first_work(const std::string& from, const std::string& to, const std::string& matrix = kCommands) {
+  std::string changed = matrix;
+  const auto at = changed.find(from);
+  EXPECT_NE(at, std::string::npos) << from;
+  changed.replace(at, from.size(), to);
+  return World(changed).ask().sweep.cells.at(0).work;
+}
+
+TEST(SameWork, IsThatOfOtherSeedsAndOfNothingElse) {
+  const event::SubmitSweep sweep = World(kCommands).ask().sweep;
+  ASSERT_THAT(sweep.cells, SizeIs(4));  // two models with two seeds each
+  EXPECT_NE(sweep.cells[0].work, kNoWork);
+  EXPECT_EQ(sweep.cells[0].work, sweep.cells[1].work);
+  EXPECT_EQ(sweep.cells[2].work, sweep.cells[3].work);
+  EXPECT_NE(sweep.cells[0].work, sweep.cells[2].work) << "another model";
+  for (const event::AskedCell& cell : sweep.cells) EXPECT_LT(static_cast<std::uint64_t>(cell.work), 1ull << 63);
+  EXPECT_EQ(sweep.cells[0].basis, planner::Basis::kDeclared);
+
+  const Work work = sweep.cells[0].work;
+  for (const auto& [from, to] : std::vector<std::pair<std::string, std::string>>{{"seed: [0, 1]", "seed: [7]"},
+                                                                                 {"10m", "2h"},
+                                                                                 {"4G", "8G"},
+                                                                                 {"name: mine", "name: yours"},
+                                                                                 {"models: [a, b]", "models: [a]"}})
+    EXPECT_EQ(first_work(from, to), work) << to;
+  for (const auto& [from, to] :
+       std::vector<std::pair<std::string, std::string>>{{"[eval,", "[other,"},
+                                                        {"tasks: [x]", "tasks: [y]"},
+                                                        {"gpus: 0.5", "gpus: 1"},
+                                                        {"cpus: 2", "cpus: 4"},
+                                                        {"[eval, \"{model}\"", "[eval, \"{model}\", again"},
+                                                        {"memory: 4G", "env: {A: b}"}})
+    EXPECT_NE(first_work(from, to), work) << to;
+}
+
+TEST(SameWork, OfTheHarnessIsAnotherWithAnotherLimit) {
+  const std::string matrix =
+      "name: n\nmodels: [tinyllama_1b]\ntasks: [mmlu]\nsettings: {engine: lm-eval, limit: 10, seed: [1, 2]}\n";
+  const event::SubmitSweep sweep = World(matrix).ask().sweep;
+  ASSERT_THAT(sweep.cells, SizeIs(2));
+  EXPECT_EQ(sweep.cells[0].work, sweep.cells[1].work);
+  EXPECT_EQ(sweep.cells[0].basis, planner::Basis::kRoofline);
+  EXPECT_NE(first_work("limit: 10", "limit: 20", matrix), sweep.cells[0].work);
+  EXPECT_NE(first_work("mmlu", "hellaswag", matrix), sweep.cells[0].work);
 }
 
 TEST(Asking, GivesTheHarnessTimeToStart) {

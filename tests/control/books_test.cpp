@@ -3,7 +3,12 @@
 
 #include <gmock/gmock.h>
 
+#include <array>
+#include <utility>
+
+#include "control/step.h"
 #include "desk.h"
+#include "sim/clock.h"
 
 namespace orch::control {
 namespace {
@@ -37,6 +42,10 @@ Job& add_job(Desk& desk, SweepId sweep, double gpus, JobState as, Utc started = 
   job.state = as;
   job.started = started;
   job.ended = ended;
+  if (as == JobState::kEnded)
+    desk.state.ledger.close(job, desk.state.sweeps[index(sweep)].user);
+  else
+    desk.state.open_jobs.insert(job.id);
   return desk.state.jobs.emplace(job.id, job).first->second;
 }
 
@@ -73,7 +82,8 @@ TEST(Books, JobsInTheQueueHoldGpusToo) {
   EXPECT_EQ(against(desk, sweep, 8), std::nullopt);
   add_job(desk, sweep, 4, JobState::kSubmitting);
   EXPECT_THAT(against(desk, sweep, 8), Optional(HasSubstr("12 of 16 GPUs")));
-  desk.state.jobs.begin()->second.state = JobState::kEnded;
+  for (const JobState to : {JobState::kEnding, JobState::kEnded})
+    Step(desk.state, desk.now).set(desk.state.jobs.begin()->second, to);
   EXPECT_EQ(against(desk, sweep, 8), std::nullopt);
 }
 
@@ -171,6 +181,78 @@ TEST(Books, SayThatAJobNeverFitsABudget) {
   desk.state.policy.per_user.gpu_hours = 3;
   EXPECT_THAT(against(desk, sweep_of(desk.state, "mara"), 2),
               Optional(HasSubstr("may take 4 GPU-hours, more than all of the budget of user mara (3)")));
+}
+
+/// What the Holds of books.h says, by a walk over all jobs.
+Books::Account walked(const State& state, Now now, std::optional<SweepId> sweep, const std::string& user) {
+  Books::Account account;
+  const Utc since = sweep ? Utc::min() : state.policy.zone.beginning(state.policy.per_user.per, now.utc);
+  for (const auto& [id, job] : state.jobs) {
+    if (sweep ? job.sweep != *sweep : state.sweeps[index(job.sweep)].user != user) continue;
+    const auto hours = [](Utc from, Utc to) {
+      return std::chrono::duration<double, std::ratio<3600>>(to - from).count();
+    };
+    const Utc until = job.state == JobState::kEnded ? job.ended : now.utc;
+    if (job.started != Utc{})
+      account.used += std::max(0.0, hours(std::max(job.started, since), until)) * job.resources.gpus;
+    if (job.is_over()) continue;
+    const double gone = job.started == Utc{} ? 0 : hours(job.started, now.utc);
+    account.promised += std::max(0.0, static_cast<double>(job.time_limit) / kHour - gone) * job.resources.gpus;
+    ++account.now.jobs;
+    account.now.gpus += static_cast<int>(job.resources.gpus);
+    account.now.queued += job.state != JobState::kRunning && job.state != JobState::kDraining;
+  }
+  return account;
+}
+
+void expect_as_walked(const State& state, Now now, const Books& books) {
+  const auto same = [](const Books::Account& is, const Books::Account& walk, const std::string& whose) {
+    EXPECT_NEAR(is.used, walk.used, 1e-9 * (1 + walk.used)) << whose;
+    EXPECT_NEAR(is.promised, walk.promised, 1e-9 * (1 + walk.promised)) << whose;
+    EXPECT_EQ(is.now.jobs, walk.now.jobs) << whose;
+    EXPECT_EQ(is.now.gpus, walk.now.gpus) << whose;
+    EXPECT_EQ(is.now.queued, walk.now.queued) << whose;
+  };
+  for (const char* user : {"mara", "ivo", "li"}) same(books.user(user), walked(state, now, std::nullopt, user), user);
+  for (const Sweep& sweep : state.sweeps) same(books.sweep(sweep.id), walked(state, now, sweep.id, ""), sweep.name);
+}
+
+TEST(Books, AreThoseOfAWalkOverAllJobsThatEverWere) {
+  for (std::uint64_t seed = 0; seed < 30; ++seed) {
+    sim::Random random(seed);
+    Desk desk;
+    State& state = desk.state;
+    state.policy.per_user.per = std::array{policy::Period::kEver, policy::Period::kDay, policy::Period::kWeek,
+                                           policy::Period::kMonth}[seed % 4];
+    state.policy.zone = *policy::Zone::named(seed % 2 ? "Europe/Stockholm" : "Asia/Tokyo");
+    std::vector<SweepId> sweeps;
+    for (const char* user : {"mara", "ivo", "li", "mara"}) sweeps.push_back(sweep_of(state, user));
+    for (int i = 0; i < 400; ++i) {
+      desk.wait(static_cast<double>(random.between(0, random.chance(0.02) ? 86'400'000 : 3'600'000)) / 1000);
+      Step step(state, desk.now);
+      if (state.open_jobs.empty() || random.chance(0.4)) {
+        const double gpus[] = {0, 0.5, 0.25, 1, 3, 8, 16};
+        add_job(desk, sweeps[static_cast<std::size_t>(random.between(0, 3))], gpus[random.between(0, 6)],
+                JobState::kQueued);
+      } else {
+        auto open = state.open_jobs.begin();
+        std::advance(open, random.between(0, static_cast<std::int64_t>(state.open_jobs.size()) - 1));
+        Job& job = state.jobs.at(*open);
+        if (job.state == JobState::kQueued && random.chance(0.8)) {
+          job.started = desk.now.utc;
+          step.set(job, JobState::kRunning);
+        } else if (job.state != JobState::kEnding) {
+          step.set(job, JobState::kEnding);
+        } else {
+          job.ended = desk.now.utc;
+          step.set(job, JobState::kEnded);
+        }
+      }
+      if (random.chance(0.2)) expect_as_walked(state, desk.now, Books(std::as_const(state), desk.now));
+      if (random.chance(0.2)) expect_as_walked(state, desk.now, Books(state, desk.now));
+      if (random.chance(0.01)) state.policy.zone = *policy::Zone::named("America/New_York");
+    }
+  }
 }
 
 TEST(Budget, ThatKeepsWorkBackIsToldOnce) {

@@ -1,5 +1,6 @@
 """A sweep from its submission to its results: on programs that succeed, fail, hang, lie, and on people who change their mind."""
 
+import json
 import shutil
 import signal
 
@@ -101,6 +102,41 @@ class Sweep(DaemonTest):
         self.assertEqual(self.daemon.call("POST", "/v1/jobs/j1/cancel")[0], 200)
         (self.folder / "go").touch()
         self.assertEqual(self.daemon.wait(sweep)["state"], "done")
+
+    def test_learns_how_long_its_cells_take_and_remembers_it(self):
+        def matrix(name, seeds):
+            whole = json.loads(self.matrix(name, ["a"], "sleep=0.3", "wait=go-{seed}", time="10m"))
+            return json.dumps(whole | {"settings": {"seed": seeds}})
+
+        def check(sweep, left):
+            cells = [c for c in self.daemon.get(f"/v1/sweeps/{sweep}/cells") if c["state"] != "done"]
+            self.assertEqual(len(cells), left)
+            for cell in cells:
+                self.assertEqual(cell["expected_from"], "the median of 4 runs of the same work")
+                self.assertTrue(0.3 <= cell["expected_s"] < 60, cell)
+                explained = self.daemon.get(f"/v1/cells/{cell['key']}")
+                self.assertEqual((explained["expected_s"], explained["bound_s"]), (cell["expected_s"], 600))
+            return cells[0]["expected_s"]
+
+        for seed in range(4):
+            (self.folder / f"go-{seed}").touch()
+        first = self.daemon.submit(matrix("first", [0, 1, 2, 3, 8, 9]))["sweep"]
+        cell = self.daemon.get(f"/v1/sweeps/{first}/cells")[0]
+        if cell["state"] != "done":
+            self.assertEqual((cell["expected_s"], cell["expected_from"]), (300, "half of the time declared"))
+        eventually("four results and two that run",
+                   lambda: [self.daemon.sweep(first)["cells"][what] for what in ("done", "running")] == [4, 2])
+        learned = check(first, 2)
+        self.assertAlmostEqual(self.daemon.sweep(first)["eta_s"], learned)
+        self.daemon.kill()
+        self.daemon.start()
+        self.assertEqual(check(first, 2), learned)
+        self.assertAlmostEqual(self.daemon.sweep(first)["eta_s"], learned)
+        second = self.daemon.submit(matrix("second", [20, 21, 22]))["sweep"]
+        self.assertEqual(check(second, 3), learned)
+        for seed in (8, 9, 20, 21, 22):
+            (self.folder / f"go-{seed}").touch()
+        self.assertEqual([self.daemon.wait(sweep)["state"] for sweep in (first, second)], ["done", "done"])
 
     def test_says_what_is_wrong_with_a_matrix(self):
         status, body = self.daemon.call("POST", "/v1/sweeps", {"matrix": "name: x\nkind: comand\n", "file": "mine.yaml"})

@@ -223,7 +223,7 @@ TEST(Work, ACommandIsBoundByTheTimeItDeclares) {
   EXPECT_EQ(it.expected, 3600);
   EXPECT_EQ(it.basis, "half of the time declared");
   EXPECT_EQ(world.duration({}, CellKind::kCommand, "", "").basis, "assumed: no time was declared");
-  EXPECT_TRUE(world.duration({}, CellKind::kCommand, "", "").assumed);
+  EXPECT_EQ(world.duration({}, CellKind::kCommand, "", "").from, Basis::kAssumed);
 }
 
 TEST(Work, ABenchmarkOfMoreGpusTakesFewerSteps) {

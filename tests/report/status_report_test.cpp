@@ -154,6 +154,7 @@ TEST_F(Reports, OfACellBeginWithTheReason) {
   EXPECT_EQ(printed(print_cell_details, R"({"key": "0123456789abcdef", "cell": "c5", "model": "a", "task": "x",
       "adapter": null, "settings": {"seed": 3, "mode": "fast"}, "content": {}, "state": "waiting", "generation": 1,
       "chunks": 1, "score": 0.5, "expected_s": 90, "bound_s": 600,
+      "expected_from": "the median of 9 runs of the same work",
       "need": {"gpus": 0.5, "nodes": 1, "cpus": 1, "memory": 0, "profile": "small", "load_s": 0},
       "sweeps": [{"id": "s1", "name": "core", "order": 0, "state": "running"}],
       "failures": [{"cause": "timeout", "remedy": "more_time", "reason": "too long", "job": "j1",
@@ -163,7 +164,7 @@ TEST_F(Reports, OfACellBeginWithTheReason) {
             "  key:        0123456789abcdef = c5\n"
             "  settings:   seed=3, mode=fast\n"
             "  needs:      0.50 GPUs, 1 CPU, profile small\n"
-            "  takes:      about 2 min, at most 10 min\n"
+            "  takes:      about 2 min, at most 10 min (the median of 9 runs of the same work)\n"
             "  score:      0.500, number 3 of its kind\n"
             "  wanted by:  s1 core (running)\n"
             "\n"

@@ -169,6 +169,8 @@ class Play {
       cell.task = "t" + std::to_string(which % 4);
       cell.expected = static_cast<float>(which) + 0.1f;
       cell.bound = cell.expected * 1.3f;
+      cell.work = Work{static_cast<std::uint64_t>(which % 7)};
+      cell.basis = planner::kBases[static_cast<std::size_t>(which) % planner::kBases.size()];
       cell.chunks = which % 4 == 0 ? 3 : 1;
       cell.score = static_cast<float>(which) / 7;
       cell.content = "content of " + std::to_string(which) + text();

@@ -16,7 +16,7 @@ using testing::ElementsAre, testing::IsEmpty, testing::SizeIs;
 
 auto fields(const Need& it) {
   return std::tie(it.id, it.resources, it.environment, it.profile, it.loads, it.load, it.most, it.batch, it.rooms,
-                  it.nodes_there, it.whole_nodes, it.script_values, it.strikes, it.stopped);
+                  it.nodes_there, it.whole_nodes, it.script_values, it.strikes, it.stopped, it.like);
 }
 auto fields(const Job& it) {
   return std::tie(it.id, it.name, it.need, it.sweep, it.resources, it.environment, it.profile, it.script_values,
@@ -26,7 +26,7 @@ auto fields(const Job& it) {
 }
 auto fields(const Cell& it) {
   return std::tie(it.key, it.need, it.depends, it.model, it.task, it.expected, it.bound, it.generation, it.chunks,
-                  it.state);
+                  it.state, it.basis, it.work);
 }
 auto fields(const Wanted& it) { return std::tie(it.cell, it.score, it.generation); }
 auto fields(const Want& it) { return std::tie(it.sweep, it.order); }
@@ -68,6 +68,8 @@ std::string differ(const State& a, const State& b) {
   if (a.by_request != b.by_request) return "requests";
   if (!same_map(a.jobs, b.jobs) || a.by_name != b.by_name || a.next_job != b.next_job) return "jobs";
   if (a.dependents != b.dependents || a.chunks != b.chunks) return "chunks or dependents";
+  if (a.durations != b.durations) return "durations";
+  if (a.open_jobs != b.open_jobs) return "open jobs";
   if (!same_map(a.troubles, b.troubles)) return "troubles";
   if (!same_map(a.nodes, b.nodes) || a.held_models != b.held_models || a.starts != b.starts) return "facts";
   if (a.leases.size() != b.leases.size()) return "leases";
