@@ -1,0 +1,84 @@
+// A place that computes: the CPU, a GPU, a plan of one, or a fake of one. Several may live in one process.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "kernels/ops.h"
+
+namespace orch::kernels {
+
+/// Work in order. Streams of one backend run beside each other.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+};
+
+/// Memory of a backend, freed with this. Never before the streams that use it have come past their last use.
+class Buffer {
+ public:
+  virtual ~Buffer() = default;
+  void* data = nullptr;
+  std::size_t bytes = 0;
+};
+
+/// What is to be packed.
+struct WeightShape {
+  std::int64_t rows = 0;
+  std::int64_t cols = 0;
+  std::int64_t count = 1;      ///< of a stack
+  DType dtype = DType::kFp32;  ///< in which it is kept: fp32, bf16, fp16, int8 (a scale a row)
+  bool gated = false;          ///< the first half of the rows are gates, the second what they let through
+  bool looked_up = false;      ///< rows are looked up one by one (Embed)
+};
+
+/// Writes rows [first, first + rows) of matrix `index` of the stack as fp32, cols a row. Read by several threads at
+/// once.
+using RowReader = std::function<void(std::int64_t index, std::int64_t first, std::int64_t rows, float* out)>;
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string_view name() const = 0;
+
+  // Memory. What does not fit is an expected error.
+  virtual Result<std::unique_ptr<Buffer>> allocate(std::size_t bytes, std::string_view what) = 0;
+  virtual Result<std::unique_ptr<Weight>> pack(const WeightShape& shape, const RowReader& read,
+                                               std::string_view what) = 0;
+  virtual std::size_t page_bytes(const KvShape& shape) const = 0;
+  virtual std::unique_ptr<Stream> make_stream() = 0;
+
+  /// `host` must stay as it is until the stream has come past this.
+  virtual void upload(Stream& stream, void* to, const void* host, std::size_t bytes) = 0;
+  virtual void download(Stream& stream, void* host, const void* from, std::size_t bytes) = 0;
+  virtual void clear(Stream& stream, void* what, std::size_t bytes) = 0;
+  /// Until all that was enqueued is done. An error is the first of the ops since the last wait.
+  virtual Result<bool> wait(Stream& stream) = 0;
+
+  // Bytes of scratch that an op of this shape wants; views without data will do.
+  virtual std::size_t scratch(const Attention& op) const = 0;
+  virtual std::size_t scratch(const Experts& op) const = 0;
+  virtual std::size_t scratch(const Score& op) const = 0;
+  virtual std::size_t scratch(const Sample& op) const = 0;
+
+  virtual void run(Stream& stream, const Embed& op) = 0;
+  virtual void run(Stream& stream, const AddNorm& op) = 0;
+  virtual void run(Stream& stream, const Linear& op) = 0;
+  virtual void run(Stream& stream, const HeadLinear& op) = 0;
+  virtual void run(Stream& stream, const Rotary& op) = 0;
+  virtual void run(Stream& stream, const LatentRotary& op) = 0;
+  virtual void run(Stream& stream, const Attention& op, std::span<std::byte> scratch) = 0;
+  virtual void run(Stream& stream, const Route& op) = 0;
+  virtual void run(Stream& stream, const Experts& op, std::span<std::byte> scratch) = 0;
+  virtual void run(Stream& stream, const Gather& op) = 0;
+  virtual void run(Stream& stream, const Score& op, std::span<std::byte> scratch) = 0;
+  virtual void run(Stream& stream, const CombineScores& op) = 0;
+  virtual void run(Stream& stream, const Sample& op, std::span<std::byte> scratch) = 0;
+};
+
+}  // namespace orch::kernels

@@ -1,0 +1,114 @@
+// Every op of the backends that this machine has, against its definition.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "kernels/cases.h"
+#include "kernels/cpu/backend.h"
+#include "kernels/cpu/loops.h"
+
+namespace orch::kernels::test {
+
+double tolerance(DType dtype) {
+  switch (dtype) {
+    case DType::kBf16:
+      return 4e-3;  // 8 bits
+    case DType::kFp16:
+      return 6e-4;  // 11 bits
+    default:
+      return 2e-6;
+  }
+}
+
+namespace {
+
+/// Every case with all loops that this processor has, by one thread and by two.
+void check(const std::vector<Case>& cases) {
+  for (const Case& it : cases) {
+    std::vector<double> want;
+    for (const cpu::Loops* loops : cpu::all_loops())
+      for (const int threads : {1, 2}) {
+        SCOPED_TRACE(it.name + ", " + std::string(loops->name) + ", " + std::to_string(threads) + " threads");
+        const auto backend = make_cpu_backend({threads, 0, loops->name});
+        Device device(*backend);
+        const Prepared ready = it.prepare(device);
+        ready.run();
+        if (want.empty()) want = ready.want();
+        const std::vector<double> got = ready.got();
+        ASSERT_EQ(got.size(), want.size());
+        double wrong = 0, size = 0;
+        for (std::size_t i = 0; i < got.size(); ++i) {
+          ASSERT_FALSE(std::isnan(got[i])) << "number " << i << " of " << got.size() << " was not written, or is none";
+          wrong += (got[i] - want[i]) * (got[i] - want[i]);
+          size += want[i] * want[i];
+        }
+        EXPECT_LE(std::sqrt(wrong), it.error * std::sqrt(size)) << "a share of " << std::sqrt(wrong / size);
+        EXPECT_TRUE(ready.untouched()) << "memory behind the rows was written";
+      }
+  }
+}
+
+TEST(Ops, ProductsAgreeWithTheirDefinition) { check(linear_cases()); }
+TEST(Ops, NormsAgreeWithTheirDefinition) { check(row_cases()); }
+TEST(Ops, AttentionAgreesWithItsDefinition) { check(attention_cases()); }
+TEST(Ops, ExpertsAgreeWithTheirDefinition) { check(expert_cases()); }
+TEST(Ops, ScoresAgreeWithTheirDefinition) { check(score_cases()); }
+
+TEST(Ops, HasMoreThanOneKindOfLoopsToCompare) {
+  EXPECT_EQ(cpu::all_loops().back()->name, "base");
+#if defined(__x86_64__)
+  if (__builtin_cpu_supports("avx2")) EXPECT_GE(cpu::all_loops().size(), 2U);
+#endif
+}
+
+std::vector<double> result_of(const Case& it, std::string_view loops) {
+  const auto backend = make_cpu_backend({2, 0, loops});
+  Device device(*backend);
+  const Prepared ready = it.prepare(device);
+  ready.run();
+  return ready.got();
+}
+
+// What makes a sample's numbers its own: house invariant 6, bit for bit.
+TEST(Attention, IsTheSameHoweverItsPagesAreCutAndHoweverItsTokensCame) {
+  for (const cpu::Loops* loops : cpu::all_loops())
+    for (const std::vector<Case>& same : attention_of_the_same()) {
+      const std::vector<double> first = result_of(same.front(), loops->name);
+      for (const Case& other : same) {
+        const std::vector<double> got = result_of(other, loops->name);
+        // Of what came in several steps the last rows are there.
+        ASSERT_LE(got.size(), first.size());
+        EXPECT_TRUE(std::equal(got.rbegin(), got.rend(), first.rbegin())) << other.name << ", " << loops->name;
+      }
+    }
+}
+
+TEST(Linear, GivesARowTheSameNumbersAloneAndAmongOthers) {
+  for (const cpu::Loops* loops : cpu::all_loops())
+    for (const auto& [x_type, weight_type] :
+         {std::pair(DType::kFp32, DType::kFp32), std::pair(DType::kBf16, DType::kBf16),
+          std::pair(DType::kFp16, DType::kFp16), std::pair(DType::kBf16, DType::kInt8)}) {
+      const auto backend = make_cpu_backend({2, 0, loops->name});
+      Device device(*backend);
+      Random random(11);
+      const Numbers x = random.numbers(103, 2500, x_type);
+      const Weight* weight = device.pack(random.numbers(130, 2500, DType::kBf16), weight_type);
+      const auto product = [&](std::int64_t from, std::int64_t count) {
+        Linear op;
+        op.x = rows(device.put(x, x_type), from, count);
+        op.weight = weight;
+        op.y = device.poisoned(count, 130, DType::kFp32);
+        backend->run(device.stream(), op);
+        return device.get(op.y).values;
+      };
+      const std::vector<double> all = product(0, 103);
+      for (const auto& [from, count] : {std::pair(0, 1), std::pair(102, 1), std::pair(50, 5), std::pair(3, 97)}) {
+        const std::vector<double> some = product(from, count);
+        EXPECT_TRUE(std::equal(some.begin(), some.end(), all.begin() + from * 130))
+            << loops->name << ", " << count << " rows";
+      }
+    }
+}
+
+}  // namespace
+}  // namespace orch::kernels::test

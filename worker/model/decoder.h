@@ -1,0 +1,82 @@
+// A decoder in a backend's memory, and its forward pass.
+//
+// Holds: the same tokens give the same numbers whatever else is in the step (see kernels/ops.h). Weights are never
+// changed.
+#pragma once
+
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kernels/backend.h"
+#include "model/sources.h"
+
+namespace orch::model {
+
+/// How large a step may be: what memory is laid out for.
+struct StepBounds {
+  std::int64_t tokens = 0;  ///< of all sequences together
+  std::int64_t sequences = 0;
+  std::int64_t max_length = 0;  ///< of one sequence, its cache included
+  std::int64_t width = 0;       ///< entries of a sequence's page table
+};
+
+/// What a step computes, all of it in the backend's memory.
+struct Step {
+  kernels::Ints tokens, positions;
+  kernels::Ints slots;    ///< where each token's key and value go
+  kernels::Matrix bases;  ///< see kernels::Rotary
+  bool lengthy = false;   ///< its sequences are longer than the model was trained on (Rope::long_frequencies)
+  kernels::Sequences sequences;
+};
+
+class Decoder {
+ public:
+  static Result<std::unique_ptr<Decoder>> load(kernels::Backend& backend, const Architecture& architecture,
+                                               const Sources& sources, Shard shard, DType dtype);
+
+  ~Decoder();
+
+  const Architecture& architecture() const { return it_; }
+  kernels::KvShape kv_shape(DType dtype) const;
+  /// Bytes of workspace of a step within `bounds`.
+  std::size_t workspace(const StepBounds& bounds) const;
+
+  /// hidden ← what comes out of the last layer, not yet normed. `caches`: one for each layer.
+  void forward(kernels::Stream& stream, const Step& step, std::span<const kernels::KvCache> caches,
+               std::span<std::byte> workspace, kernels::Matrix hidden);
+  /// stats ← of rows of hidden states (which become normed), against their targets.
+  void score(kernels::Stream& stream, kernels::Matrix hidden, kernels::Ints targets, kernels::Matrix stats,
+             std::span<std::byte> workspace);
+  /// logits ← of rows of hidden states (which become normed), fp32; this rank's part of the vocabulary.
+  void logits(kernels::Stream& stream, kernels::Matrix hidden, kernels::Matrix logits);
+
+ private:
+  struct Layer;
+  struct Room;
+
+  Decoder(kernels::Backend& backend, Architecture architecture, Shard shard, DType dtype);
+  Room lay_out(std::byte* memory, const StepBounds& bounds) const;
+  void attend(kernels::Stream& stream, const Step& step, const Layer& layer, const kernels::KvCache& cache,
+              const Room& room) const;
+  void attend_latent(kernels::Stream& stream, const Step& step, const Layer& layer, const kernels::KvCache& cache,
+                     const Room& room) const;
+  void feed_forward(kernels::Stream& stream, const Layer& layer, kernels::Matrix in, kernels::Matrix out,
+                    const Room& room) const;
+
+  class Loading;
+  kernels::Backend& backend_;
+  const Architecture it_;
+  const Shard shard_;
+  const DType dtype_;
+  std::int64_t heads_ = 0, kv_heads_ = 0;                          ///< of this rank
+  std::unique_ptr<kernels::Weight> embedding_, positions_, head_;  ///< head_ null: the embedding
+  kernels::Matrix head_bias_;
+  kernels::Norm norm_;
+  kernels::Rotation rotation_, long_rotation_;
+  kernels::Matrix slopes_;
+  std::vector<Layer> layers_;
+  std::vector<std::unique_ptr<kernels::Buffer>> vectors_;
+};
+
+}  // namespace orch::model

@@ -1,0 +1,75 @@
+#include "model/source.h"
+
+#include <algorithm>
+
+namespace orch::model {
+namespace {
+
+constexpr std::int64_t kBlock = 128;
+
+std::int64_t width_of(const Tensor& tensor) { return tensor.shape.size() < 2 ? 1 : tensor.count() / tensor.shape[0]; }
+
+/// What number (row, col) of the tensor is multiplied by.
+float scale_at(const Tensor& scales, std::int64_t row, std::int64_t col) {
+  float scale = 1;
+  const std::int64_t count = scales.count();
+  if (count == 1) {
+    read_numbers(scales, 0, 1, &scale);
+  } else if (width_of(scales) == 1) {
+    read_numbers(scales, row, 1, &scale);
+  } else {
+    read_numbers(scales, row / kBlock * width_of(scales) + col / kBlock, 1, &scale);
+  }
+  return scale;
+}
+
+void scale(const Run& run, std::int64_t row, std::int64_t from, std::int64_t count, float* numbers) {
+  if (!run.scales) return;
+  for (std::int64_t i = 0; i < count;) {
+    const std::int64_t end = std::min(count, (from + i) / kBlock * kBlock + kBlock - from);
+    const float factor = scale_at(*run.scales, row, from + i);
+    for (; i < end; ++i) numbers[i] *= factor;
+  }
+}
+
+}  // namespace
+
+std::int64_t Source::rows() const {
+  std::int64_t rows = 0;
+  for (const Run& run : runs) rows += run.count;
+  return rows;
+}
+
+void read_rows(const Source& source, std::int64_t first, std::int64_t count, float* out) {
+  std::int64_t begin = 0;  // of the run, among the source's rows
+  for (const Run& run : source.runs) {
+    const std::int64_t from = std::max(first, begin), to = std::min(first + count, begin + run.count);
+    const std::int64_t width = width_of(*run.tensor);
+    if (!source.transposed) {
+      for (std::int64_t row = from; row < to; ++row) {
+        float* numbers = out + (row - first) * source.cols;
+        const std::int64_t at = run.first + row - begin;
+        read_numbers(*run.tensor, at * width + source.from, source.cols, numbers);
+        scale(run, at, source.from, source.cols, numbers);
+      }
+    } else if (from < to) {
+      std::vector<float> column(static_cast<std::size_t>(to - from));
+      for (std::int64_t col = 0; col < source.cols; ++col) {
+        const std::int64_t at = run.first + from - begin;
+        read_numbers(*run.tensor, (source.from + col) * width + at, to - from, column.data());
+        scale(run, source.from + col, at, to - from, column.data());
+        for (std::int64_t row = from; row < to; ++row)
+          out[(row - first) * source.cols + col] = column[static_cast<std::size_t>(row - from)];
+      }
+    }
+    begin += run.count;
+  }
+}
+
+std::vector<float> read_all(const Source& source) {
+  std::vector<float> numbers(static_cast<std::size_t>(source.rows() * source.cols));
+  read_rows(source, 0, source.rows(), numbers.data());
+  return numbers;
+}
+
+}  // namespace orch::model

@@ -1,0 +1,35 @@
+// Where the numbers of one weight stand in a checkpoint: some rows (or columns) of some tensors, one after another.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "model/checkpoint.h"
+
+namespace orch::model {
+
+/// `count` rows of a tensor from `first` on; of a transposed source they are its columns.
+struct Run {
+  const Tensor* tensor = nullptr;
+  const Tensor* scales = nullptr;  ///< of a tensor in fp8: one for all, for each row, or for each block of 128 × 128
+  std::int64_t first = 0;
+  std::int64_t count = 0;
+};
+
+struct Source {
+  std::vector<Run> runs;
+  std::int64_t from = 0;  ///< first column of each row (of a transposed source: row of each column)
+  std::int64_t cols = 0;
+  bool transposed = false;
+
+  std::int64_t rows() const;
+  bool empty() const { return runs.empty(); }
+};
+
+/// Rows [first, first + count) as fp32, one after another. Safe from several threads.
+void read_rows(const Source& source, std::int64_t first, std::int64_t count, float* out);
+/// All of it.
+std::vector<float> read_all(const Source& source);
+
+}  // namespace orch::model
