@@ -23,6 +23,14 @@ std::optional<std::size_t> place_of(std::int64_t index, std::size_t count) {
   return static_cast<std::size_t>(index);
 }
 
+/// A method, or, in the sandbox of chat templates, nothing in place of one that would change the value.
+Value method_or_refusal(const Value& self, const std::string& name, Budget& budget) {
+  if (budget.options().chat && changes_in_place(self, name))
+    return Value::undefined(quote(name) + " would change " + kind_of(self) +
+                            " in place, which no chat template may; build a new one instead");
+  return method_of(self, name);
+}
+
 /// Undefined, with a sentence that names the key.
 Value missing_item(const Value& value, const Value& key, Budget& budget) {
   const std::string name = key.is_text() ? quote(key.as_text()) : key.is_number() ? to_text(key, 100) : kind_of(key);
@@ -49,9 +57,8 @@ Value loop_attribute(const Value& value, const std::string& name) {
   if (name == "first") return Value::boolean(index == 0);
   if (name == "last") return Value::boolean(index + 1 == size);
   if (name == "length") return Value::integer(size);
-  // Loops that call themselves, whose depth these are in Jinja, are not part of the language.
-  if (name == "depth") return Value::integer(1);
-  if (name == "depth0") return Value::integer(0);
+  if (name == "depth") return Value::integer(loop.level + 1);
+  if (name == "depth0") return Value::integer(loop.level);
   if (name == "previtem")
     return index > 0 ? loop.items[loop.index - 1] : Value::undefined("there is no item before the first");
   if (name == "nextitem")
@@ -64,7 +71,7 @@ Value loop_attribute(const Value& value, const std::string& name) {
 
 Value item_of(const Value& value, const Value& key, Budget& budget) {
   need_defined(value);
-  need_defined(key);
+  if (!budget.options().chat) need_defined(key);
   if (value.is_dict()) {
     if (key.is_text()) budget.spend(1 + key.as_text().size() / 64);
     if (const Value* found = value.as_dict().find(key)) return *found;
@@ -74,13 +81,16 @@ Value item_of(const Value& value, const Value& key, Budget& budget) {
   if (key.is_integer() || key.is_bool()) {
     if (value.is_list()) {
       if (const auto i = place_of(key.as_integer(), value.as_list().items.size())) return value.as_list().items[*i];
+    } else if (value.view() && value.view()->kind == View::Kind::kRange) {
+      const auto& items = value.view()->list.items;
+      if (const auto i = place_of(key.as_integer(), items.size())) return items[*i];
     } else if (value.is_text()) {
       budget.spend(value.as_text().size() / 8 + 1);
       const auto points = code_points(value.as_text());
       if (const auto i = place_of(key.as_integer(), points.size())) return Value::text(std::string(points[*i]));
     }
   }
-  if (key.is_text() && has_method(value, key.as_text())) return method_of(value, key.as_text());
+  if (key.is_text() && has_method(value, key.as_text())) return method_or_refusal(value, key.as_text(), budget);
   return missing_item(value, key, budget);
 }
 
@@ -88,7 +98,7 @@ Value attribute_of(const Value& value, const std::string& name, Budget& budget) 
   need_defined(value);
   if (value.holds<std::shared_ptr<Namespace>>()) return field_of(*value.get<std::shared_ptr<Namespace>>(), name);
   if (value.loop()) return loop_attribute(value, name);
-  if (has_method(value, name)) return method_of(value, name);
+  if (has_method(value, name)) return method_or_refusal(value, name, budget);
   return item_of(value, Value::text(name), budget);
 }
 
@@ -105,17 +115,38 @@ Value by_path(const Value& item, const Value& path, Budget& budget) {
   return value;
 }
 
+namespace {
+
+std::int64_t product_of(std::int64_t a, std::int64_t b) {
+  std::int64_t out = 0;
+  if (__builtin_mul_overflow(a, b, &out)) throw Fault{"the range does not fit into 64 bits"};
+  return out;
+}
+
+/// The number at a place of a range, or beyond its end.
+std::int64_t at_of(const View& range, std::int64_t place) {
+  std::int64_t out = 0;
+  if (__builtin_add_overflow(range.from, product_of(range.step, place), &out))
+    throw Fault{"the range does not fit into 64 bits"};
+  return out;
+}
+
+}  // namespace
+
 Value slice_of(const Value& value, std::optional<std::int64_t> from, std::optional<std::int64_t> to, std::int64_t step,
                Budget& budget) {
   if (step == 0) throw Fault{"the step of a slice is not 0"};
   need_defined(value);
-  if (!value.is_text() && !value.is_list()) throw Fault{kind_of(value) + " cannot be sliced"};
+  const View* range = value.view() && value.view()->kind == View::Kind::kRange ? value.view() : nullptr;
+  if (!value.is_text() && !value.is_list() && !range) throw Fault{kind_of(value) + " cannot be sliced"};
   std::vector<std::string_view> points;
   if (value.is_text()) {
     budget.spend(value.as_text().size() / 8);
     points = code_points(value.as_text());
   }
-  const auto size = static_cast<std::int64_t>(value.is_text() ? points.size() : value.as_list().items.size());
+  const std::vector<Value> none;
+  const auto& held = range ? range->list.items : value.is_text() ? none : value.as_list().items;
+  const auto size = static_cast<std::int64_t>(value.is_text() ? points.size() : held.size());
   const auto clamp = [&](std::optional<std::int64_t> given, std::int64_t otherwise) {
     if (!given) return otherwise;
     const std::int64_t least = step < 0 ? -1 : 0, most = step < 0 ? size - 1 : size;
@@ -129,11 +160,17 @@ Value slice_of(const Value& value, std::optional<std::int64_t> from, std::option
     if (value.is_text())
       text += points[static_cast<std::size_t>(i)];
     else
-      items.push_back(value.as_list().items[static_cast<std::size_t>(i)]);
+      items.push_back(held[static_cast<std::size_t>(i)]);
     if (__builtin_add_overflow(i, step, &i)) break;
   }
   budget.spend(items.size());
   if (value.is_text()) return budget.text(std::move(text));
+  if (range)
+    return Value::view({View::Kind::kRange,
+                        {std::move(items)},
+                        at_of(*range, begin),
+                        at_of(*range, end),
+                        product_of(range->step, step)});
   return value.as_list().is_tuple ? Value::tuple(std::move(items)) : Value::list(std::move(items));
 }
 

@@ -64,7 +64,8 @@ struct Expr {
   std::string text;
   std::vector<Operator> operators;
   std::vector<ExprPtr> items;
-  std::vector<std::string> names;  ///< of the last items: arguments given by name
+  std::vector<std::string>
+      names;  ///< of the last items: arguments given by name, and * and ** of lists and maps of them
 };
 
 /// `task.name`, when the expression is just that; else nothing.
@@ -75,6 +76,9 @@ inline std::string name_of(const Expr& expr) {
   return object.empty() ? object : object + "." + expr.text;
 }
 
+/// What the filters of a kFilter or a kSetBlock act on goes by this name, which no template can write.
+inline constexpr const char* kBlockText = "{}";
+
 struct Node;
 
 struct Branch {
@@ -84,15 +88,19 @@ struct Branch {
 
 struct Node {
   enum class Kind {
-    kText,      ///< text
-    kOutput,    ///< expr
-    kIf,        ///< branches in turn, else otherwise
-    kFor,       ///< targets in expr, those that pass filter: body; when there are none: otherwise
-    kSet,       ///< targets = expr
-    kSetField,  ///< targets[0].targets[1] = expr
-    kSetBlock,  ///< targets[0] = what body prints
-    kMacro,     ///< text(targets, the last with defaults): body
-    kInclude,   ///< expr; or body, where it was read beforehand
+    kText,        ///< text
+    kOutput,      ///< expr
+    kIf,          ///< branches in turn, else otherwise
+    kFor,         ///< targets in expr, those that pass filter: body; when there are none: otherwise
+    kSet,         ///< targets = expr
+    kSetField,    ///< targets[0].targets[1] = expr
+    kSetBlock,    ///< targets[0], or targets[0].targets[1], = what body prints, passed through expr if there is one
+    kMacro,       ///< text(targets, the last with defaults): body
+    kInclude,     ///< expr; or body, where it was read beforehand
+    kCall,        ///< expr, a call, given as `caller` what kMacro would define
+    kFilter,      ///< what body prints, passed through expr
+    kWith,        ///< targets = defaults in body
+    kGeneration,  ///< what body prints, and its place in the output
     kBreak,
     kContinue,
   };
@@ -108,6 +116,9 @@ struct Node {
   std::vector<Branch> branches;
   std::vector<Node> body;
   std::vector<Node> otherwise;
+  bool is_recursive = false;  ///< of kFor
+  bool wants_caller = false;  ///< of kMacro and kCall: the body speaks of `caller`
+  bool wants_varargs = false, wants_kwargs = false;
   std::shared_ptr<const std::string> file;  ///< of an include that was read beforehand
 };
 

@@ -58,8 +58,26 @@ std::vector<Value> Budget::items(const Value& value) {
     allow_undefined(value);
     return out;
   }
+  if (const View* view = value.view()) {
+    spend(view->list.items.size());
+    return view->list.items;
+  }
+  if (const Once* once = value.once()) {
+    spend(once->list.items.size());
+    out.assign(once->list.items.begin() + static_cast<std::ptrdiff_t>(once->at), once->list.items.end());
+    once->at = once->list.items.size();
+    return out;
+  }
   if (const Loop* loop = value.loop()) return loop->items;
   throw Fault{kind_of(value) + " holds no items to go through"};
+}
+
+Value Budget::passing(std::vector<Value> items) const {
+  return options_.chat ? Value::once(std::move(items)) : Value::list(std::move(items));
+}
+
+Value Budget::view(View view) const {
+  return options_.chat ? Value::view(std::move(view)) : Value::list(std::move(view.list.items));
 }
 
 bool Budget::equals(const Value& a, const Value& b) {
@@ -79,10 +97,21 @@ bool Budget::contains(const Value& container, const Value& item) {
     search(container.as_text(), item.as_text());
     return container.as_text().find(item.as_text()) != std::string::npos;
   }
-  if (container.is_dict()) return container.as_dict().find(item) != nullptr;
+  if (container.is_dict()) {
+    if (options_.chat && !may_be_key(item)) throw Fault{kind_of(item) + " cannot be the key of a map"};
+    return container.as_dict().find(item) != nullptr;
+  }
+  const auto is_item = [&](const Value& held) { return equals(held, item); };
   if (container.is_list())
-    return std::any_of(container.as_list().items.begin(), container.as_list().items.end(),
-                       [&](const Value& held) { return equals(held, item); });
+    return std::any_of(container.as_list().items.begin(), container.as_list().items.end(), is_item);
+  if (const View* view = container.view())
+    return std::any_of(view->list.items.begin(), view->list.items.end(), is_item);
+  if (const Once* once = container.once()) {
+    const auto begin = once->list.items.begin() + static_cast<std::ptrdiff_t>(once->at);
+    const auto found = std::find_if(begin, once->list.items.end(), is_item);
+    once->at = static_cast<std::size_t>(found - once->list.items.begin()) + (found == once->list.items.end() ? 0 : 1);
+    return found != once->list.items.end();
+  }
   if (container.is_undefined()) {
     allow_undefined(container);
     return false;

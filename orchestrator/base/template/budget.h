@@ -27,8 +27,12 @@ class Budget {
   void search(std::string_view text, std::string_view part) { spend((1 + text.size() / 64) * (1 + part.size() / 64)); }
   /// As to_text(), except that an undefined value is an error where the options say so.
   std::string printed(const Value& value);
-  /// What a loop over the value meets: items, keys, characters.
+  /// What a loop over the value meets: items, keys, characters. What can be gone through once is then at its end.
   std::vector<Value> items(const Value& value);
+  /// What a filter gives of many values: to go through once in a chat template, else a list.
+  Value passing(std::vector<Value> items) const;
+  /// A view in a chat template, else a list.
+  Value view(View view) const;
   /// A Fault where the options let no such value be printed or gone through.
   void allow_undefined(const Value& undefined) const;
   bool equals(const Value& a, const Value& b);

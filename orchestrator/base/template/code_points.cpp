@@ -1,5 +1,7 @@
 #include "base/template/code_points.h"
 
+#include <utility>
+
 #include "base/text.h"
 
 namespace orch::tmpl {
@@ -132,6 +134,25 @@ std::string upper_text(std::string_view text) {
 }
 
 std::string lower_text(std::string_view text) { return changed(text, lower_code); }
+
+std::string folded_text(std::string_view text) {
+  std::string out = lower_text(text);
+  for (std::size_t at = 0; (at = out.find("\u00DF", at)) != std::string::npos; at += 2) out.replace(at, 2, "ss");
+  return out;
+}
+
+bool is_printable(std::int32_t code) {
+  // Controls, formats, separators other than the blank, private and no characters.
+  static constexpr std::pair<std::int32_t, std::int32_t> kHidden[] = {
+      {0, 0x1F},          {0x7F, 0xA0},       {0xAD, 0xAD},       {0x600, 0x605},     {0x61C, 0x61C},
+      {0x6DD, 0x6DD},     {0x70F, 0x70F},     {0x890, 0x891},     {0x8E2, 0x8E2},     {0x1680, 0x1680},
+      {0x180E, 0x180E},   {0x2000, 0x200F},   {0x2028, 0x202F},   {0x205F, 0x206F},   {0x3000, 0x3000},
+      {0xD800, 0xF8FF},   {0xFDD0, 0xFDEF},   {0xFEFF, 0xFEFF},   {0xFFF0, 0xFFFB},   {0xFFFE, 0xFFFF},
+      {0x110BD, 0x110BD}, {0x1D173, 0x1D17A}, {0xE0000, 0xE00FF}, {0xE01F0, 0x10FFFF}};
+  for (const auto& [from, to] : kHidden)
+    if (code >= from && code <= to) return false;
+  return true;
+}
 
 bool is_letter(std::string_view code_point) {
   const std::int32_t c = code_of(code_point);

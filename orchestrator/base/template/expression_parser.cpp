@@ -211,6 +211,7 @@ ExprPtr ExpressionParser::name_or_constant() {
   if (constant) return make_literal(tokens_.take(), *std::move(constant));
   auto expr = make(Expr::Kind::kName, place);
   expr->text = tokens_.need_name("a value");
+  if (expr->text == "caller" || expr->text == "varargs" || expr->text == "kwargs") mentioned_.insert(expr->text);
   return expr;
 }
 
@@ -351,9 +352,14 @@ void ExpressionParser::arguments(const ExprPtr& call) {
       if (tokens_.is_op(")")) break;
     }
     first = false;
-    if (tokens_.is_op("*") || tokens_.is_op("**"))
-      tokens_.fail(tokens_.now(), "arguments given as a list or a map are not part of this language");
-    if (tokens_.is(Kind::kName) && tokens_.is_op_ahead("=")) {
+    if (tokens_.is_op("*") || tokens_.is_op("**")) {
+      const Token& place = tokens_.take();
+      if (!tokens_.options().chat)
+        tokens_.fail(place, "arguments given as a list or a map are not part of this language");
+      if (among(call->names, "**") || (place.text == "*" && !call->names.empty()))
+        tokens_.fail(place, "arguments come by their places, then from a list, by name, and from a map");
+      call->names.push_back(place.text);
+    } else if (tokens_.is(Kind::kName) && tokens_.is_op_ahead("=")) {
       const Token& place = tokens_.now();
       const std::string& key = tokens_.need_name("the name of an argument");
       if (among(call->names, key)) tokens_.fail(place, "the argument " + quote(key) + " is given twice");
@@ -378,6 +384,14 @@ ExprPtr ExpressionParser::filters(ExprPtr value) {
     else
       return value;
   }
+}
+
+ExprPtr ExpressionParser::filters_of_block() {
+  ExprPtr value = make(Expr::Kind::kName, tokens_.now());
+  value->text = kBlockText;
+  value = filter(std::move(value));
+  while (tokens_.skip_op("|")) value = filter(std::move(value));
+  return value;
 }
 
 ExprPtr ExpressionParser::filter(ExprPtr value) {

@@ -5,7 +5,9 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string>
+#include <string_view>
 
 #include "base/template/ast.h"
 #include "base/template/token_reader.h"
@@ -22,6 +24,11 @@ class ExpressionParser {
   ExprPtr expression();
   /// One expression, or several with commas as a tuple. Without `conditional`, an `if` after it is not part of it.
   ExprPtr tuple(bool conditional = true);
+  /// `name | name(…)`, as the tag filter has them, of what a block prints.
+  ExprPtr filters_of_block();
+  /// Whether the name was spoken of since it was last asked.
+  bool take_mention(std::string_view name) { return mentioned_.erase(std::string(name)) > 0; }
+  void mention(std::string_view name) { mentioned_.emplace(name); }
 
  private:
   using Kind = Token::Kind;
@@ -62,6 +69,7 @@ class ExpressionParser {
   void test_operand(const ExprPtr& test);
 
   TokenReader& tokens_;
+  std::set<std::string> mentioned_;  ///< of the names that mean something in a macro
 };
 
 }  // namespace orch::tmpl

@@ -8,6 +8,7 @@
 #include "base/template/access.h"
 #include "base/template/characters.h"
 #include "base/template/filter_tables.h"
+#include "base/template/operators.h"
 #include "base/template/value_text.h"
 #include "base/text.h"
 
@@ -116,19 +117,10 @@ Value rounded(const Value& value, const Arguments& arguments, Budget&) {
 Value sum_of(const Value& value, const Arguments& arguments, Budget& budget) {
   const Taken taken(arguments, "sum", {"attribute", "start"});
   Value total = taken.value(1, Value::integer(0));
-  if (!total.is_number()) throw Fault{"sum: 'start' is a number, not " + kind_of(total)};
+  if (total.is_text()) throw Fault{"sum adds no texts; use join"};
   for (const Value& item : budget.items(value)) {
     const Value part = taken.has_some(0) ? by_path(item, taken.need(0), budget) : item;
-    need_defined(part);
-    if (!part.is_number()) throw Fault{"sum adds numbers, not " + kind_of(part)};
-    if (part.is_float() || total.is_float()) {
-      total = Value::number(total.as_double() + part.as_double());
-    } else {
-      std::int64_t sum = 0;
-      if (__builtin_add_overflow(total.as_integer(), part.as_integer(), &sum))
-        throw Fault{"the sum does not fit into 64 bits"};
-      total = Value::integer(sum);
-    }
+    total = apply_binary(Operator::kAdd, total, part, budget);
   }
   return total;
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <optional>
 #include <unordered_set>
+#include <utility>
 
 #include "base/template/access.h"
 #include "base/template/code_points.h"
@@ -88,7 +89,7 @@ Value uniques(const Value& value, const Arguments& arguments, Budget& budget) {
     if (!key) throw Fault{kind_of(by) + " cannot be compared for unique"};
     if (seen.insert(std::move(*key)).second) out.push_back(item);
   }
-  return Value::list(std::move(out));
+  return budget.passing(std::move(out));
 }
 
 Value extreme(const char* name, const Value& value, const Arguments& arguments, Budget& budget, int way) {
@@ -124,7 +125,7 @@ Value attributes_of(const Value& value, const Arguments& arguments, Budget& budg
     Value found = by_path(item, taken.need(0), budget);
     out.push_back(found.is_undefined() && taken.has(1) ? taken.need(1) : std::move(found));
   }
-  return Value::list(std::move(out));
+  return budget.passing(std::move(out));
 }
 
 Value mapped(const Value& value, const Arguments& arguments, Budget& budget) {
@@ -139,7 +140,7 @@ Value mapped(const Value& value, const Arguments& arguments, Budget& budget) {
     budget.spend(1);
     out.push_back(apply_filter(name, item, rest, budget));
   }
-  return Value::list(std::move(out));
+  return budget.passing(std::move(out));
 }
 
 Value chosen(const Value& value, const Arguments& arguments, Budget& budget, bool by_attribute, bool wanted) {
@@ -161,7 +162,7 @@ Value chosen(const Value& value, const Arguments& arguments, Budget& budget, boo
     const Value seen = by_attribute ? by_path(item, path, budget) : item;
     if ((name.empty() ? truth(seen) : apply_test(name, seen, rest, budget)) == wanted) out.push_back(item);
   }
-  return Value::list(std::move(out));
+  return budget.passing(std::move(out));
 }
 
 Value length_of(const char* name, const Value& value, const Arguments& arguments, Budget& budget) {
@@ -173,6 +174,7 @@ Value length_of(const char* name, const Value& value, const Arguments& arguments
   if (value.is_list()) return Value::integer(static_cast<std::int64_t>(value.as_list().items.size()));
   if (value.is_dict()) return Value::integer(static_cast<std::int64_t>(value.as_dict().entries.size()));
   if (value.loop()) return attribute_of(value, "length", budget);
+  if (const View* view = value.view()) return Value::integer(static_cast<std::int64_t>(view->list.items.size()));
   if (value.is_undefined()) {
     budget.allow_undefined(value);
     return Value::integer(0);
@@ -182,12 +184,14 @@ Value length_of(const char* name, const Value& value, const Arguments& arguments
 
 Value first_of(const Value& value, const Arguments& arguments, Budget& budget) {
   take_none(arguments, "first");
+  if (const Once* once = value.once(); once && once->at < once->list.items.size()) return once->list.items[once->at++];
   const auto items = budget.items(value);
   return items.empty() ? Value::undefined("there is no first item: the list is empty") : items.front();
 }
 
 Value last_of(const Value& value, const Arguments& arguments, Budget& budget) {
   take_none(arguments, "last");
+  if (value.once()) throw Fault{"last cannot begin at the end of " + kind_of(value)};
   const auto items = budget.items(value);
   return items.empty() ? Value::undefined("there is no last item: the list is empty") : items.back();
 }
@@ -201,7 +205,8 @@ Value reversed(const Value& value, const Arguments& arguments, Budget& budget) {
   take_none(arguments, "reverse");
   auto items = budget.items(value);
   std::reverse(items.begin(), items.end());
-  if (!value.is_text()) return Value::list(std::move(items));
+  if (value.once()) return Value::list(std::move(items));
+  if (!value.is_text()) return budget.passing(std::move(items));
   std::string out;
   for (const Value& item : items) out += item.as_text();
   return budget.text(std::move(out));
@@ -210,11 +215,50 @@ Value reversed(const Value& value, const Arguments& arguments, Budget& budget) {
 Value items_of(const Value& value, const Arguments& arguments, Budget& budget) {
   take_none(arguments, "items");
   budget.spend(value.weight());
-  if (value.is_undefined()) return Value::list({});
+  if (value.is_undefined()) return budget.passing({});
   if (!value.is_dict()) throw Fault{"items are of a map, not of " + kind_of(value)};
   std::vector<Value> out;
   for (const auto& [key, held] : value.as_dict().entries) out.push_back(Value::tuple({key, held}));
-  return Value::list(std::move(out));
+  return budget.passing(std::move(out));
+}
+
+/// Lists of `linecount` items each, the last filled up.
+Value batches(const Value& value, const Arguments& arguments, Budget& budget) {
+  const Taken taken(arguments, "batch", {"linecount", "fill_with"});
+  taken.need(0);
+  const std::int64_t count = taken.integer(0, 1);
+  if (count < 1 || count > 100'000) throw Fault{"batch: 'linecount' lies between 1 and 100,000"};
+  std::vector<Value> out, line;
+  for (const Value& item : budget.items(value)) {
+    if (static_cast<std::int64_t>(line.size()) == count) out.push_back(Value::list(std::exchange(line, {})));
+    line.push_back(item);
+  }
+  budget.spend(static_cast<std::size_t>(count));
+  if (!line.empty() && taken.has_some(1)) line.resize(static_cast<std::size_t>(count), taken.need(1));
+  if (!line.empty()) out.push_back(Value::list(std::move(line)));
+  return budget.passing(std::move(out));
+}
+
+/// As many lists as `slices` says, of lengths that differ by one at most.
+Value slices_of(const Value& value, const Arguments& arguments, Budget& budget) {
+  const Taken taken(arguments, "slice", {"slices", "fill_with"});
+  taken.need(0);
+  const std::int64_t slices = taken.integer(0, 1);
+  if (slices < 1 || slices > 100'000) throw Fault{"slice: 'slices' lies between 1 and 100,000"};
+  budget.spend(static_cast<std::size_t>(slices));
+  const auto items = budget.items(value);
+  const std::size_t each = items.size() / static_cast<std::size_t>(slices);
+  const std::size_t longer = items.size() % static_cast<std::size_t>(slices);
+  std::vector<Value> out;
+  auto from = items.begin();
+  for (std::size_t i = 0; i < static_cast<std::size_t>(slices); ++i) {
+    const auto to = from + static_cast<std::ptrdiff_t>(each + (i < longer ? 1 : 0));
+    std::vector<Value> part(from, to);
+    if (taken.has_some(1) && i >= longer) part.push_back(taken.need(1));
+    out.push_back(Value::list(std::move(part)));
+    from = to;
+  }
+  return budget.passing(std::move(out));
 }
 
 }  // namespace
@@ -222,7 +266,7 @@ Value items_of(const Value& value, const Arguments& arguments, Budget& budget) {
 std::span<const Filter> sequence_filters() {
   using A = const Arguments&;
   using V = const Value&;
-  static constexpr std::array<Filter, 17> kFilters = {{
+  static constexpr std::array<Filter, 19> kFilters = {{
       {"length", [](V v, A a, Budget& b) { return length_of("length", v, a, b); }},
       {"count", [](V v, A a, Budget& b) { return length_of("count", v, a, b); }},
       {"first", first_of},
@@ -236,6 +280,8 @@ std::span<const Filter> sequence_filters() {
       {"min", [](V v, A a, Budget& b) { return extreme("min", v, a, b, -1); }},
       {"max", [](V v, A a, Budget& b) { return extreme("max", v, a, b, 1); }},
       {"map", mapped},
+      {"batch", batches},
+      {"slice", slices_of},
       {"select", [](V v, A a, Budget& b) { return chosen(v, a, b, false, true); }},
       {"reject", [](V v, A a, Budget& b) { return chosen(v, a, b, false, false); }},
       {"selectattr", [](V v, A a, Budget& b) { return chosen(v, a, b, true, true); }},

@@ -3,9 +3,12 @@
 #include <array>
 
 #include "base/template/access.h"
+#include "base/template/characters.h"
 #include "base/template/code_points.h"
 #include "base/template/filter_tables.h"
+#include "base/template/formatting.h"
 #include "base/template/methods.h"
+#include "base/template/text_methods.h"
 #include "base/template/value_text.h"
 #include "base/text.h"
 
@@ -113,16 +116,25 @@ Value indented(const Value& value, const Arguments& arguments, Budget& budget) {
 }
 
 Value json_text(const Value& value, const Arguments& arguments, Budget& budget) {
-  const Taken taken(arguments, "tojson", {"indent", "ensure_ascii", "sort_keys", "separators"});
+  // Jinja's own takes the indent alone by its place, that of transformers the others too.
+  const bool chat = budget.options().chat;
+  const Taken taken = chat ? Taken(arguments, "tojson", {"ensure_ascii", "indent", "separators", "sort_keys"})
+                           : Taken(arguments, "tojson", {"indent", "ensure_ascii", "sort_keys", "separators"});
+  const std::size_t indent = chat ? 1 : 0, separators = chat ? 2 : 3;
   JsonStyle style;
   style.html = budget.options().html_json;
-  style.sort_keys = taken.flag(2, style.html);
-  style.ascii = taken.flag(1, style.html);
-  if (taken.has_some(0)) style.indent = static_cast<int>(std::clamp<std::int64_t>(taken.integer(0, 0), 0, 64));
-  style.item_separator = style.indent < 0 ? ", " : ",";
+  style.sort_keys = taken.flag(chat ? 3 : 2, style.html);
+  style.ascii = taken.flag(chat ? 0 : 1, style.html);
+  if (taken.has_some(indent)) {
+    if (taken.need(indent).is_text())
+      style.indent = taken.need_text(indent);
+    else
+      style.indent.emplace(static_cast<std::size_t>(std::clamp<std::int64_t>(taken.integer(indent, 0), 0, 64)), ' ');
+  }
+  style.item_separator = style.indent ? "," : ", ";
   style.key_separator = ": ";
-  if (taken.has_some(3)) {
-    const Value& pair = taken.need(3);
+  if (taken.has_some(separators)) {
+    const Value& pair = taken.need(separators);
     if (!pair.is_list() || pair.as_list().items.size() != 2 || !pair.as_list().items[0].is_text() ||
         !pair.as_list().items[1].is_text())
       throw Fault{"tojson: 'separators' are two texts"};
@@ -131,6 +143,84 @@ Value json_text(const Value& value, const Arguments& arguments, Budget& budget) 
   }
   budget.spend(value.weight());
   return budget.text(to_json(value, style, budget.options().most_output));
+}
+
+/// As `value % arguments` of Python.
+Value format_filter(const Value& value, const Arguments& arguments, Budget& budget) {
+  if (!arguments.values.empty() && !arguments.named.empty())
+    throw Fault{"format takes arguments by place or by name, not both"};
+  Dict named;
+  for (const auto& [name, held] : arguments.named) named.set(Value::text(name), held);
+  const Value given = arguments.named.empty() ? Value::tuple(arguments.values) : Value::dict(std::move(named));
+  return budget.text(percent_formatted(budget.printed(value), given, budget));
+}
+
+Value escaped(const Value& value, const Arguments& arguments, Budget& budget) {
+  take_none(arguments, "escape");
+  std::string out;
+  for (const char c : budget.printed(value)) {
+    if (c == '&')
+      out += "&amp;";
+    else if (c == '<')
+      out += "&lt;";
+    else if (c == '>')
+      out += "&gt;";
+    else if (c == '\'')
+      out += "&#39;";
+    else if (c == '"')
+      out += "&#34;";
+    else
+      out += c;
+  }
+  return budget.text(std::move(out));
+}
+
+/// An attribute alone, never an item.
+Value attribute_filter(const Value& value, const Arguments& arguments, Budget& budget) {
+  const std::string& name = Taken(arguments, "attr", {"name"}).need_text(0);
+  need_defined(value);
+  if (value.loop() || value.holds<std::shared_ptr<Namespace>>() || has_method(value, name))
+    return attribute_of(value, name, budget);
+  return Value::undefined(kind_of(value) + " has no attribute " + quote(name));
+}
+
+Value word_count(const Value& value, const Arguments& arguments, Budget& budget) {
+  take_none(arguments, "wordcount");
+  std::int64_t count = 0;
+  bool in_word = false;
+  const std::string text = budget.printed(value);
+  for (std::string_view point : code_points(text)) {
+    const std::int32_t code = code_of(point);
+    if (code > 0x7F && !is_letter(point) && !is_blank(point))
+      throw Fault{"wordcount knows no characters beyond ASCII but Latin, Greek and Cyrillic letters"};
+    const bool is_word = is_letter(point) || (point.size() == 1 && (is_digit(point[0]) || point[0] == '_'));
+    if (is_word && !in_word) ++count;
+    in_word = is_word;
+  }
+  return Value::integer(count);
+}
+
+Value centred(const Value& value, const Arguments& arguments, Budget& budget) {
+  const Taken taken(arguments, "center", {"width"});
+  return text_method(budget.printed(value), "center", {{Value::integer(taken.integer(0, 80))}, {}}, budget);
+}
+
+/// Jinja's own: cut at a word unless `killwords`, and not at all when it is too long by no more than `leeway`.
+Value truncated(const Value& value, const Arguments& arguments, Budget& budget) {
+  const Taken taken(arguments, "truncate", {"length", "killwords", "end", "leeway"});
+  const std::int64_t length = taken.integer(0, 255);
+  const std::string end = taken.text(2, "...");
+  const std::int64_t leeway = taken.has_some(3) ? taken.integer(3, 5) : 5;
+  const auto end_size = static_cast<std::int64_t>(count_code_points(end));
+  if (length < end_size) throw Fault{"truncate: 'length' is no less than the end that it puts there"};
+  if (leeway < 0) throw Fault{"truncate: 'leeway' is no less than 0"};
+  const std::string text = budget.printed(value);
+  const auto points = code_points(text);
+  const auto size = static_cast<std::int64_t>(points.size());
+  if (size - leeway <= length) return budget.text(text);
+  std::string_view kept = whole_of(points, 0, static_cast<std::size_t>(length - end_size));
+  if (!taken.flag(1, false)) kept = kept.substr(0, kept.rfind(' '));
+  return budget.text(std::string(kept) + end);
 }
 
 std::string word_of(const Value& value, std::string_view what, Budget& budget) {
@@ -166,20 +256,13 @@ Value words_of(const Value& value, const Arguments& arguments, Budget& budget) {
 }  // namespace
 
 std::span<const Filter> text_filters() {
-  static constexpr std::array<Filter, 13> kFilters = {{
-      {"upper", upper},
-      {"lower", lowered},
-      {"capitalize", capitalize},
-      {"title", titled},
-      {"string", to_string},
-      {"safe", unchanged},
-      {"trim", trimmed},
-      {"replace", replace},
-      {"join", joined},
-      {"indent", indented},
-      {"tojson", json_text},
-      {"quote", quoted},
-      {"words", words_of},
+  static constexpr std::array<Filter, 21> kFilters = {{
+      {"upper", upper},           {"lower", lowered},        {"capitalize", capitalize}, {"title", titled},
+      {"string", to_string},      {"safe", unchanged},       {"trim", trimmed},          {"replace", replace},
+      {"join", joined},           {"indent", indented},      {"tojson", json_text},      {"quote", quoted},
+      {"words", words_of},        {"format", format_filter}, {"escape", escaped},        {"e", escaped},
+      {"forceescape", escaped},   {"wordcount", word_count}, {"center", centred},        {"truncate", truncated},
+      {"attr", attribute_filter},
   }};
   return kFilters;
 }

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <optional>
 
+#include "base/template/formatting.h"
+
 namespace orch::tmpl {
 namespace {
 
@@ -154,8 +156,7 @@ Value apply_binary(Operator op, const Value& a, const Value& b, Budget& budget) 
     if ((b.is_text() || b.is_list()) && is_count(a)) return repeated(b, a.as_integer(), budget);
     if ((a.is_text() || a.is_list()) && is_count(b)) return repeated(a, b.as_integer(), budget);
   }
-  if (op == Operator::kModulo && a.is_text())
-    throw Fault{"formatting with % is not part of this language; join with ~ and use round"};
+  if (op == Operator::kModulo && a.is_text()) return budget.text(percent_formatted(a.as_text(), b, budget));
   need_number(a, "arithmetic");
   need_number(b, "arithmetic");
   if (op == Operator::kDivide) {

@@ -1,5 +1,6 @@
 #include "base/template/parser.h"
 
+#include <array>
 #include <utility>
 
 #include "base/template/characters.h"
@@ -79,7 +80,11 @@ class Parser {
     if (name.text == "for") return nodes.push_back(for_tag(name));
     if (name.text == "set") return nodes.push_back(set_tag(name));
     if (name.text == "macro") return nodes.push_back(macro_tag(name));
-    if (name.text == "include") return nodes.push_back(include_tag(name));
+    if (tokens_.options().chat) {
+      if (chat_tag(nodes, name)) return;
+    } else if (name.text == "include") {
+      return nodes.push_back(include_tag(name));
+    }
     if (name.text == "break" || name.text == "continue") {
       if (!loops_) tokens_.fail(name, quote(name.text) + " stands outside of a loop");
       nodes.push_back(node(name.text == "break" ? Node::Kind::kBreak : Node::Kind::kContinue, name));
@@ -90,6 +95,50 @@ class Parser {
           name, quote(name.text) + " closes nothing here" + (ends.empty() ? "" : "; expected " + quote(ends.back())));
     static const std::vector<std::string> kTags = {"if", "for", "set", "macro", "include", "break", "continue", "raw"};
     tokens_.fail(name, "no tag " + quote(name.text) + hint(name.text, kTags));
+  }
+
+  /// Those that only chat templates have; false for any other.
+  bool chat_tag(std::vector<Node>& nodes, const Token& name) {
+    static constexpr std::string_view kOthers[] = {"include", "import", "from", "extends", "block"};
+    if (among(kOthers, name.text))
+      tokens_.fail(name, quote(name.text) + " reaches for other templates; a chat template stands alone");
+    if (name.text == "call") return nodes.push_back(call_tag(name)), true;
+    if (name.text == "with") return nodes.push_back(with_tag(name)), true;
+    if (name.text != "filter" && name.text != "generation") return false;
+    Node made = node(name.text == "filter" ? Node::Kind::kFilter : Node::Kind::kGeneration, name);
+    if (made.kind == Node::Kind::kFilter) made.expr = expressions_.filters_of_block();
+    end_of_tag();
+    closed_body(made.body, made.kind == Node::Kind::kFilter ? "endfilter" : "endgeneration");
+    end_of_tag();
+    nodes.push_back(std::move(made));
+    return true;
+  }
+
+  Node with_tag(const Token& place) {
+    Node made = node(Node::Kind::kWith, place);
+    while (!tokens_.is(Kind::kBlockEnd)) {
+      if (!made.targets.empty() && !tokens_.skip_op(",")) tokens_.expected("',' or '%}'");
+      made.targets.push_back(tokens_.need_name("the name of a variable"));
+      tokens_.need_op("=");
+      made.defaults.push_back(expressions_.expression());
+    }
+    end_of_tag();
+    body(made.body, {"endwith"});
+    end_of_tag();
+    return made;
+  }
+
+  Node call_tag(const Token& place) {
+    Node made = node(Node::Kind::kCall, place);
+    made.text = "caller";
+    if (tokens_.is_op("(")) parameters(made);
+    const Token& called = tokens_.now();
+    made.expr = expressions_.expression();
+    if (made.expr->kind != Expr::Kind::kCall) tokens_.fail(called, "expected a call, such as name()");
+    end_of_tag();
+    macro_body(made, "endcall");
+    end_of_tag();
+    return made;
   }
 
   Node if_tag(const Token& place) {
@@ -129,7 +178,9 @@ class Parser {
     if (!tokens_.skip_name("in")) tokens_.expected("'in'");
     made.expr = expressions_.tuple(false);
     if (tokens_.skip_name("if")) made.filter = expressions_.expression();
-    if (tokens_.is_name("recursive")) tokens_.fail(tokens_.now(), "recursive loops are not part of this language");
+    if (tokens_.is_name("recursive") && !tokens_.options().chat)
+      tokens_.fail(tokens_.now(), "recursive loops are not part of this language");
+    made.is_recursive = tokens_.skip_name("recursive");
     end_of_tag();
     ++loops_;
     const std::string end = body(made.body, {"else", "endfor"});
@@ -158,7 +209,10 @@ class Parser {
     if (tokens_.skip_op("=")) {
       made.expr = expressions_.tuple();
     } else {
-      if (made.kind == Node::Kind::kSetField || made.targets.size() > 1) tokens_.expected("'='");
+      const bool chat = tokens_.options().chat;
+      if ((made.kind == Node::Kind::kSetField && !chat) || (made.kind == Node::Kind::kSet && made.targets.size() > 1))
+        tokens_.expected("'='");
+      if (chat && tokens_.skip_op("|")) made.expr = expressions_.filters_of_block();
       if (!tokens_.is(Kind::kBlockEnd)) tokens_.expected("'=' or '%}'");
       tokens_.take();
       made.kind = Node::Kind::kSetBlock;
@@ -171,6 +225,32 @@ class Parser {
   Node macro_tag(const Token& place) {
     Node made = node(Node::Kind::kMacro, place);
     made.text = tokens_.need_name("the name of the macro");
+    parameters(made);
+    end_of_tag();
+    macro_body(made, "endmacro");
+    tokens_.skip_name(made.text);
+    end_of_tag();
+    return made;
+  }
+
+  /// The body of a macro, in which `caller`, `varargs` and `kwargs` mean something in a chat template.
+  void macro_body(Node& made, std::string_view end) {
+    static constexpr std::string_view kWords[] = {"caller", "varargs", "kwargs"};
+    std::array<bool, 3> outside{};
+    for (std::size_t i = 0; i < outside.size(); ++i) outside[i] = expressions_.take_mention(kWords[i]);
+    closed_body(made.body, end);
+    const bool chat = tokens_.options().chat;
+    made.wants_caller = chat && expressions_.take_mention("caller");
+    made.wants_varargs = chat && expressions_.take_mention("varargs");
+    made.wants_kwargs = chat && expressions_.take_mention("kwargs");
+    // What a macro in a macro speaks of, the outer one speaks of too.
+    const std::array<bool, 3> inside{made.wants_caller, made.wants_varargs, made.wants_kwargs};
+    for (std::size_t i = 0; i < outside.size(); ++i)
+      if (outside[i] || inside[i]) expressions_.mention(kWords[i]);
+  }
+
+  /// In parentheses, those with a default last.
+  void parameters(Node& made) {
     tokens_.need_op("(");
     while (!tokens_.is_op(")")) {
       if (!made.targets.empty() && !tokens_.skip_op(",")) tokens_.expected("',' or ')'");
@@ -184,11 +264,6 @@ class Parser {
         tokens_.fail(parameter, "a parameter without a default follows one with a default");
     }
     tokens_.take();
-    end_of_tag();
-    closed_body(made.body, "endmacro");
-    tokens_.skip_name(made.text);
-    end_of_tag();
-    return made;
   }
 
   Node include_tag(const Token& place) {

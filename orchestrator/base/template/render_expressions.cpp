@@ -1,4 +1,5 @@
 // The expressions of a template: what they are worth.
+#include <algorithm>
 #include <optional>
 
 #include "base/template/access.h"
@@ -91,6 +92,7 @@ Value Renderer::lookup(const std::string& name) {
   }
   if (const Value* found = values_.find(name)) return *found;
   if (const auto builtin = builtin_of(name)) return Value(Value::Held(*builtin));
+  if (options_.chat && now_ && name == "strftime_now") return Value(Value::Held(Builtin::kStrftimeNow));
   std::string what = quote(name) + " is not defined";
   if (options_.strict) {
     std::vector<std::string> known;
@@ -117,9 +119,30 @@ Arguments Renderer::arguments(const Expr& expr) {
     if (i < named)
       given.values.push_back(eval(*expr.items[i]));
     else
-      given.named.emplace_back(expr.names[i - named], eval(*expr.items[i]));
+      add_from(expr.names[i - named], eval(*expr.items[i]), given);
   }
   return given;
+}
+
+/// The argument of a name, or those that a list (*) or a map (**) gives.
+void Renderer::add_from(const std::string& name, const Value& value, Arguments& given) {
+  if (name == "*") {
+    for (Value& item : budget_.items(value)) given.values.push_back(std::move(item));
+    return;
+  }
+  const auto add = [&](std::string key, const Value& held) {
+    for (const auto& [other, unused] : given.named)
+      if (other == key) throw Fault{"the argument " + quote(key) + " is given twice"};
+    given.named.emplace_back(std::move(key), held);
+  };
+  if (name != "**") return add(name, value);
+  if (!value.is_dict()) throw Fault{"the arguments after ** are a map, not " + kind_of(value)};
+  const auto& entries = value.as_dict().entries;
+  budget_.spend(entries.size() * (entries.size() + given.named.size()));
+  for (const auto& [key, held] : entries) {
+    if (!key.is_text()) throw Fault{"an argument is named by a text, not by " + kind_of(key)};
+    add(key.as_text(), held);
+  }
 }
 
 Value Renderer::dict(const Expr& expr) {

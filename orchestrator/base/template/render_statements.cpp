@@ -28,10 +28,11 @@ void check_beginning(std::string_view script) {
 
 }  // namespace
 
-Renderer::Renderer(const std::string& file, const Options& options, const Loader& loader)
+Renderer::Renderer(const std::string& file, const Options& options, const Loader& loader, Now now)
     : file_(&file),
       options_(options),
       loader_(loader),
+      now_(now),
       budget_(options),
       shell_(options.escape == Options::Escape::kShell) {}
 
@@ -53,8 +54,8 @@ Renderer::Level::Level(Renderer& r, int line, int column) : renderer(r) {
   }
 }
 
-std::string Renderer::run(const std::vector<Node>& nodes, const nlohmann::ordered_json& values) {
-  std::string out;
+Rendered Renderer::run(const std::vector<Node>& nodes, const nlohmann::ordered_json& values) {
+  std::string& out = rendered_.text;
   ShellReader reader;
   Sink sink{out, shell_ ? &reader : nullptr};
   scope_ = std::make_shared<Scope>();
@@ -68,7 +69,7 @@ std::string Renderer::run(const std::vector<Node>& nodes, const nlohmann::ordere
   } catch (const Fault& fault) {
     throw TemplateError{*file_, 0, 0, fault.what};
   }
-  return out;
+  return std::move(rendered_);
 }
 
 void Renderer::take_values(const nlohmann::ordered_json& values) {
@@ -119,21 +120,33 @@ Renderer::Flow Renderer::statement(const Node& node, Sink& sink) {
         if (truth(eval(*branch.condition))) return body(branch.body, sink);
       return body(node.otherwise, sink);
     case Node::Kind::kFor:
-      return loop(node, sink);
+      return loop(node, eval(*node.expr), 0, sink);
     case Node::Kind::kSet:
       assign(node, node.targets, eval(*node.expr));
       break;
     case Node::Kind::kSetField:
-      set_field(node);
+      set_field(node, eval(*node.expr));
       break;
     case Node::Kind::kSetBlock:
       set_block(node);
       break;
     case Node::Kind::kMacro:
-      define(node);
+      scope_->variables[node.text] = macro_of(node);
       break;
     case Node::Kind::kInclude:
       include(node, sink);
+      break;
+    case Node::Kind::kCall:
+      call_block(node, sink);
+      break;
+    case Node::Kind::kFilter:
+      put(budget_.printed(filtered(node)), sink);
+      break;
+    case Node::Kind::kWith:
+      with(node, sink);
+      break;
+    case Node::Kind::kGeneration:
+      generation(node, sink);
       break;
     case Node::Kind::kBreak:
       return Flow::kBreak;
@@ -193,28 +206,66 @@ void Renderer::assign(const Node& node, const std::vector<std::string>& targets,
   for (std::size_t i = 0; i < items.size(); ++i) scope_->variables[targets[i]] = items[i];
 }
 
-void Renderer::set_field(const Node& node) {
+void Renderer::set_field(const Node& node, Value value) {
   const Value space = lookup(node.targets[0]);
   if (!space.holds<std::shared_ptr<Namespace>>())
     fail(node, quote(node.targets[0]) + " is " + kind_of(space) + "; only fields of a namespace() can be set");
-  Value value = eval(*node.expr);
+  if (options_.chat && node.targets[1].starts_with('_'))
+    fail(node, "a chat template gives no field of a namespace a name that begins with '_'");
   space.get<std::shared_ptr<Namespace>>()->fields.set(Value::text(node.targets[1]), std::move(value));
 }
 
 void Renderer::set_block(const Node& node) {
+  Value value = node.expr ? filtered(node) : budget_.text(printed_by(node));
+  if (node.targets.size() > 1) return set_field(node, std::move(value));
+  scope_->variables[node.targets[0]] = std::move(value);
+}
+
+std::string Renderer::printed_by(const Node& node) {
   std::string out;
   Sink kept{out};
-  {
-    const Restored<std::shared_ptr<Scope>> scope(scope_);
-    enter(scope_);
-    body(node.body, kept);
-  }
-  scope_->variables[node.targets[0]] = budget_.text(std::move(out));
+  const Restored<std::shared_ptr<Scope>> scope(scope_);
+  enter(scope_);
+  body(node.body, kept);
+  return out;
+}
+
+Value Renderer::filtered(const Node& node) {
+  Value text = budget_.text(printed_by(node));
+  const Restored<std::shared_ptr<Scope>> scope(scope_);
+  enter(scope_);
+  scope_->variables[kBlockText] = std::move(text);
+  return eval(*node.expr);
+}
+
+void Renderer::with(const Node& node, Sink& sink) {
+  std::vector<Value> values;
+  for (const ExprPtr& expr : node.defaults) values.push_back(eval(*expr));
+  const Restored<std::shared_ptr<Scope>> scope(scope_);
+  enter(scope_);
+  for (std::size_t i = 0; i < values.size(); ++i) scope_->variables[node.targets[i]] = std::move(values[i]);
+  body(node.body, sink);
+}
+
+void Renderer::call_block(const Node& node, Sink& sink) {
+  const Value caller = macro_of(node);
+  const Value function = eval(*node.expr->items[0]);
+  Arguments given = arguments(*node.expr);
+  given.named.emplace_back("caller", caller);
+  put(budget_.printed(call(function, given)), sink);
+}
+
+void Renderer::generation(const Node& node, Sink& sink) {
+  const std::size_t from = rendered_.text.size();
+  const std::string text = printed_by(node);
+  budget_.spend(1);
+  rendered_.generated.push_back({from, from + text.size()});
+  put(text, sink);
 }
 
 /// Those that pass the loop's filter. May leave a scope behind, which loop() replaces.
-std::vector<Value> Renderer::loop_items(const Node& node) {
-  auto items = budget_.items(eval(*node.expr));
+std::vector<Value> Renderer::loop_items(const Node& node, const Value& over) {
+  auto items = budget_.items(over);
   if (!node.filter) return items;
   const std::shared_ptr<Scope> outer = scope_;
   std::vector<Value> passed;
@@ -227,9 +278,9 @@ std::vector<Value> Renderer::loop_items(const Node& node) {
   return passed;
 }
 
-Renderer::Flow Renderer::loop(const Node& node, Sink& sink) {
+Renderer::Flow Renderer::loop(const Node& node, const Value& over, int level, Sink& sink) {
   const Restored<std::shared_ptr<Scope>> outer(scope_);
-  auto items = loop_items(node);
+  auto items = loop_items(node, over);
   if (items.empty()) {
     scope_ = outer.before;
     return body(node.otherwise, sink);
@@ -238,6 +289,13 @@ Renderer::Flow Renderer::loop(const Node& node, Sink& sink) {
   for (const Value& item : items) state->depth = std::max(state->depth, item.depth() + 1);
   if (state->depth > kMostValueDepth) throw Fault{"a loop over values that are nested too deeply"};
   state->items = std::move(items);
+  state->level = level;
+  if (node.is_recursive) {
+    scope_ = outer.before;
+    capture();
+    state->node = &node;
+    state->scope = scope_;
+  }
   const Forget forget{*state};
   const Value itself{Value::Held{std::shared_ptr<const Loop>{state}}};
   for (std::size_t i = 0; i < state->items.size(); ++i) {
@@ -251,12 +309,16 @@ Renderer::Flow Renderer::loop(const Node& node, Sink& sink) {
   return Flow::kOn;
 }
 
-void Renderer::define(const Node& node) {
-  if (!scope_->captured) {
-    scope_->captured = true;
-    captured_.push_back(scope_);
-  }
-  scope_->variables[node.text] = Value(Value::Held(std::make_shared<const Macro>(Macro{&node, scope_, file_})));
+/// The scope that is now is emptied at the end, since what it holds may hold it.
+void Renderer::capture() {
+  if (scope_->captured) return;
+  scope_->captured = true;
+  captured_.push_back(scope_);
+}
+
+Value Renderer::macro_of(const Node& node) {
+  capture();
+  return Value(Value::Held(std::make_shared<const Macro>(Macro{&node, scope_, file_})));
 }
 
 void Renderer::include(const Node& node, Sink& sink) {

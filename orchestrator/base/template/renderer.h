@@ -38,13 +38,13 @@ struct Macro {
 /// One rendering. Its members throw a Fault where the place is not known yet, else a TemplateError.
 class Renderer {
  public:
-  Renderer(const std::string& file, const Options& options, const Loader& loader);
+  Renderer(const std::string& file, const Options& options, const Loader& loader, Now now = {});
   ~Renderer();
   Renderer(const Renderer&) = delete;
   Renderer& operator=(const Renderer&) = delete;
 
   /// Throws a TemplateError.
-  std::string run(const std::vector<Node>& nodes, const nlohmann::ordered_json& values);
+  Rendered run(const std::vector<Node>& nodes, const nlohmann::ordered_json& values);
 
  private:
   enum class Flow { kOn, kBreak, kContinue };
@@ -92,11 +92,19 @@ class Renderer {
   void output(const Node& node, Sink& sink);
   void put_value(const Expr& expr, Sink& sink);
   void assign(const Node& node, const std::vector<std::string>& targets, const Value& value);
-  void set_field(const Node& node);
+  void set_field(const Node& node, Value value);
   void set_block(const Node& node);
-  Flow loop(const Node& node, Sink& sink);
-  std::vector<Value> loop_items(const Node& node);
-  void define(const Node& node);
+  /// What a block prints, in a scope of its own.
+  std::string printed_by(const Node& node);
+  /// The same, passed through the filters of the node.
+  Value filtered(const Node& node);
+  void with(const Node& node, Sink& sink);
+  void call_block(const Node& node, Sink& sink);
+  void generation(const Node& node, Sink& sink);
+  Flow loop(const Node& node, const Value& over, int level, Sink& sink);
+  std::vector<Value> loop_items(const Node& node, const Value& over);
+  void capture();
+  Value macro_of(const Node& node);
   void include(const Node& node, Sink& sink);
   std::map<std::string, std::vector<Node>>::const_iterator included(const Node& node, const std::string& name);
 
@@ -106,6 +114,7 @@ class Renderer {
   Value lookup(const std::string& name);
   std::vector<Value> all(const Expr& expr);
   Arguments arguments(const Expr& expr);
+  void add_from(const std::string& name, const Value& value, Arguments& given);
   Value dict(const Expr& expr);
   Value slice(const Expr& expr);
   Value both_or_either(const Expr& expr);
@@ -115,16 +124,19 @@ class Renderer {
   // Calls.
   Value call(const Value& function, const Arguments& given);
   Value call_macro(const Macro& macro, const Arguments& given);
+  Value call_loop(const Loop& loop, const Arguments& given);
   Value call_builtin(Builtin function, const Arguments& given);
   Value make_namespace(Dict fields);
 
   const std::string* file_;
   const Options& options_;
   const Loader& loader_;
+  const Now now_;
   Budget budget_;
   const bool shell_;
   Dict values_;
   std::shared_ptr<Scope> scope_;
+  Rendered rendered_;
   std::map<std::string, std::vector<Node>> includes_;
   std::vector<std::shared_ptr<Scope>> captured_;
   std::vector<std::shared_ptr<Namespace>> namespaces_;

@@ -102,7 +102,11 @@ class ScriptCheck {
       case Node::Kind::kSetField:
       case Node::Kind::kSetBlock:
       case Node::Kind::kMacro:
-        break;  // these print nothing; what they keep is quoted where it is printed
+      case Node::Kind::kCall:
+      case Node::Kind::kFilter:
+      case Node::Kind::kWith:
+      case Node::Kind::kGeneration:
+        break;  // these print nothing, or are in no script; what is kept is quoted where it is printed
     }
   }
 

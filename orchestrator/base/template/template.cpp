@@ -28,6 +28,13 @@ Options shell_options() {
   return options;
 }
 
+Options chat_options() {
+  Options options;
+  options.trim_blocks = options.lstrip_blocks = options.chat = true;
+  options.strict = options.html_json = false;
+  return options;
+}
+
 Result<Template, TemplateError> Template::parse(std::string_view text, std::string file, Options options,
                                                 Loader loader) {
   options.most_depth = std::clamp(options.most_depth, 1, 200);
@@ -48,8 +55,14 @@ Result<Template, TemplateError> Template::parse(std::string_view text, std::stri
 }
 
 Result<std::string, TemplateError> Template::render(const nlohmann::ordered_json& values) const {
+  auto rendered = render_marked(values);
+  if (!rendered) return rendered.error();
+  return std::move(rendered->text);
+}
+
+Result<Rendered, TemplateError> Template::render_marked(const nlohmann::ordered_json& values, Now now) const {
   try {
-    return Renderer(parsed_->file, parsed_->options, parsed_->loader).run(parsed_->nodes, values);
+    return Renderer(parsed_->file, parsed_->options, parsed_->loader, now).run(parsed_->nodes, values);
   } catch (const TemplateError& error) {
     return error;
   }

@@ -10,10 +10,13 @@
 // there are values, renderer.h walks it with them. What values are and do: value.h, operators.h, access.h, methods.h,
 // filters.h, value_tests.h.
 //
-// What differs from Jinja: integers have 64 bits and their overflow is an error; range(), items() and filters such as
-// map give lists; lists and maps cannot be changed in place; letters beyond Latin, Greek and Cyrillic have no case.
+// What differs from Jinja: integers have 64 bits and their overflow is an error; lists and maps cannot be changed in
+// place; letters beyond Latin, Greek and Cyrillic have no case; `safe` marks nothing, since nothing is escaped. Only
+// with Options::chat do range(), items() and filters such as map give what they give in Python, else they give lists;
+// only there are the tags call, filter, with and generation, recursive loops, and arguments from lists and maps.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -21,6 +24,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/result.h"
 
@@ -33,6 +37,7 @@ struct Options {
   bool strict = true;                  ///< printing, joining or looping over an undefined name is an error
   /// `tojson` as Jinja has it (keys sorted; < > & ' and what is not ASCII as escapes); else as chat templates expect.
   bool html_json = true;
+  bool chat = false;  ///< the whole of what chat templates use, as the sandbox that transformers renders them in
   enum class Escape { kNone, kShell } escape = Escape::kNone;
   std::size_t most_output = std::size_t{16} << 20;  ///< bytes of the output, and of any one text on the way
   std::size_t most_steps = 5'000'000;               ///< work done by one rendering, roughly in values touched
@@ -41,6 +46,8 @@ struct Options {
 
 /// For scripts of bash: every value quoted for its place, undefined names are errors, block tags leave no blank lines.
 Options shell_options();
+/// For chat templates: Jinja as transformers sets it up, with undefined names that print as nothing.
+Options chat_options();
 
 struct TemplateError {
   std::string file;
@@ -52,6 +59,24 @@ struct TemplateError {
 /// The template of a name, for {% include %}; nothing when there is none.
 using Loader = std::function<std::optional<std::string>(const std::string& name)>;
 
+/// Some bytes of a text, `to` not among them.
+struct Span {
+  std::size_t from = 0;
+  std::size_t to = 0;
+
+  bool operator==(const Span&) const = default;
+};
+
+struct Rendered {
+  std::string text;
+  /// What the blocks {% generation %} printed. Of one in a macro or a set block, which is printed elsewhere or never,
+  /// the span begins where the output ended when the block was rendered, as in transformers.
+  std::vector<Span> generated;
+};
+
+/// A time without its zone, for the function strftime_now(). Without one the function is not defined.
+using Now = std::optional<std::chrono::local_seconds>;
+
 class Template {
  public:
   static Result<Template, TemplateError> parse(std::string_view text, std::string file, Options options = {},
@@ -59,6 +84,7 @@ class Template {
 
   /// The text with `values` (a map) filled in. Never changes the template: safe from several threads at once.
   Result<std::string, TemplateError> render(const nlohmann::ordered_json& values) const;
+  Result<Rendered, TemplateError> render_marked(const nlohmann::ordered_json& values, Now now = {}) const;
 
  private:
   struct Parsed;

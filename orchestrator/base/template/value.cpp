@@ -24,27 +24,27 @@ int compare_numbers(const Value& a, const Value& b) {
   return x < y ? -1 : x > y ? 1 : 0;
 }
 
-std::shared_ptr<List> made_list(std::vector<Value> items, bool is_tuple) {
-  auto list = std::make_shared<List>();
+List made_list(std::vector<Value> items, bool is_tuple) {
+  List list;
   for (const Value& item : items) {
-    list->depth = std::max(list->depth, item.depth() + 1);
-    list->weight += item.weight();
+    list.depth = std::max(list.depth, item.depth() + 1);
+    list.weight += item.weight();
   }
-  check_depth(list->depth);
-  check_weight(list->weight);
-  list->items = std::move(items);
-  list->is_tuple = is_tuple;
+  check_depth(list.depth);
+  check_weight(list.weight);
+  list.items = std::move(items);
+  list.is_tuple = is_tuple;
   return list;
 }
 
 }  // namespace
 
 Value Value::list(std::vector<Value> items) {
-  return Value(Held(std::shared_ptr<const List>(made_list(std::move(items), false))));
+  return Value(Held(std::make_shared<const List>(made_list(std::move(items), false))));
 }
 
 Value Value::tuple(std::vector<Value> items) {
-  return Value(Held(std::shared_ptr<const List>(made_list(std::move(items), true))));
+  return Value(Held(std::make_shared<const List>(made_list(std::move(items), true))));
 }
 
 Value Value::dict(Dict dict) {
@@ -53,10 +53,21 @@ Value Value::dict(Dict dict) {
   return Value(Held(std::make_shared<const Dict>(std::move(dict))));
 }
 
+Value Value::view(View view) {
+  view.list = made_list(std::move(view.list.items), false);
+  return Value(Held(std::make_shared<const View>(std::move(view))));
+}
+
+Value Value::once(std::vector<Value> items) {
+  return Value(Held(std::make_shared<const Once>(Once{made_list(std::move(items), false)})));
+}
+
 int Value::depth() const {
   if (is_list()) return as_list().depth;
   if (is_dict()) return as_dict().depth;
   if (const Loop* held = loop()) return held->depth;
+  if (const View* held = view()) return held->list.depth;
+  if (const Once* held = once()) return held->list.depth;
   if (holds<std::shared_ptr<const Method>>()) return get<std::shared_ptr<const Method>>()->self.depth() + 1;
   return 0;
 }
@@ -65,6 +76,8 @@ std::size_t Value::weight() const {
   if (is_text()) return 1 + as_text().size() / 64;
   if (is_list()) return as_list().weight;
   if (is_dict()) return as_dict().weight;
+  if (const View* held = view()) return held->list.weight;
+  if (const Once* held = once()) return held->list.weight;
   return 1;
 }
 
@@ -104,6 +117,13 @@ std::string kind_of(const Value& value) {
   if (value.holds<std::shared_ptr<Namespace>>()) return "a namespace";
   if (value.holds<std::shared_ptr<const Macro>>()) return "a macro that is not called";
   if (value.loop()) return "the loop itself";
+  if (value.once()) return "what a filter gives to go through once (| list makes a list of it)";
+  if (const View* view = value.view()) {
+    if (view->kind == View::Kind::kRange) return "a range";
+    return view->kind == View::Kind::kKeys     ? "the keys of a map"
+           : view->kind == View::Kind::kValues ? "the values of a map"
+                                               : "the items of a map";
+  }
   if (value.holds<std::shared_ptr<const Method>>())
     return "the method " + quote(value.get<std::shared_ptr<const Method>>()->name) + ", which is not called";
   return "a function that is not called";
@@ -132,6 +152,8 @@ std::optional<std::string> key_of(const Value& value) {
   return std::nullopt;
 }
 
+bool may_be_key(const Value& value) { return (!value.is_list() && !value.is_dict()) || key_of(value).has_value(); }
+
 void need_defined(const Value& value) {
   if (value.is_undefined()) throw Fault{value.why_undefined()};
 }
@@ -148,6 +170,7 @@ bool truth(const Value& value) {
   if (value.is_text()) return !value.as_text().empty();
   if (value.is_list()) return !value.as_list().items.empty();
   if (value.is_dict()) return !value.as_dict().entries.empty();
+  if (const View* view = value.view()) return !view->list.items.empty();
   return true;
 }
 

@@ -36,6 +36,10 @@ struct Namespace;
 struct Macro;
 struct Loop;
 struct Method;
+struct View;
+struct Once;
+struct Node;
+struct Scope;
 
 /// A name or key that is not there: `what` says so in a sentence.
 struct Undefined {
@@ -44,15 +48,15 @@ struct Undefined {
 };
 
 /// The functions that every template has.
-enum class Builtin { kRange, kNamespace, kDict, kRaise };
+enum class Builtin { kRange, kNamespace, kDict, kRaise, kStrftimeNow };
 
 class Value {
  public:
   using Text = std::shared_ptr<const std::string>;
-  using Held =
-      std::variant<std::monostate, bool, std::int64_t, double, Text, std::shared_ptr<const Undefined>,
-                   std::shared_ptr<const List>, std::shared_ptr<const Dict>, std::shared_ptr<Namespace>,
-                   std::shared_ptr<const Macro>, std::shared_ptr<const Loop>, std::shared_ptr<const Method>, Builtin>;
+  using Held = std::variant<std::monostate, bool, std::int64_t, double, Text, std::shared_ptr<const Undefined>,
+                            std::shared_ptr<const List>, std::shared_ptr<const Dict>, std::shared_ptr<Namespace>,
+                            std::shared_ptr<const Macro>, std::shared_ptr<const Loop>, std::shared_ptr<const Method>,
+                            std::shared_ptr<const View>, std::shared_ptr<const Once>, Builtin>;
 
   Value() = default;  ///< none
   static Value boolean(bool value) { return Value(Held(value)); }
@@ -65,6 +69,8 @@ class Value {
   static Value list(std::vector<Value> items);
   static Value tuple(std::vector<Value> items);
   static Value dict(Dict dict);
+  static Value view(View view);
+  static Value once(std::vector<Value> items);
   explicit Value(Held held) : held_(std::move(held)) {}
 
   bool is_none() const { return held_.index() == 0; }
@@ -93,6 +99,16 @@ class Value {
     return held ? held->get() : nullptr;
   }
 
+  /// Or null; so is once().
+  const View* view() const {
+    const auto* held = std::get_if<std::shared_ptr<const View>>(&held_);
+    return held ? held->get() : nullptr;
+  }
+  const Once* once() const {
+    const auto* held = std::get_if<std::shared_ptr<const Once>>(&held_);
+    return held ? held->get() : nullptr;
+  }
+
   template <class T>
   bool holds() const {
     return std::holds_alternative<T>(held_);
@@ -115,6 +131,21 @@ struct List {
   bool is_tuple = false;
   int depth = 1;
   std::size_t weight = 1;
+};
+
+/// What Python has for a range and for the keys, values and items of a map: it is gone through, counted and searched,
+/// but is no list.
+struct View {
+  enum class Kind { kRange, kKeys, kValues, kItems };
+  Kind kind{};
+  List list;
+  std::int64_t from = 0, to = 0, step = 1;  ///< of a range
+};
+
+/// What Python has for the answer of filters such as map: it is gone through once, and is always true.
+struct Once {
+  List list;
+  mutable std::size_t at = 0;  ///< of the first item that nobody has met
 };
 
 /// A map in the order of insertion.
@@ -144,6 +175,9 @@ struct Loop {
   std::vector<Value> items;
   std::size_t index = 0;
   int depth = 1;
+  int level = 0;                              ///< how many times the loop called itself to come here
+  const Node* node = nullptr;                 ///< of a recursive loop
+  std::shared_ptr<Scope> scope;               ///< in which a recursive loop stands
   mutable std::optional<Value> last_changed;  ///< of loop.changed()
 };
 
@@ -152,6 +186,9 @@ std::string kind_of(const Value& value);
 
 /// Two keys are the same in Python exactly when these texts are; nothing for what cannot be a key.
 std::optional<std::string> key_of(const Value& value);
+
+/// Whether Python can look for it in a map, be it that it never finds it there.
+bool may_be_key(const Value& value);
 
 /// A Fault that says why, when the value is undefined.
 void need_defined(const Value& value);

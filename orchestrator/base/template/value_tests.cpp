@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/template/code_points.h"
+#include "base/template/filters.h"
 #include "base/text.h"
 
 namespace orch::tmpl {
@@ -37,12 +38,26 @@ bool is_divisible(V value, A arguments, Budget&) {
 }
 
 bool is_sequence(V value, A, Budget&) {
-  return value.is_text() || value.is_list() || value.is_dict() || value.is_undefined();
+  const bool is_range = value.view() && value.view()->kind == View::Kind::kRange;
+  return value.is_text() || value.is_list() || value.is_dict() || value.is_undefined() || is_range;
 }
 
 bool is_callable(V value, A, Budget&) {
   return value.holds<std::shared_ptr<const Macro>>() || value.holds<std::shared_ptr<const Method>>() ||
-         value.holds<Builtin>();
+         value.holds<Builtin>() || value.loop() || value.is_undefined();
+}
+
+/// Whether it is the same thing in Python, which is known of those that there is one of.
+bool is_same(V value, A arguments, Budget&) {
+  V one = other(arguments, "sameas");
+  if (value.is_none() || one.is_none()) return value.is_none() && one.is_none();
+  if (value.is_bool() || one.is_bool()) return value.is_bool() && one.is_bool() && value.as_bool() == one.as_bool();
+  throw Fault{"the test 'sameas' compares with none, true and false; use =="};
+}
+
+bool names(V value, A arguments, const char* what, bool (*is_known)(std::string_view)) {
+  take_none(arguments, what);
+  return value.is_text() && is_known(value.as_text());
 }
 
 bool is_lower(V value, A, Budget& budget) {
@@ -67,7 +82,7 @@ const std::map<std::string_view, Test>& tests() {
       {"boolean", [](V v, A, Budget&) { return v.is_bool(); }},
       {"mapping", [](V v, A, Budget&) { return v.is_dict(); }},
       {"sequence", is_sequence},
-      {"iterable", [](V v, A a, Budget& b) { return is_sequence(v, a, b) || v.loop(); }},
+      {"iterable", [](V v, A a, Budget& b) { return is_sequence(v, a, b) || v.loop() || v.view() || v.once(); }},
       {"callable", is_callable},
       {"true", [](V v, A, Budget&) { return v.is_bool() && v.as_bool(); }},
       {"false", [](V v, A, Budget&) { return v.is_bool() && !v.as_bool(); }},
@@ -83,6 +98,10 @@ const std::map<std::string_view, Test>& tests() {
       {"in", [](V v, A a, Budget& b) { return b.contains(other(a, "in"), v); }},
       {"lower", is_lower},
       {"upper", is_upper},
+      {"sameas", is_same},
+      {"escaped", [](V, A, Budget&) { return false; }},
+      {"filter", [](V v, A a, Budget&) { return names(v, a, "filter", is_filter); }},
+      {"test", [](V v, A a, Budget&) { return names(v, a, "test", is_test); }},
   };
   return kTests;
 }

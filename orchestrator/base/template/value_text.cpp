@@ -69,8 +69,8 @@ struct ReprWriter {
         part += hex('x', 2, static_cast<std::int32_t>(static_cast<unsigned char>(rest[0])));
       else if (code == mark || code == '\\' || code == '\n' || code == '\r' || code == '\t')
         part += backslashed(static_cast<char>(code));
-      else if (code < 32 || (code >= 127 && code <= 160) || code == 0xAD)
-        part += hex('x', 2, code);
+      else if (!is_printable(code))
+        part += code < 0x100 ? hex('x', 2, code) : code < 0x10000 ? hex('u', 4, code) : hex('U', 8, code);
       else
         part += rest.substr(0, size);
       rest.remove_prefix(size);
@@ -99,6 +99,19 @@ struct ReprWriter {
     out.put("}");
   }
 
+  void view_repr(const View& view) {
+    if (view.kind == View::Kind::kRange) {
+      out.put("range(" + std::to_string(view.from) + ", " + std::to_string(view.to) +
+              (view.step == 1 ? "" : ", " + std::to_string(view.step)) + ")");
+      return;
+    }
+    out.put(view.kind == View::Kind::kKeys     ? "dict_keys(["
+            : view.kind == View::Kind::kValues ? "dict_values(["
+                                               : "dict_items([");
+    items(view.list.items);
+    out.put("])");
+  }
+
   void repr(const Value& value) {
     check_depth(++depth);
     if (value.is_text()) {
@@ -112,6 +125,8 @@ struct ReprWriter {
       out.put(list.is_tuple ? (list.items.size() == 1 ? ",)" : ")") : "]");
     } else if (value.is_dict()) {
       dict(value.as_dict());
+    } else if (const View* view = value.view()) {
+      view_repr(*view);
     } else if (value.holds<std::shared_ptr<Namespace>>()) {
       out.put("<Namespace ");
       dict(value.get<std::shared_ptr<Namespace>>()->fields);
@@ -149,7 +164,7 @@ struct JsonWriter {
         part += backslashed(static_cast<char>(code));
       } else if (code < 32 || (style.html && (code == '<' || code == '>' || code == '&' || code == '\''))) {
         part += hex('u', 4, code);
-      } else if (code <= 127 || !style.ascii) {
+      } else if (code < 127 || !style.ascii) {
         part += rest.substr(0, size);
       } else if (code > 0xFFFF) {
         part += hex('u', 4, 0xD800 + ((code - 0x10000) >> 10));
@@ -164,9 +179,9 @@ struct JsonWriter {
   }
 
   void line_break() {
-    if (style.indent < 0) return;
+    if (!style.indent) return;
     out.put("\n");
-    out.put(std::string(static_cast<std::size_t>(style.indent) * static_cast<std::size_t>(depth), ' '));
+    for (int i = 0; i < depth; ++i) out.put(*style.indent);
   }
 
   void key(const Value& key) {
@@ -245,6 +260,10 @@ struct JsonWriter {
 std::string to_text(const Value& value, std::size_t most) {
   if (value.is_text()) return value.as_text();
   if (value.is_undefined()) return {};
+  return to_repr(value, most);
+}
+
+std::string to_repr(const Value& value, std::size_t most) {
   ReprWriter writer{Bounded(most)};
   writer.repr(value);
   return writer.out.take();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <string>
 
 #include "base/template/value.h"
@@ -11,8 +12,11 @@ namespace orch::tmpl {
 /// As str() in Python. Throws a Fault past `most` bytes.
 std::string to_text(const Value& value, std::size_t most);
 
+/// As repr() in Python. Throws a Fault past `most` bytes.
+std::string to_repr(const Value& value, std::size_t most);
+
 struct JsonStyle {
-  int indent = -1;  ///< none below 0
+  std::optional<std::string> indent;  ///< before what is one level deeper; without it all stands on one line
   bool sort_keys = false;
   bool ascii = false;
   bool html = false;
