@@ -402,7 +402,9 @@ ExprPtr ExpressionParser::filter(ExprPtr value) {
   if (tokens_.options().escape == Options::Escape::kShell && (expr->text == "safe" || expr->text == "raw"))
     tokens_.fail(place,
                  "the filter " + quote(expr->text) + " is not for scripts: every value that reaches a shell is quoted");
-  if (!is_filter(expr->text)) tokens_.fail(place, "no filter " + quote(expr->text) + hint(expr->text, filter_names()));
+  // As in Jinja, a chat template may name what is not there where it is never asked for.
+  if (!is_filter(expr->text) && !tokens_.options().chat)
+    tokens_.fail(place, "no filter " + quote(expr->text) + hint(expr->text, filter_names()));
   if (tokens_.is_op("(")) arguments(expr);
   return expr;
 }
@@ -412,7 +414,8 @@ ExprPtr ExpressionParser::test(ExprPtr value) {
   const Token& place = tokens_.now();
   auto expr = make(Expr::Kind::kTest, place);
   expr->text = tokens_.need_word("the name of a test");
-  if (!is_test(expr->text)) tokens_.fail(place, "no test " + quote(expr->text) + hint(expr->text, test_names()));
+  if (!is_test(expr->text) && !tokens_.options().chat)
+    tokens_.fail(place, "no test " + quote(expr->text) + hint(expr->text, test_names()));
   add(expr, std::move(value));
   if (tokens_.is_op("("))
     arguments(expr);

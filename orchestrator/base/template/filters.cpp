@@ -44,7 +44,7 @@ const std::vector<std::string>& filter_names() {
 
 Value apply_filter(const std::string& name, const Value& value, const Arguments& arguments, Budget& budget) {
   const Filter* filter = find_filter(name);
-  if (!filter) throw Fault{"no filter " + quote(name)};
+  if (!filter) throw Fault{"no filter " + quote(name) + hint(name, filter_names())};
   budget.spend(1);
   return filter->apply(value, arguments, budget);
 }

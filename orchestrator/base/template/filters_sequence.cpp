@@ -118,6 +118,9 @@ const std::string& text_argument(const Arguments& arguments, std::size_t i, std:
   return arguments.values[i].as_text();
 }
 
+/// Whether map, select and their like give nothing without a look at the value: in Jinja they do where it is false.
+bool gives_nothing(const Value& value, const Budget& budget) { return budget.options().chat && !truth(value); }
+
 Value attributes_of(const Value& value, const Arguments& arguments, Budget& budget) {
   const Taken taken(arguments, "map", {"attribute", "default"});
   std::vector<Value> out;
@@ -129,6 +132,7 @@ Value attributes_of(const Value& value, const Arguments& arguments, Budget& budg
 }
 
 Value mapped(const Value& value, const Arguments& arguments, Budget& budget) {
+  if (gives_nothing(value, budget)) return budget.passing({});
   if (arguments.values.empty()) return attributes_of(value, arguments, budget);
   const std::string& name = text_argument(arguments, 0, "the name of the filter to map");
   if (!is_filter(name)) throw Fault{"no filter " + quote(name) + hint(name, filter_names())};
@@ -144,6 +148,7 @@ Value mapped(const Value& value, const Arguments& arguments, Budget& budget) {
 }
 
 Value chosen(const Value& value, const Arguments& arguments, Budget& budget, bool by_attribute, bool wanted) {
+  if (gives_nothing(value, budget)) return budget.passing({});
   std::size_t used = 0;
   Value path;
   if (by_attribute) {

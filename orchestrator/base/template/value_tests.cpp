@@ -131,7 +131,7 @@ const std::vector<std::string>& test_names() {
 
 bool apply_test(const std::string& name, const Value& value, const Arguments& arguments, Budget& budget) {
   const Test test = find_test(name);
-  if (!test) throw Fault{"no test " + quote(name)};
+  if (!test) throw Fault{"no test " + quote(name) + hint(name, test_names())};
   budget.spend(1);
   return test(value, arguments, budget);
 }
