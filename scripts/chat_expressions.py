@@ -11,6 +11,11 @@ VALUES = {"s": "Hello World", "t": " a\tb \n", "w": "état-Ünïon", "n": 7, "k"
           "yes": True, "no": False, "nothing": None,
           "users": [{"name": "ann", "age": 30, "on": True}, {"name": "Bob", "age": 25}, {"name": "cyd", "age": 30, "on": False}]}
 
+JSON = ['indent=2', 'sort_keys=true', 'ensure_ascii=true', 'separators=(",", ":")', 'indent=0']
+LISTS = ['list', 'sort', 'sort(reverse=true)', 'unique|list', 'reverse|list', 'batch(2)|list', 'slice(2)|list', 'map("string")|list', 'map("upper")|list', 'select|list', 'reject("none")|list', 'select("string")|list', 'select("gt", 1)|list', 'map("int")|list']
+RECORDS = ['map(attribute="name")', 'map(attribute="on", default=0)', 'selectattr("on")', 'selectattr("age", "equalto", 30)', 'rejectattr("on", "defined")', 'sort(attribute="age")', 'sort(attribute="age,name", reverse=true)', 'unique(attribute="age")']
+MAPS = ['dictsort', 'items|list', 'list', 'dictsort(false, "key", true)']
+
 
 class Maker:
     def __init__(self, seed):
@@ -46,8 +51,8 @@ class Maker:
             lambda: f"{t()}.replace({t()}, {t()}{self.pick('', ', 1', ', -1')})", lambda: f"{t()}.{self.pick('ljust', 'rjust', 'center', 'zfill')}({self.integer_(0)})",
             lambda: f"{t()}.join({self.list_(depth - 1)})", lambda: f"{t()}.format({self.any(depth - 1)}, {self.any(depth - 1)})",
             lambda: f"{t()}.{self.pick('removeprefix', 'removesuffix')}({t()})", lambda: f"{t()}[{self.integer_(0)}]", lambda: f"{t()}[{self.bounds()}]", lambda: f"({t()} * {self.integer_(0)})",
-            lambda: f"({self.any(depth - 1)}|{self.pick('string', 'trim', 'upper', 'lower', 'title', 'capitalize', 'tojson', 'escape|string', 'indent', 'indent(2, true)', 'truncate(5)', 'center(9)', 'reverse')})",
-            lambda: f"({self.list_(depth - 1)}|join({self.pick('', t())}))", lambda: f"({t()}|replace({t()}, {t()}))", lambda: f"({self.any(depth - 1)}|tojson({self.pick('indent=2', 'sort_keys=true', 'ensure_ascii=true', 'separators=(\",\", \":\")', 'indent=0')}))",
+            lambda: f"({self.any(depth - 1)}|{self.pick('string', 'trim', 'upper', 'lower', 'title', 'capitalize', 'tojson', 'escape|string', 'center(9)')})", lambda: f"({t()}|{self.pick('indent', 'indent(2, true)', 'truncate(5)', 'reverse', 'safe')})",
+            lambda: f"({self.list_(depth - 1)}|join({self.pick('', t())}))", lambda: f"({t()}|replace({t()}, {t()}))", lambda: f"({self.any(depth - 1)}|tojson({self.pick(*JSON)}))",
             lambda: f"({self.pick(repr('%s|%5s'), repr('%d %.2f'), repr('%-6s%r'), repr('%05d%x'), repr('%e%g'))} % ({self.any(depth - 1)}, {self.any(depth - 1)}))",
             lambda: f"{self.pick(repr('{:>6}|{!r}'), repr('{1}{0}'), repr('{:05d} {:.3f}'), repr('{:^9}{:+}'), repr('{{}}{:,}{}'), repr('{:x}{:e}'))}.format({self.any(depth - 1)}, {self.any(depth - 1)})",
             lambda: f"{t()}.{self.pick('partition', 'rpartition')}({t()})[{self.pick('0', '1', '2', '-1')}]")()
@@ -90,9 +95,9 @@ class Maker:
         return self.pick(
             lambda: f"[{a()}, {a()}]", lambda: f"({a()}, {a()})", lambda: f"{li()}[{self.bounds()}]", lambda: f"({li()} + {li()})", lambda: f"({li()} * {self.pick('0', '1', '2')})",
             lambda: f"{self.text_(depth - 1)}.{self.pick('split', 'rsplit')}({self.pick('', self.text_(0), self.text_(0) + ', 1', 'none, 1')})", lambda: f"{self.text_(depth - 1)}.splitlines({self.pick('', 'true')})",
-            lambda: f"({li()}|{self.pick('list', 'sort', 'sort(reverse=true)', 'unique|list', 'reverse|list', 'batch(2)|list', 'slice(2)|list', 'map(\"string\")|list', 'map(\"upper\")|list', 'select|list', 'reject(\"none\")|list', 'select(\"string\")|list', 'select(\"gt\", 1)|list', 'map(\"int\")|list')})",
-            lambda: f"(users|{self.pick('map(attribute=\"name\")', 'map(attribute=\"on\", default=0)', 'selectattr(\"on\")', 'selectattr(\"age\", \"equalto\", 30)', 'rejectattr(\"on\", \"defined\")', 'sort(attribute=\"age\")', 'sort(attribute=\"age,name\", reverse=true)', 'unique(attribute=\"age\")')}|list)",
-            lambda: f"({self.dict_(depth - 1)}|{self.pick('dictsort', 'items|list', 'list', 'dictsort(false, \"key\", true)')})", lambda: f"({self.dict_(depth - 1)}.{self.pick('items', 'keys', 'values')}()|list)", lambda: f"({self.text_(depth - 1)}|list)")()
+            lambda: f"({li()}|{self.pick(*LISTS)})",
+            lambda: f"(users|{self.pick(*RECORDS)}|list)",
+            lambda: f"({self.dict_(depth - 1)}|{self.pick(*MAPS)})", lambda: f"({self.dict_(depth - 1)}.{self.pick('items', 'keys', 'values')}()|list)", lambda: f"({self.text_(depth - 1)}|list)")()
 
     def dict_(self, depth):
         if depth <= 0 or self.random.random() < 0.3:

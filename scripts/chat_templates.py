@@ -5,9 +5,11 @@ The environment and what is done for continue_final_message follow transformers/
 import argparse
 import copy
 import datetime
+import hashlib
+import importlib.metadata
 import json
 import pathlib
-import random
+import platform
 import subprocess
 import sys
 
@@ -15,10 +17,14 @@ import jinja2
 import jinja2.ext
 import jinja2.sandbox
 
+import chat_expressions
+
 DATA = pathlib.Path(__file__).resolve().parent.parent / "tests/worker/data/chat"
-NOW = datetime.datetime(2026, 7, 26, 9, 5, 3)  # as in tests/worker/chat_json.h
+NOW = datetime.datetime(2026, 7, 26, 9, 5, 3)  # as in tests/worker/chat/chat_json.h
 MARK = "CONTINUE_FINAL_MESSAGE_TAG "
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+VERSIONS = json.dumps({"jinja2": jinja2.__version__, "markupsafe": importlib.metadata.version("markupsafe"), "python": platform.python_version(),
+                       "follows transformers": "5.23.0"})
 REASONING = ("reasoning_content", "thinking", "reasoning")
 
 
@@ -220,10 +226,37 @@ def record():
                 del answer["generated"]
             recorded.append({**entry, **answer})
     lines = ",\n".join(json.dumps(entry, ensure_ascii=False) for entry in recorded)
-    head = json.dumps({"jinja2": jinja2.__version__, "python": ".".join(map(str, sys.version_info[:3])), "transformers": "5.23.0"})
-    (DATA / "expected.json").write_text(f'{{"versions": {head},\n"cases": [\n{lines}\n]}}\n')
+    (DATA / "expected.json").write_text(f'{{"versions": {VERSIONS},\n"cases": [\n{lines}\n]}}\n')
     print(f"{len(recorded)} renderings recorded")
+    record_expressions()
     return 0
+
+
+def recorded_expressions(count):
+    """Random templates with a digest of what Jinja2 makes of each, or nothing where that is an error."""
+    cases = []
+    for seed in range(10 * count):
+        text = chat_expressions.Maker(seed).template()
+        if len(text) > 300:
+            continue
+        try:
+            answer = rendered(ENVIRONMENT.from_string(text), copy.deepcopy(chat_expressions.VALUES))[0]
+        except Exception:  # of many kinds; only that there is one counts
+            answer = None
+        if answer is not None and " at 0x" in answer:  # an address, which differs from run to run
+            continue
+        cases.append([text, None if answer is None else hashlib.sha256(answer.encode()).hexdigest()[:16]])
+        if len(cases) == count:
+            break
+    return cases
+
+
+def record_expressions():
+    cases = recorded_expressions(2500)
+    lines = ",\n".join(json.dumps(case, ensure_ascii=False) for case in cases)
+    values = json.dumps(chat_expressions.VALUES, ensure_ascii=False)
+    (DATA / "expressions.json").write_text(f'{{"versions": {VERSIONS},\n"values": {values},\n"cases": [\n{lines}\n]}}\n')
+    print(f"{len(cases)} random templates recorded, {sum(answer is None for _, answer in cases)} of them errors")
 
 
 def main():

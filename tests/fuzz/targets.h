@@ -13,6 +13,7 @@ void matrix_target(std::string_view bytes);    ///< a matrix, expanded
 void policy_target(std::string_view bytes);    ///< a policy, as JSON, and against the default
 void cluster_target(std::string_view bytes);   ///< a cluster file
 void template_target(std::string_view bytes);  ///< a template, rendered
+void chat_target(std::string_view bytes);      ///< a chat template, rendered; after a line `---8<---` messages, too
 void history_target(std::string_view bytes);   ///< a history
 void notify_target(std::string_view bytes);    ///< notify.yaml
 void detect_target(std::string_view bytes);    ///< sinfo's answer, a NUL, scontrol's answer

@@ -87,7 +87,8 @@ Value item_of(const Value& value, const Value& key, Budget& budget) {
     } else if (value.is_text()) {
       budget.spend(value.as_text().size() / 8 + 1);
       const auto points = code_points(value.as_text());
-      if (const auto i = place_of(key.as_integer(), points.size())) return Value::text(std::string(points[*i]));
+      if (const auto i = place_of(key.as_integer(), points.size()))
+        return Value::text(std::string(points[*i])).as_safe(value.is_safe());
     }
   }
   if (key.is_text() && has_method(value, key.as_text())) return method_or_refusal(value, key.as_text(), budget);
@@ -164,7 +165,7 @@ Value slice_of(const Value& value, std::optional<std::int64_t> from, std::option
     if (__builtin_add_overflow(i, step, &i)) break;
   }
   budget.spend(items.size());
-  if (value.is_text()) return budget.text(std::move(text));
+  if (value.is_text()) return budget.text(std::move(text)).as_safe(value.is_safe());
   if (range)
     return Value::view({View::Kind::kRange,
                         {std::move(items)},

@@ -65,8 +65,9 @@ Value whole(double number) {
   return Value::integer(static_cast<std::int64_t>(number));
 }
 
-Value to_integer(const Value& value, const Arguments& arguments, Budget&) {
+Value to_integer(const Value& value, const Arguments& arguments, Budget& budget) {
   const Taken taken(arguments, "int", {"default", "base"});
+  if (budget.options().chat) need_defined(value);
   const Value otherwise = taken.value(0, Value::integer(0));
   if (value.is_undefined()) return otherwise;
   if (value.is_float()) return std::isfinite(value.as_double()) ? whole(value.as_double()) : otherwise;
@@ -79,8 +80,9 @@ Value to_integer(const Value& value, const Arguments& arguments, Budget&) {
   return number && std::isfinite(*number) ? whole(*number) : otherwise;
 }
 
-Value to_float(const Value& value, const Arguments& arguments, Budget&) {
+Value to_float(const Value& value, const Arguments& arguments, Budget& budget) {
   const Taken taken(arguments, "float", {"default"});
+  if (budget.options().chat) need_defined(value);
   if (value.is_number()) return Value::number(value.as_double());
   if (value.is_text())
     if (const auto number = float_in(value.as_text())) return Value::number(*number);

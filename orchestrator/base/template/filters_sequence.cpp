@@ -214,7 +214,7 @@ Value reversed(const Value& value, const Arguments& arguments, Budget& budget) {
   if (!value.is_text()) return budget.passing(std::move(items));
   std::string out;
   for (const Value& item : items) out += item.as_text();
-  return budget.text(std::move(out));
+  return budget.text(std::move(out)).as_safe(value.is_safe());
 }
 
 Value items_of(const Value& value, const Arguments& arguments, Budget& budget) {

@@ -8,6 +8,7 @@
 #include "base/template/filter_tables.h"
 #include "base/template/formatting.h"
 #include "base/template/methods.h"
+#include "base/template/safe_text.h"
 #include "base/template/text_methods.h"
 #include "base/template/value_text.h"
 #include "base/text.h"
@@ -17,17 +18,17 @@ namespace {
 
 Value upper(const Value& value, const Arguments& arguments, Budget& budget) {
   take_none(arguments, "upper");
-  return budget.text(upper_text(budget.printed(value)));
+  return budget.text(upper_text(budget.printed(value))).as_safe(value.is_safe());
 }
 
 Value lowered(const Value& value, const Arguments& arguments, Budget& budget) {
   take_none(arguments, "lower");
-  return budget.text(lower_text(budget.printed(value)));
+  return budget.text(lower_text(budget.printed(value))).as_safe(value.is_safe());
 }
 
 Value capitalize(const Value& value, const Arguments& arguments, Budget& budget) {
   take_none(arguments, "capitalize");
-  return budget.text(capitalized(budget.printed(value)));
+  return budget.text(capitalized(budget.printed(value))).as_safe(value.is_safe());
 }
 
 Value titled(const Value& value, const Arguments& arguments, Budget& budget) {
@@ -58,15 +59,15 @@ Value to_string(const Value& value, const Arguments& arguments, Budget& budget) 
   return value.is_text() ? value : budget.text(budget.printed(value));
 }
 
-/// For templates that are no scripts: nothing is escaped there anyway.
-Value unchanged(const Value& value, const Arguments& arguments, Budget&) {
+/// A chat template's text is marked; in others nothing is ever escaped.
+Value safe(const Value& value, const Arguments& arguments, Budget& budget) {
   take_none(arguments, "safe");
-  return value;
+  return budget.options().chat ? to_string(value, arguments, budget).as_safe() : value;
 }
 
 Value trimmed(const Value& value, const Arguments& arguments, Budget& budget) {
   const Taken taken(arguments, "trim", {"chars"});
-  return budget.text(stripped(budget.printed(value), taken.value(0, Value()), true, true));
+  return budget.text(stripped(budget.printed(value), taken.value(0, Value()), true, true)).as_safe(value.is_safe());
 }
 
 Value replace(const Value& value, const Arguments& arguments, Budget& budget) {
@@ -91,8 +92,16 @@ Value joined(const Value& value, const Arguments& arguments, Budget& budget) {
   return budget.text(std::move(out));
 }
 
+/// In a chat template, as in Jinja, for texts alone.
+void need_text_in_chat(const Value& value, std::string_view filter, const Budget& budget) {
+  if (!budget.options().chat || value.is_text()) return;
+  need_defined(value);
+  throw Fault{std::string(filter) + " takes a text, not " + kind_of(value)};
+}
+
 Value indented(const Value& value, const Arguments& arguments, Budget& budget) {
   const Taken taken(arguments, "indent", {"width", "first", "blank"});
+  need_text_in_chat(value, "indent", budget);
   std::string pad;
   if (taken.has(0) && taken.need(0).is_text()) {
     pad = taken.need(0).as_text();
@@ -102,17 +111,17 @@ Value indented(const Value& value, const Arguments& arguments, Budget& budget) {
     pad.assign(width, ' ');
   }
   const bool first = taken.flag(1, false), blank = taken.flag(2, false);
-  const std::string text = budget.printed(value);
+  const std::string text = budget.printed(value) + "\n";
   std::string out;
   bool at_first = true;
-  for (std::string_view line : split(text, '\n')) {
+  for (std::string_view line : text_lines(text, false)) {
     if (!at_first) out += '\n';
     if (at_first ? first : blank || !line.empty()) out += pad;
     at_first = false;
     out += line;
     budget.check_size(out.size());
   }
-  return budget.text(std::move(out));
+  return budget.text(std::move(out)).as_safe(value.is_safe());
 }
 
 Value json_text(const Value& value, const Arguments& arguments, Budget& budget) {
@@ -152,27 +161,18 @@ Value format_filter(const Value& value, const Arguments& arguments, Budget& budg
   Dict named;
   for (const auto& [name, held] : arguments.named) named.set(Value::text(name), held);
   const Value given = arguments.named.empty() ? Value::tuple(arguments.values) : Value::dict(std::move(named));
-  return budget.text(percent_formatted(budget.printed(value), given, budget));
+  const bool is_safe = value.is_safe();
+  return budget.text(percent_formatted(budget.printed(value), given, budget, is_safe)).as_safe(is_safe);
 }
 
 Value escaped(const Value& value, const Arguments& arguments, Budget& budget) {
   take_none(arguments, "escape");
-  std::string out;
-  for (const char c : budget.printed(value)) {
-    if (c == '&')
-      out += "&amp;";
-    else if (c == '<')
-      out += "&lt;";
-    else if (c == '>')
-      out += "&gt;";
-    else if (c == '\'')
-      out += "&#39;";
-    else if (c == '"')
-      out += "&#34;";
-    else
-      out += c;
-  }
-  return budget.text(std::move(out));
+  return budget.text(escaped_value(value, budget)).as_safe(budget.options().chat);
+}
+
+Value escaped_again(const Value& value, const Arguments& arguments, Budget& budget) {
+  take_none(arguments, "forceescape");
+  return budget.text(escaped_text(budget.printed(value))).as_safe(budget.options().chat);
 }
 
 /// An attribute alone, never an item.
@@ -202,12 +202,15 @@ Value word_count(const Value& value, const Arguments& arguments, Budget& budget)
 
 Value centred(const Value& value, const Arguments& arguments, Budget& budget) {
   const Taken taken(arguments, "center", {"width"});
-  return text_method(budget.printed(value), "center", {{Value::integer(taken.integer(0, 80))}, {}}, budget);
+  const Value text = budget.text(budget.printed(value));
+  return text_method(text.as_text(), "center", {{Value::integer(taken.integer(0, 80))}, {}}, budget)
+      .as_safe(value.is_safe());
 }
 
 /// Jinja's own: cut at a word unless `killwords`, and not at all when it is too long by no more than `leeway`.
 Value truncated(const Value& value, const Arguments& arguments, Budget& budget) {
   const Taken taken(arguments, "truncate", {"length", "killwords", "end", "leeway"});
+  if (!value.is_undefined()) need_text_in_chat(value, "truncate", budget);
   const std::int64_t length = taken.integer(0, 255);
   const std::string end = taken.text(2, "...");
   const std::int64_t leeway = taken.has_some(3) ? taken.integer(3, 5) : 5;
@@ -217,10 +220,10 @@ Value truncated(const Value& value, const Arguments& arguments, Budget& budget) 
   const std::string text = budget.printed(value);
   const auto points = code_points(text);
   const auto size = static_cast<std::int64_t>(points.size());
-  if (size - leeway <= length) return budget.text(text);
+  if (size - leeway <= length) return value;
   std::string_view kept = whole_of(points, 0, static_cast<std::size_t>(length - end_size));
   if (!taken.flag(1, false)) kept = kept.substr(0, kept.rfind(' '));
-  return budget.text(std::string(kept) + end);
+  return budget.text(std::string(kept) + (value.is_safe() ? escaped_text(end) : end)).as_safe(value.is_safe());
 }
 
 std::string word_of(const Value& value, std::string_view what, Budget& budget) {
@@ -257,11 +260,26 @@ Value words_of(const Value& value, const Arguments& arguments, Budget& budget) {
 
 std::span<const Filter> text_filters() {
   static constexpr std::array<Filter, 21> kFilters = {{
-      {"upper", upper},           {"lower", lowered},        {"capitalize", capitalize}, {"title", titled},
-      {"string", to_string},      {"safe", unchanged},       {"trim", trimmed},          {"replace", replace},
-      {"join", joined},           {"indent", indented},      {"tojson", json_text},      {"quote", quoted},
-      {"words", words_of},        {"format", format_filter}, {"escape", escaped},        {"e", escaped},
-      {"forceescape", escaped},   {"wordcount", word_count}, {"center", centred},        {"truncate", truncated},
+      {"upper", upper},
+      {"lower", lowered},
+      {"capitalize", capitalize},
+      {"title", titled},
+      {"string", to_string},
+      {"safe", safe},
+      {"trim", trimmed},
+      {"replace", replace},
+      {"join", joined},
+      {"indent", indented},
+      {"tojson", json_text},
+      {"quote", quoted},
+      {"words", words_of},
+      {"format", format_filter},
+      {"escape", escaped},
+      {"e", escaped},
+      {"forceescape", escaped_again},
+      {"wordcount", word_count},
+      {"center", centred},
+      {"truncate", truncated},
       {"attr", attribute_filter},
   }};
   return kFilters;

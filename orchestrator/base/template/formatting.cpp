@@ -9,6 +9,7 @@
 
 #include "base/template/characters.h"
 #include "base/template/code_points.h"
+#include "base/template/safe_text.h"
 #include "base/template/value_text.h"
 #include "base/text.h"
 
@@ -268,7 +269,7 @@ Spec percent_spec(std::string_view pattern, std::size_t& at) {
 
 }  // namespace
 
-std::string formatted(std::string_view pattern, const Arguments& given, Budget& budget) {
+std::string formatted(std::string_view pattern, const Arguments& given, Budget& budget, bool escaping) {
   std::string out;
   std::size_t next = 0;
   for (std::size_t at = 0; at < pattern.size();) {
@@ -303,13 +304,17 @@ std::string formatted(std::string_view pattern, const Arguments& given, Budget& 
       field = field.substr(0, mark);
     }
     const Value& value = argument_of(field, given, next);
-    out += field_text(conversion ? Value::text(converted(value, conversion, budget)) : value, spec, budget);
+    const std::string text =
+        field_text(conversion ? Value::text(converted(value, conversion, budget)) : value, spec, budget);
+    const bool is_safe = value.is_safe() && !conversion;
+    if (escaping && is_safe && !spec.empty()) throw Fault{"format: a marked text takes no format in another"};
+    out += escaping && !is_safe ? escaped_text(text) : text;
     budget.check_size(out.size());
   }
   return out;
 }
 
-std::string percent_formatted(std::string_view pattern, const Value& given, Budget& budget) {
+std::string percent_formatted(std::string_view pattern, const Value& given, Budget& budget, bool escaping) {
   const bool is_tuple = given.is_list() && given.as_list().is_tuple;
   std::size_t used = 0;
   bool by_name = false;
@@ -341,10 +346,15 @@ std::string percent_formatted(std::string_view pattern, const Value& given, Budg
     const Spec spec = percent_spec(pattern, at);
     if (at >= pattern.size()) throw Fault{"the pattern ends in the middle of a place for a value"};
     const char type = pattern[at++];
-    out += percent_field(named ? *named : next_value(), type, spec, budget);
+    const Value& value = named ? *named : next_value();
+    const bool escapes = escaping && !(value.is_safe() && type == 's') && (type == 's' || type == 'r');
+    out += escapes ? percent_field(Value::text(escaped_text(converted(value, type, budget))), 's', spec, budget)
+                   : percent_field(value, type, spec, budget);
     budget.check_size(out.size());
   }
-  const bool all_used = is_tuple ? used == given.as_list().items.size() : used > 0 || given.is_dict() || by_name;
+  // Python takes whatever has items, but for texts and tuples, for a map.
+  const bool may_be_map = given.is_dict() || given.is_list() || given.view() || given.is_undefined();
+  const bool all_used = is_tuple ? used == given.as_list().items.size() : used > 0 || may_be_map || by_name;
   if (!all_used) throw Fault{"the pattern has no place for some of the values"};
   return out;
 }

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/template/characters.h"
+#include "base/template/safe_text.h"
 #include "base/template/text_methods.h"
 #include "base/text.h"
 
@@ -44,7 +45,7 @@ Value list_method(const Value& self, const std::string& name, const Arguments& a
   }
   const Taken taken(arguments, name, {"value"});
   std::int64_t count = 0;
-  const auto& items = self.as_list().items;
+  const auto& items = self.view() ? self.view()->list.items : self.as_list().items;
   for (std::size_t i = 0; i < items.size(); ++i) {
     if (!budget.equals(items[i], taken.need(0))) continue;
     if (name == "index") return Value::integer(static_cast<std::int64_t>(i));
@@ -77,14 +78,17 @@ bool changes_in_place(const Value& self, std::string_view name) {
 bool has_method(const Value& self, std::string_view name) {
   if (self.is_text()) return is_text_method(name);
   if (self.is_dict()) return among(kMapMethods, name) || among(kMapChanges, name);
+  if (const View* view = self.view()) return view->kind == View::Kind::kRange && among(kListMethods, name);
   if (self.is_list())
     return among(kListMethods, name) || (!self.as_list().is_tuple && (among(kListChanges, name) || name == "copy"));
   return false;
 }
 
 Value call_method(const Value& self, const std::string& name, const Arguments& arguments, Budget& budget) {
+  if (self.is_text() && self.is_safe()) return safe_text_method(self.as_text(), name, arguments, budget);
   if (self.is_text()) return text_method(self.as_text(), name, arguments, budget);
   if (self.is_dict() && among(kMapMethods, name)) return map_method(self, name, arguments, budget);
+  if (self.view()) return list_method(self, name, arguments, budget);
   if (self.is_list() && (among(kListMethods, name) || name == "copy"))
     return list_method(self, name, arguments, budget);
   if (const Loop* loop = self.loop()) return loop_method(*loop, name, arguments, budget);

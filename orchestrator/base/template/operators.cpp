@@ -5,6 +5,7 @@
 #include <optional>
 
 #include "base/template/formatting.h"
+#include "base/template/safe_text.h"
 
 namespace orch::tmpl {
 namespace {
@@ -20,6 +21,10 @@ bool is_count(const Value& value) { return value.is_integer() || value.is_bool()
 
 /// a + b of texts and lists; nothing when it is a matter of numbers.
 std::optional<Value> joined(const Value& a, const Value& b, Budget& budget) {
+  if (a.is_text() && b.is_text() && (a.is_safe() || b.is_safe())) {
+    std::string text = escaped_value(a, budget) + escaped_value(b, budget);
+    return budget.text(std::move(text)).as_safe();
+  }
   if (a.is_text() && b.is_text()) {
     budget.check_size(a.as_text().size() + b.as_text().size());
     return budget.text(a.as_text() + b.as_text());
@@ -43,7 +48,7 @@ Value repeated(const Value& value, std::int64_t times, Budget& budget) {
     std::string out;
     out.reserve(size * count);
     for (std::uint64_t i = 0; size && i < count; ++i) out += value.as_text();
-    return budget.text(std::move(out));
+    return budget.text(std::move(out)).as_safe(value.is_safe());
   }
   budget.spend(size * count);
   std::vector<Value> items;
@@ -149,6 +154,8 @@ Value apply_unary(Operator op, const Value& value) {
 
 Value apply_binary(Operator op, const Value& a, const Value& b, Budget& budget) {
   need_defined(a);
+  if (op == Operator::kModulo && a.is_text())
+    return budget.text(percent_formatted(a.as_text(), b, budget, a.is_safe())).as_safe(a.is_safe());
   need_defined(b);
   if (op == Operator::kAdd)
     if (auto sum = joined(a, b, budget)) return *std::move(sum);
@@ -156,7 +163,6 @@ Value apply_binary(Operator op, const Value& a, const Value& b, Budget& budget) 
     if ((b.is_text() || b.is_list()) && is_count(a)) return repeated(b, a.as_integer(), budget);
     if ((a.is_text() || a.is_list()) && is_count(b)) return repeated(a, b.as_integer(), budget);
   }
-  if (op == Operator::kModulo && a.is_text()) return budget.text(percent_formatted(a.as_text(), b, budget));
   need_number(a, "arithmetic");
   need_number(b, "arithmetic");
   if (op == Operator::kDivide) {

@@ -282,7 +282,7 @@ Renderer::Flow Renderer::loop(const Node& node, const Value& over, int level, Si
   const Restored<std::shared_ptr<Scope>> outer(scope_);
   auto items = loop_items(node, over);
   if (items.empty()) {
-    scope_ = outer.before;
+    enter(outer.before);
     return body(node.otherwise, sink);
   }
   const auto state = std::make_shared<Loop>();

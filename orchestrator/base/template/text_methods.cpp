@@ -44,8 +44,9 @@ Parts split_at_blanks(std::string_view text, std::int64_t most, bool from_right)
   std::size_t from = 0, to = points.size();
   while (true) {
     const bool may_cut = most < 0 || static_cast<std::int64_t>(parts.size()) < most;
-    while (from < to && is_blank(points[from]) && (!from_right || may_cut)) ++from;
-    while (to > from && is_blank(points[to - 1]) && (from_right || may_cut)) --to;
+    // What is left after the last cut keeps its blanks at the far end.
+    while (!from_right && from < to && is_blank(points[from])) ++from;
+    while (from_right && to > from && is_blank(points[to - 1])) --to;
     if (from == to) return parts;
     std::size_t begin = from, end = to;
     if (may_cut && from_right)
@@ -82,17 +83,9 @@ bool ends_line(std::int32_t code) {
 }
 
 Value lines_of(Text text, Given given, Budget& budget) {
-  const bool keep = Taken(given, "splitlines", {"keepends"}).flag(0, false);
-  const auto points = code_points(text);
   std::vector<Value> out;
-  for (std::size_t from = 0; from < points.size();) {
-    std::size_t end = from;
-    while (end < points.size() && !ends_line(code_of(points[end]))) ++end;
-    std::size_t next = std::min(end + 1, points.size());
-    if (next < points.size() && points[end] == "\r" && points[next] == "\n") ++next;
-    out.push_back(Value::text(std::string(whole_of(points, from, keep ? next : end))));
-    from = next;
-  }
+  for (std::string_view line : text_lines(text, Taken(given, "splitlines", {"keepends"}).flag(0, false)))
+    out.push_back(Value::text(std::string(line)));
   budget.spend(out.size());
   return Value::list(std::move(out));
 }
@@ -390,6 +383,20 @@ std::string replaced(std::string_view text, std::string_view from, std::string_v
   }
   put(text);
   return out;
+}
+
+std::vector<std::string_view> text_lines(std::string_view text, bool keep_ends) {
+  const auto points = code_points(text);
+  std::vector<std::string_view> lines;
+  for (std::size_t from = 0; from < points.size();) {
+    std::size_t end = from;
+    while (end < points.size() && !ends_line(code_of(points[end]))) ++end;
+    std::size_t next = std::min(end + 1, points.size());
+    if (next < points.size() && points[end] == "\r" && points[next] == "\n") ++next;
+    lines.push_back(whole_of(points, from, keep_ends ? next : end));
+    from = next;
+  }
+  return lines;
 }
 
 bool is_text_method(std::string_view name) { return methods().contains(name); }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/template/arguments.h"
 #include "base/template/budget.h"
@@ -14,6 +15,9 @@ namespace orch::tmpl {
 bool is_text_method(std::string_view name);
 /// Of a name that is one.
 Value text_method(const std::string& text, const std::string& name, const Arguments& given, Budget& budget);
+
+/// As str.splitlines() in Python, into parts of the text.
+std::vector<std::string_view> text_lines(std::string_view text, bool keep_ends);
 
 /// Without the characters at its ends, given as a text; without white space when `characters` is no text.
 std::string stripped(std::string_view text, const Value& characters, bool left, bool right);

@@ -140,6 +140,12 @@ std::optional<std::string> key_of(const Value& value) {
       return "i" + std::to_string(static_cast<std::int64_t>(number));
     return "f" + float_text(number);
   }
+  if (const View* view = value.view(); view && view->kind == View::Kind::kRange) {
+    const auto& items = view->list.items;
+    if (items.empty()) return "r";
+    return "r" + std::to_string(items.front().as_integer()) + "," + std::to_string(items.back().as_integer()) + "," +
+           std::to_string(items.size());
+  }
   if (value.is_list() && value.as_list().is_tuple && value.weight() < 1000) {
     std::string key = "t";
     for (const Value& item : value.as_list().items) {
@@ -187,6 +193,7 @@ bool equal(const Value& a, const Value& b) {
     return &x == &y || (x.is_tuple == y.is_tuple &&
                         std::equal(x.items.begin(), x.items.end(), y.items.begin(), y.items.end(), equal));
   }
+  if (a.view() && b.view()) return a.view() == b.view() || (key_of(a) && key_of(a) == key_of(b));
   if (a.is_dict() && b.is_dict()) {
     const Dict &x = a.as_dict(), &y = b.as_dict();
     if (&x == &y) return true;

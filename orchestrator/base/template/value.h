@@ -83,6 +83,15 @@ class Value {
   bool is_list() const { return holds<std::shared_ptr<const List>>(); }  ///< or a tuple
   bool is_dict() const { return holds<std::shared_ptr<const Dict>>(); }
 
+  /// Whether a text is marked as safe for HTML (safe_text.h); a text made of others is not, unless it is said.
+  bool is_safe() const { return is_safe_; }
+  /// The same text, marked.
+  Value as_safe(bool safe = true) const {
+    Value marked = *this;
+    marked.is_safe_ = safe;
+    return marked;
+  }
+
   bool as_bool() const { return std::get<bool>(held_); }
   /// Of an integer or a truth value.
   std::int64_t as_integer() const { return is_bool() ? (as_bool() ? 1 : 0) : std::get<std::int64_t>(held_); }
@@ -124,6 +133,7 @@ class Value {
 
  private:
   Held held_;
+  bool is_safe_ = false;
 };
 
 struct List {

@@ -115,7 +115,9 @@ struct ReprWriter {
   void repr(const Value& value) {
     check_depth(++depth);
     if (value.is_text()) {
+      if (value.is_safe()) out.put("Markup(");
       text_repr(value.as_text());
+      if (value.is_safe()) out.put(")");
     } else if (value.is_undefined()) {
       out.put("Undefined");
     } else if (value.is_list()) {

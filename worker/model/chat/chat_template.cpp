@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <fstream>
-#include <iterator>
 #include <optional>
 #include <utility>
 
@@ -30,13 +30,13 @@ constexpr std::array<std::string_view, 7> kTokens = {"bos_token", "eos_token", "
 Result<std::optional<std::string>> read_file(const fs::path& path, std::size_t most) {
   std::error_code error;
   if (!fs::exists(path, error)) return std::optional<std::string>();
+  const auto size = fs::is_regular_file(path, error) ? fs::file_size(path, error) : 0;
+  if (error || !fs::is_regular_file(path, error)) return Error{path.string() + " cannot be read"};
+  if (size > most) return Error{path.string() + " is longer than " + format_bytes(static_cast<double>(most))};
   std::ifstream file(path, std::ios::binary);
-  std::string text(most + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (!file.eof() && file.gcount() <= static_cast<std::streamsize>(most))
-    return Error{path.string() + " cannot be read"};
-  text.resize(static_cast<std::size_t>(file.gcount()));
-  if (text.size() > most) return Error{path.string() + " is longer than " + format_bytes(static_cast<double>(most))};
+  std::string text(size, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(size));
+  if (static_cast<std::uintmax_t>(file.gcount()) != size) return Error{path.string() + " cannot be read"};
   return std::optional<std::string>(std::move(text));
 }
 

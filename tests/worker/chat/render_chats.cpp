@@ -24,7 +24,7 @@ ordered_json answers_to(const ordered_json& job) {
   if (job.contains("values")) {
     const auto parsed = tmpl::Template::parse(text, "template", tmpl::chat_options());
     if (!parsed) return ordered_json::array({{{"error", parsed.error().what}}});
-    const auto rendered = parsed->render_marked(job.at("values"), worker::test::recorded_now());
+    const auto rendered = parsed->render_marked(job.at("values"), worker::recordings::recorded_now());
     answers.push_back(rendered ? answer_of(*rendered) : ordered_json{{"error", rendered.error().what}});
     return answers;
   }
@@ -34,7 +34,7 @@ ordered_json answers_to(const ordered_json& job) {
       answers.push_back({{"error", parsed.error().what}});
       continue;
     }
-    const auto rendered = parsed->render(worker::test::chat_of(chat));
+    const auto rendered = parsed->render(worker::recordings::chat_of(chat));
     answers.push_back(rendered ? answer_of(*rendered) : ordered_json{{"error", rendered.error().what}});
   }
   return answers;
