@@ -221,7 +221,7 @@ Result<tmpl::Rendered> ChatTemplate::render(const Chat& chat) const {
 
   ordered_json values = tokens_;
   values.update(chat.variables);
-  ordered_json& messages = values["messages"] = chat.messages;
+  ordered_json messages = chat.messages;
   for (ordered_json& message : messages) name_reasoning(message);
   values["tools"] = chat.tools;
   values["documents"] = chat.documents;
@@ -235,6 +235,7 @@ Result<tmpl::Rendered> ChatTemplate::render(const Chat& chat) const {
     if (!marked) return marked.error();
     final_text = *std::move(marked);
   }
+  values["messages"] = std::move(messages);
   auto rendered = (*used)->parsed.render_marked(values, chat.now);
   if (!rendered) return Error{told(rendered.error())};
   if (chat.continue_final_message)
