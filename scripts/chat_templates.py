@@ -19,8 +19,8 @@ import jinja2.sandbox
 
 import chat_expressions
 
-DATA = pathlib.Path(__file__).resolve().parent.parent / "tests/worker/data/chat"
-NOW = datetime.datetime(2026, 7, 26, 9, 5, 3)  # as in tests/worker/chat/chat_json.h
+DATA = pathlib.Path(__file__).resolve().parent.parent / "tests/model/chat/data"
+NOW = datetime.datetime(2026, 7, 26, 9, 5, 3)  # as in tests/model/chat/chat_json.h
 MARK = "CONTINUE_FINAL_MESSAGE_TAG "
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
 VERSIONS = json.dumps({"jinja2": jinja2.__version__, "markupsafe": importlib.metadata.version("markupsafe"), "python": platform.python_version(),

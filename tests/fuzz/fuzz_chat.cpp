@@ -58,11 +58,11 @@ void render_template(std::string_view text) {
 
 /// Any conversation, in a template that prints and marks all that a message holds.
 void render_conversation(std::string_view bytes) {
-  static const auto kTemplate = worker::ChatTemplate::parse(
+  static const auto kTemplate = model::ChatTemplate::parse(
       "{% for m in messages %}{{ m.role }}{% generation %}{{ m.content }}{{ m|tojson }}{% endgeneration %}{% endfor %}"
       "{{ tools|tojson }}",
       "all.jinja");
-  worker::Chat chat;
+  model::Chat chat;
   chat.messages = ordered_json::parse(bytes, nullptr, false);
   if (chat.messages.is_discarded()) return;
   for (const bool goes_on : {false, true}) {

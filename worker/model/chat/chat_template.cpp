@@ -12,7 +12,7 @@
 #include "base/units.h"
 #include "model/chat/final_message.h"
 
-namespace orch::worker {
+namespace orch::model {
 namespace {
 
 namespace fs = std::filesystem;
@@ -243,4 +243,4 @@ Result<tmpl::Rendered> ChatTemplate::render(const Chat& chat) const {
   return *std::move(rendered);
 }
 
-}  // namespace orch::worker
+}  // namespace orch::model

@@ -17,7 +17,7 @@
 #include "base/result.h"
 #include "base/template/template.h"
 
-namespace orch::worker {
+namespace orch::model {
 
 /// One conversation, and what a template may ask about it.
 struct Chat {
@@ -66,4 +66,4 @@ class ChatTemplate {
   nlohmann::ordered_json tokens_ = nlohmann::ordered_json::object();
 };
 
-}  // namespace orch::worker
+}  // namespace orch::model

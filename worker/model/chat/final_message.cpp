@@ -4,7 +4,7 @@
 
 #include "base/template/text_methods.h"
 
-namespace orch::worker {
+namespace orch::model {
 namespace {
 
 using nlohmann::ordered_json;
@@ -55,4 +55,4 @@ Result<bool> cut_at_mark(tmpl::Rendered& rendered, const std::string& final_text
   return true;
 }
 
-}  // namespace orch::worker
+}  // namespace orch::model

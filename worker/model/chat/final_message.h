@@ -9,7 +9,7 @@
 #include "base/result.h"
 #include "base/template/template.h"
 
-namespace orch::worker {
+namespace orch::model {
 
 /// Puts the mark behind the content of the last message, and says what that was.
 Result<std::string> mark_final_message(nlohmann::ordered_json& messages, std::string_view template_text);
@@ -17,4 +17,4 @@ Result<std::string> mark_final_message(nlohmann::ordered_json& messages, std::st
 /// Cuts the text where the mark stands. An error where the template left the mark or the message out.
 Result<bool> cut_at_mark(tmpl::Rendered& rendered, const std::string& final_text);
 
-}  // namespace orch::worker
+}  // namespace orch::model

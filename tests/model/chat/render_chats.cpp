@@ -24,17 +24,17 @@ ordered_json answers_to(const ordered_json& job) {
   if (job.contains("values")) {
     const auto parsed = tmpl::Template::parse(text, "template", tmpl::chat_options());
     if (!parsed) return ordered_json::array({{{"error", parsed.error().what}}});
-    const auto rendered = parsed->render_marked(job.at("values"), worker::recordings::recorded_now());
+    const auto rendered = parsed->render_marked(job.at("values"), model::recordings::recorded_now());
     answers.push_back(rendered ? answer_of(*rendered) : ordered_json{{"error", rendered.error().what}});
     return answers;
   }
-  const auto parsed = worker::ChatTemplate::parse(text, "template", job.value("tokens", ordered_json::object()));
+  const auto parsed = model::ChatTemplate::parse(text, "template", job.value("tokens", ordered_json::object()));
   for (const auto& chat : job.at("chats")) {
     if (!parsed) {
       answers.push_back({{"error", parsed.error().what}});
       continue;
     }
-    const auto rendered = parsed->render(worker::recordings::chat_of(chat));
+    const auto rendered = parsed->render(model::recordings::chat_of(chat));
     answers.push_back(rendered ? answer_of(*rendered) : ordered_json{{"error", rendered.error().what}});
   }
   return answers;

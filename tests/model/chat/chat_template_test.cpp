@@ -1,4 +1,4 @@
-// Chat templates against what Jinja2 makes of them as transformers sets it up: tests/worker/data/chat/, recorded by
+// Chat templates against what Jinja2 makes of them as transformers sets it up: tests/model/chat/data/, recorded by
 // scripts/check-chat-templates --record.
 #include "model/chat/chat_template.h"
 
@@ -16,11 +16,11 @@
 namespace {
 
 using namespace orch;
-using namespace orch::worker;
+using namespace orch::model;
 using nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
-fs::path data() { return orch::test::source_dir() / "tests/worker/data/chat"; }
+fs::path data() { return orch::test::source_dir() / "tests/model/chat/data"; }
 
 std::string contents(const fs::path& path) {
   std::ifstream file(path, std::ios::binary);

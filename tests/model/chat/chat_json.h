@@ -5,7 +5,7 @@
 
 #include "model/chat/chat_template.h"
 
-namespace orch::worker::recordings {
+namespace orch::model::recordings {
 
 /// The time that strftime_now() has in all recordings: Sunday, 26 July 2026, 09:05:03.
 inline tmpl::Now recorded_now() {
@@ -25,4 +25,4 @@ inline Chat chat_of(const nlohmann::ordered_json& json) {
   return chat;
 }
 
-}  // namespace orch::worker::recordings
+}  // namespace orch::model::recordings
