@@ -2,7 +2,7 @@
 //
 // Holds:
 //  - The sums are those of a walk over all jobs that have ended, to the last bit: they are kept in GPU-milliseconds,
-//    whole numbers or halves and quarters of them, which a double adds in any order alike.
+//    which a double adds in any order alike unless a part of a GPU is no binary fraction: then they differ by its rounding.
 //  - What users took counts from one moment, the beginning of their period. When that moves, turn() walks once.
 #pragma once
 
