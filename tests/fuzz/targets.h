@@ -17,6 +17,8 @@ void chat_target(std::string_view bytes);      ///< a chat template, rendered; a
 void history_target(std::string_view bytes);   ///< a history
 void notify_target(std::string_view bytes);    ///< notify.yaml
 void detect_target(std::string_view bytes);    ///< sinfo's answer, a NUL, scontrol's answer
+void tokenizer_target(
+    std::string_view bytes);  ///< a tokenizer.json; after a line `---8<---` a text, that is a pattern and rules, too
 void plan_target(
     std::string_view bytes);  ///< a matrix, expanded and planned; after a line `---8<---` a cluster file, too
 

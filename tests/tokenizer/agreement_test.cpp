@@ -98,8 +98,8 @@ void expect_agreement(const Tokenizer& tokenizer, const std::string& name) {
     const Digest digest = sha256(ours.written());
     digests.append(digest.bytes.begin(), digest.bytes.end());
     if (beginning(digest) == each.substr(2 * i, 2) || ++shown > 5) continue;
-    ADD_FAILURE() << name << ", string " << i << ": " << json(text) << "\nids " << ours.ids << "\nplaces " << ours.places
-                  << "\ntext " << json(ours.text) << "\nwithout special tokens " << json(ours.plain)
+    ADD_FAILURE() << name << ", string " << i << ": " << json(text) << "\nids " << ours.ids << "\nplaces "
+                  << ours.places << "\ntext " << json(ours.text) << "\nwithout special tokens " << json(ours.plain)
                   << (ours.error ? "\nerror" : "");
   }
   EXPECT_EQ(to_hex(sha256(digests)), row.at("all").get<std::string>()) << name;
@@ -118,7 +118,8 @@ std::vector<std::string> small_names() {
   return names;
 }
 
-INSTANTIATE_TEST_SUITE_P(Small, Agreement, testing::ValuesIn(small_names()), [](const auto& test) { return test.param; });
+INSTANTIATE_TEST_SUITE_P(Small, Agreement, testing::ValuesIn(small_names()),
+                         [](const auto& test) { return test.param; });
 
 TEST(PublishedTokenizer, Gpt2AgreesWithTheLibraryOnTenThousandStrings) {
   ORCH_NEEDS_TEST_DATA();

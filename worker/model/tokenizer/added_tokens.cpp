@@ -8,7 +8,7 @@
 namespace orch::tokenizer {
 namespace {
 
-constexpr std::size_t kLongest = 4096;     // bytes of a token
+constexpr std::size_t kLongest = 4096;    // bytes of a token
 constexpr std::size_t kMost = 1'000'000;  // tokens
 
 }  // namespace
@@ -38,7 +38,7 @@ std::optional<Error> AddedTokens::build(const std::vector<Normalizer>& normalize
     if (token.normalized) {
       passage.start(token.content, false);
       if (!normalize(normalizers, passage, memory))
-        return Error{"a normaliser's pattern takes too many steps over the added token " + quote(token.content)};
+        return Error{"the normaliser takes too long over the added token " + quote(token.content)};
       sought = passage.text();
     }
     Entry& entry = entries_[id];
@@ -85,8 +85,8 @@ void AddedTokens::find(Passage& passage, bool normalized, MatchMemory& memory, s
     const std::string_view text = passage.text(piece);
     std::size_t done = 0;
     const auto push = [&](std::size_t begin, std::size_t end, TokenId token) {
-      spare.push_back({piece.begin + static_cast<std::uint32_t>(begin), piece.begin + static_cast<std::uint32_t>(end),
-                       token});
+      spare.push_back(
+          {piece.begin + static_cast<std::uint32_t>(begin), piece.begin + static_cast<std::uint32_t>(end), token});
     };
     for (std::size_t at = 0; at < text.size();) {
       if (!searched.begins[static_cast<unsigned char>(text[at])]) {

@@ -1,7 +1,7 @@
 // Tokens that are found in a text before the model sees it: special ones, and words that were added to a vocabulary.
 //
-// The leftmost match counts, of several there the longest. Tokens that are not `normalized` are looked for in the text as
-// it was given, the others afterwards in what the normalisers made of it, in the form that they make of the token.
+// The leftmost match counts, of several there the longest. Tokens that are not `normalized` are looked for in the text
+// as it was given, the others afterwards in what the normalisers made of it, in the form that they make of the token.
 #pragma once
 
 #include <array>

@@ -83,8 +83,9 @@ void Bpe::learn_alphabet() {
 }
 
 void Bpe::learn_boundaries(const std::vector<Merge>& merges) {
-  cut_at_spaces_ = !options_.ignore_merges && options_.prefix.empty() && options_.suffix.empty() &&
-                   vocabulary_.id(kSpace).has_value();
+  // Without a piece for what is unknown characters are left out, and places count on without them to a word's end.
+  cut_at_spaces_ = unknown_ && !options_.ignore_merges && options_.prefix.empty() && options_.suffix.empty() &&
+                   vocabulary_.id(kSpace);
   // In a merge's result U+2581 follows another character where it does so in a part, or at the seam.
   const auto crosses = [](std::string_view text) {
     for (std::size_t at = text.find(kSpace); at != std::string_view::npos; at = text.find(kSpace, at + kSpace.size()))
@@ -93,7 +94,8 @@ void Bpe::learn_boundaries(const std::vector<Merge>& merges) {
   };
   for (const auto& [left, right] : merges) {
     if (!cut_at_spaces_) break;
-    if (crosses(left) || crosses(right) || (!left.ends_with(kSpace) && right.starts_with(kSpace))) cut_at_spaces_ = false;
+    if (crosses(left) || crosses(right) || (!left.ends_with(kSpace) && right.starts_with(kSpace)))
+      cut_at_spaces_ = false;
   }
 }
 
@@ -133,7 +135,7 @@ void Bpe::begin_word(std::string_view word, bool bytes, std::vector<BpeMemory::S
     if (options_.byte_fallback && std::all_of(character.begin(), character.end(), [this](char byte) {
           return fallback_[static_cast<unsigned char>(byte)] != kNoId;
         })) {
-      // Unknown characters before it come behind it when it is not flushed first: the reference does so, and so do we.
+      // Unknown characters before it come behind it then, as they do in the reference.
       for (const char byte : character) symbols.push_back({fallback_[static_cast<unsigned char>(byte)], 1});
       continue;
     }

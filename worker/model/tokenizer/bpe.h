@@ -114,9 +114,9 @@ class Bpe {
   std::optional<TokenId> unknown_;
   std::vector<Pair> pairs_;
   std::size_t pair_mask_ = 0;
-  std::array<TokenId, 128> ascii_{};       ///< ids of characters
-  std::array<TokenId, 256> byte_ids_{};    ///< ids of the characters that stand for bytes
-  std::array<TokenId, 256> fallback_{};    ///< ids of <0x00> to <0xFF>
+  std::array<TokenId, 128> ascii_{};     ///< ids of characters
+  std::array<TokenId, 256> byte_ids_{};  ///< ids of the characters that stand for bytes
+  std::array<TokenId, 256> fallback_{};  ///< ids of <0x00> to <0xFF>
   bool reads_bytes_ = false;
   bool cut_at_spaces_ = false;
   std::optional<Vocabulary> words_;  ///< pieces as bytes, for ignore_merges

@@ -36,8 +36,8 @@ struct CtcDecoder {
   bool cleanup;
 };
 
-using Decoder = std::variant<ByteLevelDecoder, ByteFallbackDecoder, FuseDecoder, MetaspaceDecoder, Replace, StripDecoder,
-                             WordPieceDecoder, BpeDecoder, CtcDecoder>;
+using Decoder = std::variant<ByteLevelDecoder, ByteFallbackDecoder, FuseDecoder, MetaspaceDecoder, Replace,
+                             StripDecoder, WordPieceDecoder, BpeDecoder, CtcDecoder>;
 
 /// Joins what the decoders make of the tokens. Nothing when a pattern took too many steps.
 std::optional<std::string> decode(const std::vector<Decoder>& steps, std::vector<std::string> tokens);

@@ -1,5 +1,5 @@
-// JSON that somebody else wrote, read field by field: the first thing that is wrong is kept, with its place, and what is
-// read after it is of no account.
+// JSON that somebody else wrote, read field by field: the first thing that is wrong is kept, with its place, and what
+// is read after it is of no account.
 #pragma once
 
 #include <nlohmann/json.hpp>
@@ -28,7 +28,9 @@ class JsonFields {
   /// The field, or one that is null.
   JsonFields operator[](const std::string& key) const;
   JsonFields operator[](std::size_t index) const;
-  bool has(const std::string& key) const { return json_->is_object() && json_->contains(key) && !json_->at(key).is_null(); }
+  bool has(const std::string& key) const {
+    return json_->is_object() && json_->contains(key) && !json_->at(key).is_null();
+  }
   bool null() const { return json_->is_null(); }
 
   /// The value itself; anything else is a problem.

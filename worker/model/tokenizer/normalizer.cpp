@@ -113,8 +113,7 @@ void strip_space(const StripSpace& step, Passage& passage) {
 void bert(const BertNormalizer& step, Passage& passage, std::vector<Change>& changes) {
   if (step.clean_text) {
     const auto blank = [](char32_t c) { return c == '\t' || c == '\n' || c == '\r'; };
-    filter(passage, changes,
-           [blank](char32_t c) { return blank(c) || (c != 0 && c != 0xFFFD && !is_other(c)); });
+    filter(passage, changes, [blank](char32_t c) { return blank(c) || (c != 0 && c != 0xFFFD && !is_other(c)); });
     map(passage, [](char32_t c) { return is_space(c) ? U' ' : c; });
   }
   if (step.handle_chinese_chars && any(passage, is_chinese)) {
@@ -141,8 +140,9 @@ void nmt(Passage& passage, std::vector<Change>& changes) {
     return !((c >= 0x01 && c <= 0x08) || c == 0x0B || (c >= 0x0E && c <= 0x1F) || c == 0x7F || c == 0x8F || c == 0x9F);
   });
   map(passage, [](char32_t c) {
-    const bool space = c == 0x09 || c == 0x0A || c == 0x0C || c == 0x0D || c == 0x1680 || (c >= 0x200B && c <= 0x200F) ||
-                       c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xFEFF || c == 0xFFFD;
+    const bool space = c == 0x09 || c == 0x0A || c == 0x0C || c == 0x0D || c == 0x1680 ||
+                       (c >= 0x200B && c <= 0x200F) || c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xFEFF ||
+                       c == 0xFFFD;
     return space ? U' ' : c;
   });
 }
@@ -215,8 +215,7 @@ struct Apply {
   }
   bool operator()(const Replace& step) const { return replace(step, passage, memory); }
   bool operator()(const Prepend& step) const {
-    passage.rewrite(
-        [&](std::string_view text, Passage::Writer& writer) { prepend(step.text, text, writer); });
+    passage.rewrite([&](std::string_view text, Passage::Writer& writer) { prepend(step.text, text, writer); });
     return true;
   }
   bool operator()(const BertNormalizer& step) const {
@@ -246,8 +245,7 @@ void prepend(std::string_view text, std::string_view piece, Passage::Writer& wri
 
 void to_byte_alphabet(Passage& passage) {
   passage.rewrite([](std::string_view text, Passage::Writer& writer) {
-    for (std::size_t at = 0; at < text.size(); ++at)
-      writer.put(byte_texts()[static_cast<unsigned char>(text[at])], at);
+    for (std::size_t at = 0; at < text.size(); ++at) writer.put(byte_texts()[static_cast<unsigned char>(text[at])], at);
   });
 }
 
@@ -268,12 +266,13 @@ bool replace(const Replace& step, Passage& passage, RewriteMemory& memory) {
     }
     writer.copy(done, text.size());
   });
-  return in_time;
+  return in_time && !passage.overflowed();
 }
 
 bool normalize(const std::vector<Normalizer>& steps, Passage& passage, RewriteMemory& memory) {
-  return std::all_of(steps.begin(), steps.end(),
-                     [&](const Normalizer& step) { return std::visit(Apply{passage, memory}, step); });
+  return std::all_of(steps.begin(), steps.end(), [&](const Normalizer& step) {
+    return std::visit(Apply{passage, memory}, step) && !passage.overflowed();
+  });
 }
 
 }  // namespace orch::tokenizer

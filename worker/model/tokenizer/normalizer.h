@@ -48,7 +48,7 @@ struct RewriteMemory {
   MatchMemory match;
 };
 
-/// Normalises every open piece. False when a pattern took too many steps.
+/// Normalises every open piece. False when a pattern took too many steps, or the text grew beyond bounds.
 bool normalize(const std::vector<Normalizer>& steps, Passage& passage, RewriteMemory& memory);
 
 /// As one step of a normaliser; pre-tokenisers and decoders replace, too.

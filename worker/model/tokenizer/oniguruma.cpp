@@ -152,9 +152,10 @@ class Translator {
   void interval() {
     std::size_t end = at_ + 1;
     std::string body;
-    while (end < in_.size() && (std::isdigit(static_cast<unsigned char>(in_[end])) || in_[end] == ',')) body += in_[end++];
-    const bool counts = end < in_.size() && in_[end] == '}' && !body.empty() && body != "," &&
-                        body.find(',') == body.rfind(',');
+    while (end < in_.size() && (std::isdigit(static_cast<unsigned char>(in_[end])) || in_[end] == ','))
+      body += in_[end++];
+    const bool counts =
+        end < in_.size() && in_[end] == '}' && !body.empty() && body != "," && body.find(',') == body.rfind(',');
     if (!counts) {
       out_ += R"(\{)";
       ++at_;
@@ -227,7 +228,8 @@ class Translator {
   }
 
   void code_point(std::optional<unsigned> value, std::size_t size) {
-    if (!value || *value > 0x10FFFF || (*value >= 0xD800 && *value < 0xE000)) return refuse("a character's number that is none");
+    if (!value || *value > 0x10FFFF || (*value >= 0xD800 && *value < 0xE000))
+      return refuse("a character's number that is none");
     static constexpr std::string_view kDigits = "0123456789abcdef";
     std::string digits;
     for (unsigned left = *value; left > 0; left /= 16) digits.insert(digits.begin(), kDigits[left % 16]);
@@ -242,18 +244,24 @@ class Translator {
     bool negated = std::isupper(static_cast<unsigned char>(c)) != 0;
     switch (c) {
       case 's':
-      case 'S': return put({R"(\p{White_Space})"}, negated, in_class);
+      case 'S':
+        return put({R"(\p{White_Space})"}, negated, in_class);
       case 'd':
-      case 'D': return put({R"(\p{Nd})"}, negated, in_class);
+      case 'D':
+        return put({R"(\p{Nd})"}, negated, in_class);
       case 'w':
-      case 'W': return put({std::string(kWord), false}, negated, in_class);
+      case 'W':
+        return put({std::string(kWord), false}, negated, in_class);
       case 'h':
-      case 'H': return put({"0-9A-Fa-f", false}, negated, in_class);
+      case 'H':
+        return put({"0-9A-Fa-f", false}, negated, in_class);
       case 'p':
       case 'P':
         if (const auto set = property(negated)) put(*set, negated, in_class);
         return;
-      case 'v': out_ += R"(\x0b)"; return;
+      case 'v':
+        out_ += R"(\x0b)";
+        return;
       case 'x': {
         at_ -= 2;
         if (peek("\\x{")) {
@@ -265,14 +273,18 @@ class Translator {
         if (byte && *byte >= 0x80) return refuse("a byte that is no character");
         return code_point(byte, 4);
       }
-      case 'u': at_ -= 2; return code_point(hex(at_ + 2, 4), 6);
+      case 'u':
+        at_ -= 2;
+        return code_point(hex(at_ + 2, 4), 6);
       case 'n':
       case 't':
       case 'r':
       case 'f':
       case 'a':
       case 'e':
-      case '0': out_ += {'\\', c}; return;
+      case '0':
+        out_ += {'\\', c};
+        return;
       case 'b':
         if (in_class) {
           out_ += R"(\x08)";
@@ -299,7 +311,8 @@ class Translator {
         if (in_class) return refuse("\\O in a class");
         out_ += "(?s:.)";
         return;
-      default: break;
+      default:
+        break;
     }
     if (std::isalpha(static_cast<unsigned char>(c))) return refuse("\\" + std::string(1, c));
     if (std::isdigit(static_cast<unsigned char>(c)) && in_class) return refuse("an octal number");

@@ -12,6 +12,8 @@ void Passage::start(std::string_view given, bool tracked) {
   origins_.clear();
   tracked_ = tracked;
   identity_ = true;
+  limit_ = given.size() * 64 + (std::size_t{1} << 20);
+  overflowed_ = false;
   text_ = given;
   if (!sound_utf8(given)) mend(given);
   if (!text_.empty()) pieces.push_back({0, static_cast<std::uint32_t>(text_.size()), Piece::kOpen});
@@ -57,7 +59,13 @@ void Passage::end_rewrite() {
 
 Span Passage::Writer::origin_of(std::size_t at) const { return passage_.byte_origin(begin_ + at); }
 
+bool Passage::Writer::room() {
+  if (passage_.next_.size() > passage_.limit_) passage_.overflowed_ = true;
+  return !passage_.overflowed_;
+}
+
 void Passage::Writer::copy(std::size_t begin, std::size_t end) {
+  if (!room()) return;
   passage_.next_ += passage_.text_.substr(begin_ + begin, end - begin);
   if (!passage_.tracked_) return;
   auto& out = passage_.next_origins_;
@@ -74,6 +82,7 @@ void Passage::Writer::copy(std::size_t begin, std::size_t end) {
 }
 
 void Passage::Writer::insert(std::string_view text, std::size_t at) {
+  if (!room()) return;
   passage_.next_ += text;
   if (!passage_.tracked_) return;
   const std::uint32_t first = origin_of(0).begin;
@@ -82,12 +91,13 @@ void Passage::Writer::insert(std::string_view text, std::size_t at) {
 }
 
 void Passage::Writer::put(std::string_view text, std::size_t at) {
+  if (!room()) return;
   passage_.next_ += text;
-  if (passage_.tracked_)
-    passage_.next_origins_.insert(passage_.next_origins_.end(), text.size(), origin_of(at));
+  if (passage_.tracked_) passage_.next_origins_.insert(passage_.next_origins_.end(), text.size(), origin_of(at));
 }
 
 void Passage::Writer::change(std::span<const Change> changes, std::size_t skipped) {
+  if (!room()) return;
   if (!passage_.tracked_) {
     for (const Change& change : changes) append_utf8(passage_.next_, change.value);
     return;

@@ -1,8 +1,9 @@
-// A text on its way to tokens: cut into pieces, rewritten by normalisers, and still knowing which bytes of the text that
-// was given each of its bytes stands for.
+// A text on its way to tokens: cut into pieces, rewritten by normalisers, and still knowing which bytes of the text
+// that was given each of its bytes stands for.
 //
 // Holds:
 //  - The text is sound UTF-8 and every piece begins and ends between characters.
+//  - Rewriting makes at most 64 times as much of a text, and a mebibyte: then it stops.
 //  - Origins are kept only when they are asked for: encoding without places costs nothing for them.
 #pragma once
 
@@ -40,6 +41,9 @@ class Passage {
   /// stay until the passage is done with.
   void start(std::string_view given, bool tracked);
 
+  /// Whether rewriting made so much more of the text that it was stopped: what is there then is of no use.
+  bool overflowed() const { return overflowed_; }
+
   std::string_view text() const { return text_; }
   std::string_view text(const Piece& piece) const { return text_.substr(piece.begin, piece.end - piece.begin); }
 
@@ -64,6 +68,7 @@ class Passage {
 
    private:
     friend class Passage;
+    bool room();
     explicit Writer(Passage& passage) : passage_(passage) {}
     Span origin_of(std::size_t at) const;
     Passage& passage_;
@@ -100,11 +105,13 @@ class Passage {
   void mend(std::string_view given);
 
   std::string_view text_;
-  std::string own_;   ///< the text, once it was rewritten
-  std::string next_;  ///< the text that is being written
+  std::string own_;        ///< the text, once it was rewritten
+  std::string next_;       ///< the text that is being written
+  std::size_t limit_ = 0;  ///< bytes that rewriting may make of it
+  bool overflowed_ = false;
   bool tracked_ = false;
-  bool identity_ = true;         ///< every character stands for itself
-  std::vector<Span> origins_;    ///< of each byte, once rewritten and if tracked
+  bool identity_ = true;       ///< every character stands for itself
+  std::vector<Span> origins_;  ///< of each byte, once rewritten and if tracked
   std::vector<Span> next_origins_;
 };
 

@@ -32,8 +32,8 @@ void metaspace(const Metaspace& step, Passage& passage, std::vector<Piece>& spar
   const std::string mark = to_utf8(step.replacement);
   passage.rewrite([&](std::string_view text, Passage::Writer& writer) {
     const bool marked = text.starts_with(' ') || text.starts_with(mark);
-    const bool wanted = step.scheme == Metaspace::Scheme::kAlways ||
-                        (step.scheme == Metaspace::Scheme::kFirst && writer.source() == 0);
+    const bool wanted =
+        step.scheme == Metaspace::Scheme::kAlways || (step.scheme == Metaspace::Scheme::kFirst && writer.source() == 0);
     if (!marked && wanted) writer.put(mark, 0);
     std::size_t done = 0;
     for (std::size_t at = text.find(' '); at != std::string_view::npos; at = text.find(' ', done)) {
@@ -62,7 +62,8 @@ struct Apply {
         if (!text.starts_with(' ')) writer.put(" ", 0);
         writer.copy(0, text.size());
       });
-    if (step.regex && !split_regex(passage, spare, {step.regex, Behavior::kIsolated, false}, memory.match)) return false;
+    if (step.regex && !split_regex(passage, spare, {step.regex, Behavior::kIsolated, false}, memory.match))
+      return false;
     if (!leave_bytes) to_byte_alphabet(passage);
     return true;
   }
@@ -114,8 +115,7 @@ struct Apply {
 }  // namespace
 
 Result<Regex> gpt2_words() {
-  const auto pattern =
-      pcre2_pattern(R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)");
+  const auto pattern = pcre2_pattern(R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)");
   return pattern ? Regex::compile(*pattern) : Result<Regex>(pattern.error());
 }
 
@@ -127,27 +127,163 @@ Result<Regex> whitespace_words() {
 Result<Regex> script_runs() {
   // The scripts of Unicode 9, with which these files are made. Han, Hiragana and Katakana are one; what has no script,
   // or a younger one, goes with what stands before it, and so does a space.
-  static constexpr std::array<std::string_view, 133> kScripts = {
-      "Latin", "Cyrillic", "Inherited", "Adlam", "Ahom", "Anatolian_Hieroglyphs", "Arabic", "Armenian", "Avestan",
-      "Balinese", "Bamum", "Bassa_Vah", "Batak", "Bengali", "Bhaiksuki", "Bopomofo", "Brahmi", "Braille", "Buginese",
-      "Buhid", "Canadian_Aboriginal", "Carian", "Caucasian_Albanian", "Chakma", "Cham", "Cherokee", "Coptic",
-      "Cuneiform", "Cypriot", "Deseret", "Devanagari", "Duployan", "Egyptian_Hieroglyphs", "Elbasan", "Ethiopic",
-      "Georgian", "Glagolitic", "Gothic", "Grantha", "Greek", "Gujarati", "Gurmukhi", "Hangul", "Hanunoo", "Hatran",
-      "Hebrew", "Imperial_Aramaic", "Inscriptional_Pahlavi", "Inscriptional_Parthian", "Javanese", "Kaithi", "Kannada",
-      "Kayah_Li", "Kharoshthi", "Khmer", "Khojki", "Khudawadi", "Lao", "Lepcha", "Limbu", "Linear_A", "Linear_B", "Lisu",
-      "Lycian", "Lydian", "Mahajani", "Malayalam", "Mandaic", "Manichaean", "Marchen", "Meetei_Mayek", "Mende_Kikakui",
-      "Meroitic_Cursive", "Meroitic_Hieroglyphs", "Miao", "Modi", "Mongolian", "Mro", "Multani", "Myanmar", "Nabataean",
-      "New_Tai_Lue", "Newa", "Nko", "Ogham", "Ol_Chiki", "Old_Hungarian", "Old_Italic", "Old_North_Arabian",
-      "Old_Permic", "Old_Persian", "Old_South_Arabian", "Old_Turkic", "Oriya", "Osage", "Osmanya", "Pahawh_Hmong",
-      "Palmyrene", "Pau_Cin_Hau", "Phags_Pa", "Phoenician", "Psalter_Pahlavi", "Rejang", "Runic", "Samaritan",
-      "Saurashtra", "Sharada", "Shavian", "Siddham", "SignWriting", "Sinhala", "Sora_Sompeng", "Sundanese",
-      "Syloti_Nagri", "Syriac", "Tagalog", "Tagbanwa", "Tai_Le", "Tai_Tham", "Tai_Viet", "Takri", "Tamil", "Tangut",
-      "Telugu", "Thaana", "Thai", "Tibetan", "Tifinagh", "Tirhuta", "Ugaritic", "Vai", "Warang_Citi", "Yi"};
-  static constexpr std::array<std::string_view, 24> kYounger = {
-      "Dogra", "Gunjala_Gondi", "Hanifi_Rohingya", "Makasar", "Medefaidrin", "Old_Sogdian", "Sogdian", "Elymaic",
-      "Nandinagari", "Nyiakeng_Puachue_Hmong", "Wancho", "Chorasmian", "Dives_Akuru", "Khitan_Small_Script", "Yezidi",
-      "Cypro_Minoan", "Old_Uyghur", "Tangsa", "Toto", "Vithkuqi", "Masaram_Gondi", "Nushu", "Soyombo",
-      "Zanabazar_Square"};
+  static constexpr std::array<std::string_view, 133> kScripts = {"Latin",
+                                                                 "Cyrillic",
+                                                                 "Inherited",
+                                                                 "Adlam",
+                                                                 "Ahom",
+                                                                 "Anatolian_Hieroglyphs",
+                                                                 "Arabic",
+                                                                 "Armenian",
+                                                                 "Avestan",
+                                                                 "Balinese",
+                                                                 "Bamum",
+                                                                 "Bassa_Vah",
+                                                                 "Batak",
+                                                                 "Bengali",
+                                                                 "Bhaiksuki",
+                                                                 "Bopomofo",
+                                                                 "Brahmi",
+                                                                 "Braille",
+                                                                 "Buginese",
+                                                                 "Buhid",
+                                                                 "Canadian_Aboriginal",
+                                                                 "Carian",
+                                                                 "Caucasian_Albanian",
+                                                                 "Chakma",
+                                                                 "Cham",
+                                                                 "Cherokee",
+                                                                 "Coptic",
+                                                                 "Cuneiform",
+                                                                 "Cypriot",
+                                                                 "Deseret",
+                                                                 "Devanagari",
+                                                                 "Duployan",
+                                                                 "Egyptian_Hieroglyphs",
+                                                                 "Elbasan",
+                                                                 "Ethiopic",
+                                                                 "Georgian",
+                                                                 "Glagolitic",
+                                                                 "Gothic",
+                                                                 "Grantha",
+                                                                 "Greek",
+                                                                 "Gujarati",
+                                                                 "Gurmukhi",
+                                                                 "Hangul",
+                                                                 "Hanunoo",
+                                                                 "Hatran",
+                                                                 "Hebrew",
+                                                                 "Imperial_Aramaic",
+                                                                 "Inscriptional_Pahlavi",
+                                                                 "Inscriptional_Parthian",
+                                                                 "Javanese",
+                                                                 "Kaithi",
+                                                                 "Kannada",
+                                                                 "Kayah_Li",
+                                                                 "Kharoshthi",
+                                                                 "Khmer",
+                                                                 "Khojki",
+                                                                 "Khudawadi",
+                                                                 "Lao",
+                                                                 "Lepcha",
+                                                                 "Limbu",
+                                                                 "Linear_A",
+                                                                 "Linear_B",
+                                                                 "Lisu",
+                                                                 "Lycian",
+                                                                 "Lydian",
+                                                                 "Mahajani",
+                                                                 "Malayalam",
+                                                                 "Mandaic",
+                                                                 "Manichaean",
+                                                                 "Marchen",
+                                                                 "Meetei_Mayek",
+                                                                 "Mende_Kikakui",
+                                                                 "Meroitic_Cursive",
+                                                                 "Meroitic_Hieroglyphs",
+                                                                 "Miao",
+                                                                 "Modi",
+                                                                 "Mongolian",
+                                                                 "Mro",
+                                                                 "Multani",
+                                                                 "Myanmar",
+                                                                 "Nabataean",
+                                                                 "New_Tai_Lue",
+                                                                 "Newa",
+                                                                 "Nko",
+                                                                 "Ogham",
+                                                                 "Ol_Chiki",
+                                                                 "Old_Hungarian",
+                                                                 "Old_Italic",
+                                                                 "Old_North_Arabian",
+                                                                 "Old_Permic",
+                                                                 "Old_Persian",
+                                                                 "Old_South_Arabian",
+                                                                 "Old_Turkic",
+                                                                 "Oriya",
+                                                                 "Osage",
+                                                                 "Osmanya",
+                                                                 "Pahawh_Hmong",
+                                                                 "Palmyrene",
+                                                                 "Pau_Cin_Hau",
+                                                                 "Phags_Pa",
+                                                                 "Phoenician",
+                                                                 "Psalter_Pahlavi",
+                                                                 "Rejang",
+                                                                 "Runic",
+                                                                 "Samaritan",
+                                                                 "Saurashtra",
+                                                                 "Sharada",
+                                                                 "Shavian",
+                                                                 "Siddham",
+                                                                 "SignWriting",
+                                                                 "Sinhala",
+                                                                 "Sora_Sompeng",
+                                                                 "Sundanese",
+                                                                 "Syloti_Nagri",
+                                                                 "Syriac",
+                                                                 "Tagalog",
+                                                                 "Tagbanwa",
+                                                                 "Tai_Le",
+                                                                 "Tai_Tham",
+                                                                 "Tai_Viet",
+                                                                 "Takri",
+                                                                 "Tamil",
+                                                                 "Tangut",
+                                                                 "Telugu",
+                                                                 "Thaana",
+                                                                 "Thai",
+                                                                 "Tibetan",
+                                                                 "Tifinagh",
+                                                                 "Tirhuta",
+                                                                 "Ugaritic",
+                                                                 "Vai",
+                                                                 "Warang_Citi",
+                                                                 "Yi"};
+  static constexpr std::array<std::string_view, 24> kYounger = {"Dogra",
+                                                                "Gunjala_Gondi",
+                                                                "Hanifi_Rohingya",
+                                                                "Makasar",
+                                                                "Medefaidrin",
+                                                                "Old_Sogdian",
+                                                                "Sogdian",
+                                                                "Elymaic",
+                                                                "Nandinagari",
+                                                                "Nyiakeng_Puachue_Hmong",
+                                                                "Wancho",
+                                                                "Chorasmian",
+                                                                "Dives_Akuru",
+                                                                "Khitan_Small_Script",
+                                                                "Yezidi",
+                                                                "Cypro_Minoan",
+                                                                "Old_Uyghur",
+                                                                "Tangsa",
+                                                                "Toto",
+                                                                "Vithkuqi",
+                                                                "Masaram_Gondi",
+                                                                "Nushu",
+                                                                "Soyombo",
+                                                                "Zanabazar_Square"};
   std::string none = R"( \p{sc:Unknown})";
   for (const std::string_view script : kYounger) none.append("\\p{sc:").append(script).append("}");
   const std::string common = R"((?:[^\P{sc:Common}\x{30FC} ]))";
@@ -161,7 +297,9 @@ Result<Regex> script_runs() {
 bool pre_tokenize(const std::vector<PreTokenizer>& steps, bool reads_bytes, Passage& passage, RewriteMemory& memory,
                   std::vector<Piece>& spare) {
   for (std::size_t i = 0; i < steps.size(); ++i)
-    if (!std::visit(Apply{passage, memory, spare, reads_bytes && i + 1 == steps.size()}, steps[i])) return false;
+    if (!std::visit(Apply{passage, memory, spare, reads_bytes && i + 1 == steps.size()}, steps[i]) ||
+        passage.overflowed())
+      return false;
   return true;
 }
 

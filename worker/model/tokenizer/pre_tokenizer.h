@@ -57,7 +57,7 @@ Result<Regex> whitespace_words();
 Result<Regex> script_runs();
 
 /// Cuts every open piece. The alphabet of a ByteLevel that comes last is left to the model where it `reads_bytes`.
-/// False when a pattern took too many steps.
+/// False when a pattern took too many steps, or the text grew beyond bounds.
 bool pre_tokenize(const std::vector<PreTokenizer>& steps, bool reads_bytes, Passage& passage, RewriteMemory& memory,
                   std::vector<Piece>& spare);
 

@@ -14,6 +14,7 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t kMostSteps = 100;
+constexpr std::size_t kLongestContent = 4096;
 constexpr int kDeepest = 16;  // Sequence in Sequence
 constexpr std::size_t kMostItems = 8'000'000;
 
@@ -79,7 +80,9 @@ Behavior read_behavior(const JsonFields& field) {
 
 Replace read_replace(const JsonFields& field) {
   Pattern pattern = read_pattern(field["pattern"], false);
-  return {std::move(pattern.literal), std::move(pattern.regex), field["content"].text()};
+  std::string content = field["content"].text();
+  if (content.size() > kLongestContent) field["content"].fail("a content of more than 4,096 bytes");
+  return {std::move(pattern.literal), std::move(pattern.regex), std::move(content)};
 }
 
 /// The steps of a list, Sequences in it unfolded, each read by `read(field, steps)`; null is none.
@@ -97,7 +100,21 @@ void read_steps(const JsonFields& field, const std::string& list, std::vector<St
   if (steps.size() > kMostSteps) field.fail("more than 100 steps");
 }
 
-enum class NormalizerKind { kBert, kStrip, kAccents, kNfc, kNfd, kNfkc, kNfkd, kLower, kNmt, kChars, kReplace, kPrepend, kBytes };
+enum class NormalizerKind {
+  kBert,
+  kStrip,
+  kAccents,
+  kNfc,
+  kNfd,
+  kNfkc,
+  kNfkd,
+  kLower,
+  kNmt,
+  kChars,
+  kReplace,
+  kPrepend,
+  kBytes
+};
 
 void read_normalizer(const JsonFields& field, std::vector<Normalizer>& steps) {
   using enum NormalizerKind;
@@ -125,14 +142,22 @@ void read_normalizer(const JsonFields& field, std::vector<Normalizer>& steps) {
       steps.emplace_back(bert);
       return;
     }
-    case kStrip: return void(steps.emplace_back(StripSpace{field["strip_left"].flag(), field["strip_right"].flag()}));
-    case kAccents: return void(steps.emplace_back(StripAccents{}));
-    case kNfc: return void(steps.emplace_back(UnicodeForm{Form::kNfc}));
-    case kNfd: return void(steps.emplace_back(UnicodeForm{Form::kNfd}));
-    case kNfkc: return void(steps.emplace_back(UnicodeForm{Form::kNfkc}));
-    case kNfkd: return void(steps.emplace_back(UnicodeForm{Form::kNfkd}));
-    case kLower: return void(steps.emplace_back(Lowercase{}));
-    case kNmt: return void(steps.emplace_back(Nmt{}));
+    case kStrip:
+      return void(steps.emplace_back(StripSpace{field["strip_left"].flag(), field["strip_right"].flag()}));
+    case kAccents:
+      return void(steps.emplace_back(StripAccents{}));
+    case kNfc:
+      return void(steps.emplace_back(UnicodeForm{Form::kNfc}));
+    case kNfd:
+      return void(steps.emplace_back(UnicodeForm{Form::kNfd}));
+    case kNfkc:
+      return void(steps.emplace_back(UnicodeForm{Form::kNfkc}));
+    case kNfkd:
+      return void(steps.emplace_back(UnicodeForm{Form::kNfkd}));
+    case kLower:
+      return void(steps.emplace_back(Lowercase{}));
+    case kNmt:
+      return void(steps.emplace_back(Nmt{}));
     case kChars: {
       const auto bytes = from_base64(field["precompiled_charsmap"].text());
       if (!bytes) return field.fail("the precompiled_charsmap is not base64");
@@ -140,9 +165,13 @@ void read_normalizer(const JsonFields& field, std::vector<Normalizer>& steps) {
       if (!rules) return field.fail(rules.error().what);
       return void(steps.emplace_back(std::move(*rules)));
     }
-    case kReplace: return void(steps.emplace_back(read_replace(field)));
-    case kPrepend: return void(steps.emplace_back(Prepend{field["prepend"].text()}));
-    case kBytes: return void(steps.emplace_back(ByteAlphabet{}));
+    case kReplace:
+      return void(steps.emplace_back(read_replace(field)));
+    case kPrepend:
+      if (field["prepend"].text().size() > kLongestContent) field["prepend"].fail("a text of more than 4,096 bytes");
+      return void(steps.emplace_back(Prepend{field["prepend"].text()}));
+    case kBytes:
+      return void(steps.emplace_back(ByteAlphabet{}));
   }
 }
 
@@ -177,24 +206,31 @@ void read_pre_tokenizer(const JsonFields& field, std::vector<PreTokenizer>& step
                                                                                    {"UnicodeScripts", kScripts},
                                                                                    {"FixedLength", kFixed}}};
   switch (known(field["type"], kKinds, "pre-tokeniser")) {
-    case kBert: return void(steps.emplace_back(BertPreTokenizer{}));
+    case kBert:
+      return void(steps.emplace_back(BertPreTokenizer{}));
     case kBytes: {
       ByteLevel bytes{field.flag_or("add_prefix_space", true), nullptr};
       if (field.flag_or("use_regex", true)) bytes.regex = keep(gpt2_words(), field);
       return void(steps.emplace_back(std::move(bytes)));
     }
-    case kChar: return void(steps.emplace_back(CharDelimiterSplit{field["delimiter"].character()}));
-    case kMeta: return void(steps.emplace_back(read_metaspace(field)));
-    case kWords: return void(steps.emplace_back(SplitPattern{keep(whitespace_words(), field), Behavior::kRemoved, true}));
+    case kChar:
+      return void(steps.emplace_back(CharDelimiterSplit{field["delimiter"].character()}));
+    case kMeta:
+      return void(steps.emplace_back(read_metaspace(field)));
+    case kWords:
+      return void(steps.emplace_back(SplitPattern{keep(whitespace_words(), field), Behavior::kRemoved, true}));
     case kSplit:
       return void(steps.emplace_back(SplitPattern{read_pattern(field["pattern"], true).regex,
                                                   read_behavior(field["behavior"]), field.flag_or("invert", false)}));
     case kPunct:
       return void(steps.emplace_back(
           Punctuation{field.has("behavior") ? read_behavior(field["behavior"]) : Behavior::kIsolated}));
-    case kSpaces: return void(steps.emplace_back(WhitespaceSplit{}));
-    case kDigits: return void(steps.emplace_back(Digits{field.flag_or("individual_digits", false)}));
-    case kScripts: return void(steps.emplace_back(UnicodeScripts{keep(script_runs(), field)}));
+    case kSpaces:
+      return void(steps.emplace_back(WhitespaceSplit{}));
+    case kDigits:
+      return void(steps.emplace_back(Digits{field.flag_or("individual_digits", false)}));
+    case kScripts:
+      return void(steps.emplace_back(UnicodeScripts{keep(script_runs(), field)}));
     case kFixed: {
       const std::size_t length = field.has("length") ? field["length"].number(1'000'000) : 5;
       if (length == 0) return field.fail("a length of 0 cuts nothing");
@@ -265,25 +301,30 @@ void read_decoder(const JsonFields& field, std::vector<Decoder>& steps) {
                                                                                       {"BPEDecoder", kBpe},
                                                                                       {"CTC", kCtc}}};
   switch (known(field["type"], kKinds, "decoder")) {
-    case kBytes: return void(steps.emplace_back(ByteLevelDecoder{}));
-    case kFallback: return void(steps.emplace_back(ByteFallbackDecoder{}));
-    case kFuse: return void(steps.emplace_back(FuseDecoder{}));
+    case kBytes:
+      return void(steps.emplace_back(ByteLevelDecoder{}));
+    case kFallback:
+      return void(steps.emplace_back(ByteFallbackDecoder{}));
+    case kFuse:
+      return void(steps.emplace_back(FuseDecoder{}));
     case kMeta: {
       const Metaspace metaspace = read_metaspace(field);
-      return void(steps.emplace_back(
-          MetaspaceDecoder{metaspace.replacement, metaspace.scheme != Metaspace::Scheme::kNever}));
+      return void(
+          steps.emplace_back(MetaspaceDecoder{metaspace.replacement, metaspace.scheme != Metaspace::Scheme::kNever}));
     }
-    case kReplace: return void(steps.emplace_back(read_replace(field)));
+    case kReplace:
+      return void(steps.emplace_back(read_replace(field)));
     case kStrip:
       return void(steps.emplace_back(StripDecoder{field["content"].character(), field["start"].number(1'000'000),
                                                   field["stop"].number(1'000'000)}));
     case kWordPiece:
       return void(steps.emplace_back(WordPieceDecoder{field.text_or("prefix", "##"), field.flag_or("cleanup", true)}));
-    case kBpe: return void(steps.emplace_back(BpeDecoder{field.text_or("suffix", "</w>")}));
+    case kBpe:
+      return void(steps.emplace_back(BpeDecoder{field.text_or("suffix", "</w>")}));
     case kCtc:
-      return void(steps.emplace_back(CtcDecoder{field.text_or("pad_token", "<pad>"),
-                                                field.text_or("word_delimiter_token", "|"),
-                                                field.flag_or("cleanup", true)}));
+      return void(
+          steps.emplace_back(CtcDecoder{field.text_or("pad_token", "<pad>"), field.text_or("word_delimiter_token", "|"),
+                                        field.flag_or("cleanup", true)}));
   }
 }
 
@@ -410,14 +451,18 @@ Model read_model(const JsonFields& field) {
     return Bpe{};
   }
   switch (kind_of(field)) {
-    case ModelKind::kBpe: return read_bpe(field);
-    case ModelKind::kUnigram: return read_unigram(field);
+    case ModelKind::kBpe:
+      return read_bpe(field);
+    case ModelKind::kUnigram:
+      return read_unigram(field);
     case ModelKind::kWordPiece: {
-      const std::size_t most = field.has("max_input_chars_per_word") ? field["max_input_chars_per_word"].number(1'000'000) : 100;
+      const std::size_t most =
+          field.has("max_input_chars_per_word") ? field["max_input_chars_per_word"].number(1'000'000) : 100;
       return WordPiece(read_vocabulary(field["vocab"]), field.text_or("unk_token", "[UNK]"),
                        field.text_or("continuing_subword_prefix", "##"), most);
     }
-    case ModelKind::kWordLevel: return WordLevel(read_vocabulary(field["vocab"]), field.text_or("unk_token", "<unk>"));
+    case ModelKind::kWordLevel:
+      return WordLevel(read_vocabulary(field["vocab"]), field.text_or("unk_token", "<unk>"));
   }
   return Bpe{};
 }

@@ -1,5 +1,5 @@
-// Reading tokenizer files into the parts of a tokenizer. The files are hostile input: they are checked whole and bounded,
-// and an error names the file, the place in it, and what was expected.
+// Reading tokenizer files into the parts of a tokenizer. The files are hostile input: they are checked whole and
+// bounded, and an error names the file, the place in it, and what was expected.
 #pragma once
 
 #include <string>

@@ -13,7 +13,7 @@ namespace orch::tokenizer {
 namespace {
 
 /// Steps of one match. The patterns of published models take a few per character.
-constexpr std::uint32_t kMostSteps = 20'000'000;
+constexpr std::uint32_t kMostSteps = 5'000'000;
 constexpr std::uint32_t kMostHeap = 64 * 1024;  // KiB
 constexpr std::size_t kLongestPattern = 100'000;
 
@@ -63,14 +63,13 @@ Result<Regex> Regex::compile(std::string_view pattern) {
   pcre2_set_newline_8(context.get(), PCRE2_NEWLINE_LF);
   pcre2_set_parens_nest_limit_8(context.get(), 100);
   // Oniguruma's ^ and $ are those of a line. It knows no callouts, no \C, and no options at a pattern's head.
-  constexpr std::uint32_t kOptions = PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK | PCRE2_MULTILINE |
-                                     PCRE2_NEVER_BACKSLASH_C;
+  constexpr std::uint32_t kOptions =
+      PCRE2_UTF | PCRE2_UCP | PCRE2_NO_UTF_CHECK | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C;
   int error = 0;
   PCRE2_SIZE where = 0;
   Regex regex;
-  regex.code_.reset(pcre2_compile_8(reinterpret_cast<PCRE2_SPTR8>(pattern.data()), pattern.size(),
-                                    kOptions, &error, &where,
-                                    context.get()));
+  regex.code_.reset(pcre2_compile_8(reinterpret_cast<PCRE2_SPTR8>(pattern.data()), pattern.size(), kOptions, &error,
+                                    &where, context.get()));
   if (!regex.code_) {
     std::array<PCRE2_UCHAR8, 256> message = {};
     pcre2_get_error_message_8(error, message.data(), message.size());

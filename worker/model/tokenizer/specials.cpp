@@ -62,7 +62,8 @@ void read_chat_template(const JsonFields& field, Specials& specials) {
   }
   for (std::size_t i = 0, count = field.items(100); i < count; ++i) {
     specials.chat_templates.emplace_back(field[i]["name"].text(), field[i]["template"].text());
-    if (specials.chat_templates.back().first == "default") specials.chat_template = specials.chat_templates.back().second;
+    if (specials.chat_templates.back().first == "default")
+      specials.chat_template = specials.chat_templates.back().second;
   }
 }
 
@@ -97,10 +98,13 @@ Result<std::optional<std::string>> read_file(const fs::path& path, std::size_t m
   if (!fs::is_regular_file(path, error)) return Error{path.string() + " is not a file"};
   const std::uintmax_t size = fs::file_size(path, error);
   if (error) return Error{path.string() + " cannot be read: " + error.message()};
-  if (size > most) return Error{path.string() + " has " + std::to_string(size) + " bytes; at most " + std::to_string(most) + " are read"};
+  if (size > most)
+    return Error{path.string() + " has " + std::to_string(size) + " bytes; at most " + std::to_string(most) +
+                 " are read"};
   std::ifstream file(path, std::ios::binary);
   std::string text(static_cast<std::size_t>(size), '\0');
-  if (!file.read(text.data(), static_cast<std::streamsize>(text.size()))) return Error{path.string() + " cannot be read"};
+  if (!file.read(text.data(), static_cast<std::streamsize>(text.size())))
+    return Error{path.string() + " cannot be read"};
   return std::optional(std::move(text));
 }
 
@@ -132,7 +136,9 @@ Specials resolve(const Companions& companions, const std::function<std::optional
   const auto named = [&id_of](const std::optional<std::string>& name) {
     return name ? id_of(*name) : std::optional<TokenId>();
   };
-  const auto either = [](std::optional<TokenId> first, std::optional<TokenId> second) { return first ? first : second; };
+  const auto either = [](std::optional<TokenId> first, std::optional<TokenId> second) {
+    return first ? first : second;
+  };
   specials.bos = either(named(companions.bos), companions.bos_id);
   specials.pad = either(named(companions.pad), companions.pad_id);
   specials.unknown = named(companions.unknown);

@@ -17,16 +17,16 @@ struct Specials {
   std::optional<TokenId> bos;
   std::optional<TokenId> unknown;
   std::optional<TokenId> pad;
-  std::vector<TokenId> eos;       ///< each of them ends an answer; the tokenizer's own one first
-  std::optional<bool> add_bos;    ///< as tokenizer_config.json says
-  std::optional<bool> add_eos;    ///< as tokenizer_config.json says
-  std::string chat_template;      ///< the default one, or empty
+  std::vector<TokenId> eos;     ///< each of them ends an answer; the tokenizer's own one first
+  std::optional<bool> add_bos;  ///< as tokenizer_config.json says
+  std::optional<bool> add_eos;  ///< as tokenizer_config.json says
+  std::string chat_template;    ///< the default one, or empty
   std::vector<std::pair<std::string, std::string>> chat_templates;  ///< all that have names
-  bool clean_up_spaces = false;   ///< whether transformers would take spaces before punctuation out of decoded text
+  bool clean_up_spaces = false;  ///< whether transformers would take spaces before punctuation out of decoded text
 };
 
-/// tokenizer_config.json, special_tokens_map.json, generation_config.json and chat_template.jinja of a folder, as far as
-/// they are there. Names are turned into ids when the tokenizer is whole.
+/// tokenizer_config.json, special_tokens_map.json, generation_config.json and chat_template.jinja of a folder, as far
+/// as they are there. Names are turned into ids when the tokenizer is whole.
 struct Companions {
   std::string tokenizer_class;
   std::optional<bool> add_prefix_space;

@@ -41,10 +41,17 @@ class Cutter {
       case Behavior::kRemoved:
         if (matched) return;
         break;
-      case Behavior::kIsolated: break;
-      case Behavior::kContiguous: join = matched == before_; break;
-      case Behavior::kMergedWithPrevious: join = matched && !before_; break;
-      case Behavior::kMergedWithNext: join = !matched && before_; break;
+      case Behavior::kIsolated:
+        break;
+      case Behavior::kContiguous:
+        join = matched == before_;
+        break;
+      case Behavior::kMergedWithPrevious:
+        join = matched && !before_;
+        break;
+      case Behavior::kMergedWithNext:
+        join = !matched && before_;
+        break;
     }
     if (join && out_.size() > first_) {
       out_.back().end = end;

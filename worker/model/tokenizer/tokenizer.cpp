@@ -15,6 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kMostBytes = std::size_t{256} << 20;  // of a file
+constexpr std::size_t kMostHeldBack = 16;                   // ids
 constexpr std::size_t kLongestText = std::size_t{1} << 30;  // places are 32-bit, and a normaliser may make it longer
 
 /// What one call of encode() works with; kept for the next one.
@@ -31,7 +32,8 @@ struct Workshop {
 bool needs_places(const Parts& parts) {
   for (std::size_t i = 0; i < parts.pre_tokenizers.size(); ++i) {
     const auto* metaspace = std::get_if<Metaspace>(&parts.pre_tokenizers[i]);
-    if (metaspace && metaspace->scheme == Metaspace::Scheme::kFirst && (i > 0 || !parts.normalizers.empty())) return true;
+    if (metaspace && metaspace->scheme == Metaspace::Scheme::kFirst && (i > 0 || !parts.normalizers.empty()))
+      return true;
   }
   return false;
 }
@@ -84,8 +86,10 @@ Result<Tokenizer> Tokenizer::Body::make(Parts parts, const Companions& companion
     Template frame;
     if (specials.add_bos.value_or(true) && specials.bos) frame.parts.push_back({false, {*specials.bos}});
     frame.parts.push_back({true, {}});
-    if (specials.add_eos.value_or(false) && !specials.eos.empty()) frame.parts.push_back({false, {specials.eos.front()}});
-    std::erase_if(parts.post_processors, [](const PostProcessor& step) { return std::holds_alternative<Template>(step); });
+    if (specials.add_eos.value_or(false) && !specials.eos.empty())
+      frame.parts.push_back({false, {specials.eos.front()}});
+    std::erase_if(parts.post_processors,
+                  [](const PostProcessor& step) { return std::holds_alternative<Template>(step); });
     parts.post_processors.emplace_back(std::move(frame));
   }
   body->parts = std::move(parts);
@@ -115,10 +119,10 @@ std::optional<Error> Tokenizer::Body::run_in(Workshop& shop, std::string_view te
   passage.start(text, tokens.placed || always_tracked);
   added.find(passage, false, shop.rewrite.match, shop.spare);
   if (!normalize(parts.normalizers, passage, shop.rewrite))
-    return Error{"a pattern of the normaliser takes too many steps over this text"};
+    return Error{"the normaliser's patterns take too many steps over this text, or it makes too much of it"};
   added.find(passage, true, shop.rewrite.match, shop.spare);
   if (!pre_tokenize(parts.pre_tokenizers, ends_in_bytes, passage, shop.rewrite, shop.spare))
-    return Error{"a pattern of the pre-tokeniser takes too many steps over this text"};
+    return Error{"the pre-tokeniser's patterns take too many steps over this text, or it makes too much of it"};
   if (passage.text().size() > std::numeric_limits<std::int32_t>::max())
     return Error{"the text is longer than 2 GiB once it is normalised"};
   for (const Piece& piece : passage.pieces) {
@@ -132,7 +136,8 @@ std::optional<Error> Tokenizer::Body::run_in(Workshop& shop, std::string_view te
     TokenSink sink{tokens.ids, tokens.placed ? &shop.places : nullptr};
     const std::size_t first = tokens.ids.size();
     if (!tokenize(shop, passage.text(piece), sink))
-      return Error{"the text has " + quote(passage.text(piece)) + ", and the model has no piece for what it does not know"};
+      return Error{"the text has " + quote(passage.text(piece)) +
+                   ", and the model has no piece for what it does not know"};
     for (const Span& place : shop.places) {
       // A prefix or suffix that was taken apart to bytes has no place: the reference gives the piece's own count.
       const bool inside = place.begin < place.end && piece.begin + place.end <= piece.end;
@@ -191,7 +196,7 @@ Result<std::string> Tokenizer::decode(std::span<const TokenId> ids, bool skip_sp
   }
   if (!body_->parts.has_decoder) return join(tokens, " ");
   auto text = tokenizer::decode(body_->parts.decoders, std::move(tokens));
-  if (!text) return Error{"a pattern of the decoder takes too many steps over these tokens"};
+  if (!text) return Error{"the decoder's patterns take too many steps over these tokens, or it makes too much of them"};
   return std::move(*text);
 }
 
@@ -256,7 +261,11 @@ Result<Tokenizer> Tokenizer::open(const fs::path& folder) {
     if (!companions->bos) companions->bos = companions->eos;
     return Body::make(std::move(*parts), *companions);
   }
-  return Error{folder.string() + " has no tokenizer that is understood: looked for tokenizer.json, and for vocab.json with merges.txt"};
+  if (fs::exists(folder / "tokenizer.model", ignored))
+    return Error{folder.string() +
+                 " has a tokenizer.model alone, which is not read; save_pretrained() of its "
+                 "AutoTokenizer in transformers writes the tokenizer.json that is"};
+  return Error{folder.string() + " has no tokenizer: looked for tokenizer.json, and for vocab.json with merges.txt"};
 }
 
 Result<std::string> TokenStream::push(TokenId id) {
@@ -277,7 +286,8 @@ Result<std::string> TokenStream::news(bool all) {
   if (!before) return before;
   auto now = tokenizer_.decode(ids_, skip_special_);
   if (!now) return now;
-  if (!all && now->ends_with(kReplacement)) return std::string();
+  // A character has four bytes: what is not whole after so many ids never will be.
+  if (!all && now->ends_with(kReplacement) && ids_.size() - given_ < kMostHeldBack) return std::string();
   if (now->size() <= before->size() || !now->starts_with(*before)) {
     if (!all) return std::string();
     return now->size() > before->size() ? now->substr(before->size()) : std::string();

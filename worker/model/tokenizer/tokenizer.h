@@ -2,7 +2,8 @@
 //
 // Holds:
 //  - A tokenizer does not change once it is opened. Any number of threads may use one.
-//  - Whatever the bytes of a text, encoding gives tokens or an error, in bounded time: bytes that are not UTF-8 are read
+//  - Whatever the bytes of a text, encoding gives tokens or an error, in bounded time: bytes that are not UTF-8 are
+//  read
 //    as U+FFFD, one for each broken sequence, as Python's decode(errors="replace") does.
 #pragma once
 
@@ -28,8 +29,8 @@ struct Encoding {
 
 class Tokenizer {
  public:
-  /// The tokenizer of a model's folder: tokenizer.json, or vocab.json with merges.txt, or tokenizer.model; with what
-  /// tokenizer_config.json, special_tokens_map.json and generation_config.json add.
+  /// The tokenizer of a model's folder: tokenizer.json, or vocab.json with merges.txt; with what tokenizer_config.json,
+  /// special_tokens_map.json and generation_config.json add.
   static Result<Tokenizer> open(const std::filesystem::path& folder);
   /// The tokenizer in the text of a tokenizer.json; `name` is what errors call it.
   static Result<Tokenizer> parse(std::string_view tokenizer_json, const std::string& name);
@@ -76,8 +77,8 @@ class TokenStream {
 
   Tokenizer tokenizer_;
   bool skip_special_;
-  std::vector<TokenId> ids_;   ///< the last ids whose text was given out, as context, and those that came since
-  std::size_t given_ = 0;      ///< how many of them are context
+  std::vector<TokenId> ids_;  ///< the last ids whose text was given out, as context, and those that came since
+  std::size_t given_ = 0;     ///< how many of them are context
 };
 
 }  // namespace orch::tokenizer

@@ -24,21 +24,21 @@ char32_t composed(char32_t first, char32_t second) {
   // What can follow in a composition is a mark, a Hangul vowel or final, or one of a few letters past U+0300.
   if (second < 0x300) return 0;
   std::array<utf8proc_int32_t, 3> pair = {code(first), code(second), 0};
-  const utf8proc_ssize_t size = utf8proc_normalize_utf32(
-      pair.data(), 2, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
+  const utf8proc_ssize_t size =
+      utf8proc_normalize_utf32(pair.data(), 2, static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_COMPOSE));
   return size == 1 ? static_cast<char32_t>(pair[0]) : 0;
 }
 
 /// Decomposes, and sorts each run of marks by its combining class, keeping the order of equals.
 void decompose(std::string_view text, bool compatible, std::vector<Change>& out) {
-  const auto options = static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE |
-                                                      (compatible ? UTF8PROC_COMPAT : 0));
+  const auto options =
+      static_cast<utf8proc_option_t>(UTF8PROC_STABLE | UTF8PROC_DECOMPOSE | (compatible ? UTF8PROC_COMPAT : 0));
   std::size_t run = out.size();  // where the marks that may yet be sorted begin
   const auto sort_run = [&out](std::size_t from) {
     if (out.size() - from > 1)
-      std::stable_sort(out.begin() + static_cast<std::ptrdiff_t>(from), out.end(), [](const Change& a, const Change& b) {
-        return combining_class(a.value) < combining_class(b.value);
-      });
+      std::stable_sort(
+          out.begin() + static_cast<std::ptrdiff_t>(from), out.end(),
+          [](const Change& a, const Change& b) { return combining_class(a.value) < combining_class(b.value); });
   };
   for (std::size_t at = 0; at < text.size();) {
     const Character c = character_at(text, at);
@@ -143,9 +143,8 @@ bool normal_form(std::string_view text, Form form, std::vector<Change>& out) {
   const bool composing = form == Form::kNfc || form == Form::kNfkc;
   // Below U+0300 nothing composes anew, and below U+00A0 nothing decomposes.
   const unsigned char limit = form == Form::kNfc ? 0xCC : 0xC2;
-  if (std::all_of(text.begin(), text.end(), [limit](char byte) {
-        return continues(byte) || static_cast<unsigned char>(byte) < limit;
-      }))
+  if (std::all_of(text.begin(), text.end(),
+                  [limit](char byte) { return continues(byte) || static_cast<unsigned char>(byte) < limit; }))
     return false;
   decompose(text, form == Form::kNfkc || form == Form::kNfkd, out);
   if (composing) compose(out);

@@ -19,7 +19,9 @@ void Vocabulary::grow() {
 }
 
 std::optional<Error> Vocabulary::add(std::string_view piece, TokenId id) {
-  if (id >= kMostIds) return Error{"the id of " + quote(piece) + " is " + std::to_string(id) + "; at most 3,999,999 is read"};
+  if (id >= kMostIds)
+    return Error{"the id of " + quote(piece) + " is " + std::to_string(id) + "; at most 3,999,999 is read"};
+  if (piece.size() > kLongestPiece) return Error{"the piece " + quote(piece) + " is longer than 4,096 bytes"};
   const std::size_t slot = find(piece);
   if (slots_[slot] != kNone) return Error{"the piece " + quote(piece) + " stands there twice"};
   if (const auto other = this->piece(id))

@@ -20,6 +20,8 @@ class Vocabulary {
   /// Beyond the largest vocabulary that there is, ten times; ids are indices into tables.
   static constexpr TokenId kMostIds = 4'000'000;
 
+  static constexpr std::size_t kLongestPiece = 4096;  ///< bytes
+
   /// Adds a piece; an error says what is wrong with it.
   std::optional<Error> add(std::string_view piece, TokenId id);
 
@@ -27,7 +29,7 @@ class Vocabulary {
   /// The piece with this id, or nothing for a hole.
   std::optional<std::string_view> piece(TokenId id) const;
 
-  std::size_t size() const { return ends_.size(); }         ///< how many pieces
+  std::size_t size() const { return ends_.size(); }        ///< how many pieces
   std::size_t ids() const { return entry_of_id_.size(); }  ///< one more than the largest id
 
  private:

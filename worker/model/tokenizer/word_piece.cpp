@@ -15,8 +15,8 @@ WordPiece::WordPiece(Vocabulary vocabulary, std::string_view unknown, std::strin
 }
 
 bool WordPiece::encode(std::string_view word, TokenSink& sink) const {
-  const auto characters = static_cast<std::size_t>(
-      std::count_if(word.begin(), word.end(), [](char byte) { return !continues(byte); }));
+  const auto characters =
+      static_cast<std::size_t>(std::count_if(word.begin(), word.end(), [](char byte) { return !continues(byte); }));
   const std::size_t before = sink.ids.size();
   const std::size_t places_before = sink.places ? sink.places->size() : 0;
   std::size_t begin = 0;
