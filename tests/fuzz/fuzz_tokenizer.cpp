@@ -1,6 +1,7 @@
 #include <string>
 #include <vector>
 
+#include "base/text.h"
 #include "model/tokenizer/charsmap.h"
 #include "model/tokenizer/regex.h"
 #include "model/tokenizer/tokenizer.h"
