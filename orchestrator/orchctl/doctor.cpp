@@ -193,9 +193,14 @@ class Doctor {
 
   void look_at_cluster() {
     std::string why;
-    const auto version = run_program({"sinfo", "--version"}, why);
+    const auto version = cluster::run_program({"sinfo", "--version"}, kPatience, 1 << 20);
     if (!version) {
-      say("Slurm", State::kSkipped, "there is none here (" + why + "); jobs run on this machine");
+      // As the daemon takes it at its first start: by itself it runs jobs on this machine only where there is no sinfo.
+      if (version.error().kind == cluster::RunFailure::kNotFound)
+        say("Slurm", State::kSkipped, "there is none here; jobs run on this machine");
+      else
+        say("Slurm", State::kWarning, "it is installed here and does not answer: " + version.error().what,
+            "see to it; or orchctl up --cluster local, and jobs run on this machine");
       return look_at_gpus();
     }
     const auto partitions = run_program({"sinfo", "--noheader", "--format=%R|%G|%a|%l"}, why);

@@ -165,8 +165,9 @@ int explain(Session& session, const ExplainArguments& arguments) {
   if (!diagnostics.ok()) return bad_input(session, diagnostics);
   if (const auto index = catalog.models.index_of(arguments.what))
     return explain_model(session, arguments, catalog, *index);
+  std::error_code unusable;  // a name that is too long for a file is no file's
   const bool names_file =
-      std::filesystem::exists(arguments.what) || arguments.what.find_first_of("/.") != std::string::npos;
+      std::filesystem::exists(arguments.what, unusable) || arguments.what.find_first_of("/.") != std::string::npos;
   if (!names_file && looks_like_id(arguments.what)) {
     if (!arguments.part.empty())
       return bad_input(session, quote(arguments.what) + " is the id of a sweep, a job or a cell; " +
@@ -175,8 +176,9 @@ int explain(Session& session, const ExplainArguments& arguments) {
   }
   if (!names_file) {
     const auto names = catalog.models.names();
-    return bad_input(session, "no model " + quote(arguments.what) + hint_sentence(arguments.what, names) +
-                                  " There is no file of that name either.");
+    return bad_input(
+        session, "no model " + quote(arguments.what) + hint_sentence(arguments.what, names) +
+                     " There is no file of that name either; a sweep is named by its id, such as s3 (orchctl status).");
   }
   if (arguments.dtype || arguments.kv_dtype || arguments.tokens || arguments.gpus)
     return bad_input(session,

@@ -27,11 +27,22 @@ bool is_key(std::string_view text) {
   return text.size() >= kLeastOfKey && lower(text).find_first_not_of("0123456789abcdef") == std::string::npos;
 }
 
+std::string text_of(const ordered_json& object, const char* key) {
+  const auto at = object.is_object() ? object.find(key) : object.end();
+  return at != object.end() && at->is_string() ? at->get<std::string>() : "";
+}
+
 int explain_sweep(Session& session, Source& source, const std::string& id) {
   const auto status = source.status(id);
   if (!status) return refuse(session, status.error());
-  const auto cells = json_of(source.cells(id, ""));
+  auto cells = json_of(source.cells(id, ""));
   if (!cells) return refuse(session, cells.error());
+  // The list has no reasons of cells that wait; why the best of them does is asked apart.
+  const auto first = std::ranges::find_if(*cells, [](const ordered_json& each) {
+    return text_of(each, "state") == "waiting" && !text_of(each, "key").empty();
+  });
+  if (first != cells->end())
+    if (const auto one = source.cell(text_of(*first, "key"))) (*first)["reason"] = text_of(*one, "why");
   say_if_down(session, source);
   const ordered_json row =
       status->value("sweeps", ordered_json::array()).empty() ? ordered_json() : (*status)["sweeps"][0];

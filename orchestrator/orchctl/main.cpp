@@ -40,6 +40,17 @@ CLI::Validator whole(std::int64_t least, std::int64_t most) {
       "");
 }
 
+/// Of an option that is kept: `none` and `default` take it back.
+CLI::Validator seconds_or_default(std::int64_t most) {
+  return CLI::Validator(
+      [most](std::string& text) {
+        if (text == "none" || text == "default") return std::string();
+        if (CLI::Range(1.0, static_cast<double>(most))(text).empty()) return std::string();
+        return quote(text) + " is not a number from 1 to " + grouped(most);
+      },
+      "");
+}
+
 CLI::Validator one_of(const std::vector<std::string>& known) {
   return CLI::Validator(
       [known](std::string& text) {
@@ -193,6 +204,7 @@ void add_catalog(CLI::App& app, Session& session, Chosen& chosen) {
 void add_policy(CLI::App& app, Session& session, Chosen& chosen) {
   CLI::App* command = app.add_subcommand("policy", "check, show, compare and set policies");
   command->require_subcommand(1);
+  command->footer("Example:\n  orchctl policy check my-policy.yaml\n  orchctl policy set my-policy.yaml\n");
   auto named = std::make_shared<std::string>();
   CLI::App* check = add(*command, session, "check", "check a policy file", "orchctl policy check my-policy.yaml");
   check->add_option("policy", *named, "a file, or the name of one that ships")->required()->type_name("P");
@@ -221,6 +233,7 @@ void add_policy(CLI::App& app, Session& session, Chosen& chosen) {
 void add_notify(CLI::App& app, Session& session, Chosen& chosen) {
   CLI::App* command = app.add_subcommand("notify", "whom the daemon tells what happens: list, test");
   command->require_subcommand(1);
+  command->footer("Example:\n  orchctl notify test\n");
   const auto add_one = [&](const char* name, const char* help, bool test) {
     auto arguments = std::make_shared<NotifyArguments>();
     arguments->test = test;
@@ -234,6 +247,7 @@ void add_notify(CLI::App& app, Session& session, Chosen& chosen) {
 void add_cluster(CLI::App& app, Session& session, Chosen& chosen) {
   CLI::App* command = app.add_subcommand("cluster", "describe the cluster that jobs run on");
   command->require_subcommand(1);
+  command->footer("Example:\n  orchctl cluster detect --output site.yaml\n");
   CLI::App* detect = add(*command, session, "detect", "draft a cluster file from what sinfo and scontrol say",
                          "orchctl cluster detect --output site.yaml");
   auto output = std::make_shared<std::string>();
@@ -245,6 +259,7 @@ void add_cluster(CLI::App& app, Session& session, Chosen& chosen) {
 void add_cache(CLI::App& app, Session& session, Chosen& chosen) {
   CLI::App* command = app.add_subcommand("cache", "the models in the hub's cache: list, fetch, verify, prune, stage");
   command->require_subcommand(1);
+  command->footer("Example:\n  orchctl cache list\n");
   const auto add_one = [&](const std::string& name, const std::string& help, const std::string& example,
                            int (*run)(Session&, const CacheArguments&)) {
     CLI::App* one = add(*command, session, name, help, example);
@@ -344,17 +359,16 @@ void add_up(CLI::App& app, Session& session, Chosen& chosen) {
   add_kept("link", "how workers reach the daemon: http, or files where they have no route", "WAY")
       ->check(one_of({"http", "files", "default"}));
   add_kept("worker", "path of orch-worker on the compute nodes", "PATH");
-  add_kept("look-every", "seconds between two looks at Slurm's queue (120)", "S")
-      ->check(CLI::Range(1.0, 3600.0, "a number from 1 to 3600"));
+  add_kept("look-every", "seconds between two looks at Slurm's queue (120)", "S")->check(seconds_or_default(3600));
   add_kept("tidy-every", "seconds between two looks for files older than the policy keeps (3600)", "S")
-      ->check(CLI::Range(1.0, 86400.0, "a number from 1 to 86400"));
+      ->check(seconds_or_default(86400));
   add_kept("socket-mode", "mode of the socket, octal (0600); 0660 for a shared account", "MODE");
   add_kept("read-group", "a Unix group whose members may read", "GROUP");
   add_kept("submit-group", "a Unix group whose members may submit", "GROUP");
   add_kept("admin-group", "a Unix group whose members may do everything", "GROUP");
   command->footer(
       "What is given is kept in the state directory for the next start. `none` or `default` in place of a value goes\n"
-      "back to the default (of --listen only `default` does).\n\n" +
+      "back to the default (of --listen only `default` does); --gpus goes back with --cluster local.\n\n" +
       command->get_footer());
   command->add_flag("--install", arguments->install,
                     "write a systemd user unit, or without systemd an @reboot line of the crontab, that starts it");

@@ -423,6 +423,12 @@ api::Prepared Daemon::Inside::prepare(const api::Submission& submission, const p
   if (!prepared.problems.ok()) return prepared;
   const auto root = parse_yaml(submission.matrix.text, submission.matrix.file, prepared.problems);
   if (!root || !inputs::plan_matrix(planned, *root, submission.matrix.file, prepared.problems)) return prepared;
+  if (!submission.name.empty() && !is_name(submission.name)) {
+    prepared.problems.error({submission.matrix.file},
+                            "the name of a sweep has letters, digits and _ . - : / +, and at most 200 of them; found " +
+                                quote(submission.name));
+    return prepared;
+  }
   control::Asking asking;
   asking.name = submission.name;
   asking.user = submission.user;

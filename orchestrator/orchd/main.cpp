@@ -8,6 +8,7 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <iostream>
 #include <thread>
 
@@ -37,6 +38,13 @@ fs::path state_folder(const std::string& typed) {
   if (!typed.empty()) return fs::absolute(typed);
   if (const std::string set = environment("ORCH_STATE"); !set.empty()) return fs::absolute(set);
   return fs::absolute(environment("HOME").empty() ? "/tmp" : environment("HOME")) / ".local/state/orch";
+}
+
+/// Words that take an option back which was kept.
+bool is_default(const std::string& text) { return text == "none" || text == "default"; }
+
+std::function<std::string(const std::string&)> seconds_or_default(double most) {
+  return [range = CLI::Range(1.0, most)](const std::string& text) { return is_default(text) ? "" : range(text); };
 }
 
 fs::path own_program() {
@@ -240,11 +248,12 @@ int main(int argc, char** argv) {
   add_kept("link", "how workers reach the daemon: http, or files where they have no route to it", "WAY")
       ->check(CLI::IsMember({"http", "files", "default"}));
   add_kept("worker", "path of orch-worker on the compute nodes (beside this program)", "PATH");
-  add_kept("look-every", "seconds between two looks at Slurm's queue (120)", "S")->check(CLI::Range(1.0, 3600.0));
+  add_kept("look-every", "seconds between two looks at Slurm's queue (120)", "S")->check(seconds_or_default(3600));
   add_kept("tidy-every", "seconds between two looks for files older than the policy keeps (3600)", "S")
-      ->check(CLI::Range(1.0, 86400.0));
+      ->check(seconds_or_default(86400));
   add_kept("socket-mode", "mode of the socket, octal (0600); 0660 for a shared account", "MODE")
       ->check([](const std::string& text) {
+        if (is_default(text)) return std::string();
         const auto mode = read_mode(text);
         return mode ? std::string() : mode.error().what;
       });

@@ -265,8 +265,10 @@ void print_job_details(std::ostream& out, const Style& style, const Json& job) {
 }
 
 void print_cell_details(std::ostream& out, const Style& style, const Json& cell) {
-  out << bold(style, shown("cell " + text_in(cell, "key").substr(0, kKeyShown))) << " ("
-      << shown(text_in(cell, "model") + "/" + text_in(cell, "task"), 200) << ") is " << shown(text_in(cell, "state"));
+  const std::string model = text_in(cell, "model"), task = text_in(cell, "task");
+  const std::string of = model + (model.empty() || task.empty() ? "" : "/") + task;
+  out << bold(style, shown("cell " + text_in(cell, "key").substr(0, kKeyShown)))
+      << (of.empty() ? "" : " (" + shown(of, 200) + ")") << " is " << shown(text_in(cell, "state"));
   if (text_in(cell, "state") != "done") out << ": " << shown(sentence_in(cell, "why"), 2000);
   out << ".\n";
   line(out, "key", text_in(cell, "key") + " = " + text_in(cell, "cell"));

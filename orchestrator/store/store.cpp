@@ -314,6 +314,8 @@ void copy_whole(Database& source, const fs::path& target, const std::function<vo
   try {
     {
       Database copy(half, Database::Mode::kWrite);
+      fs::permissions(half,
+                      fs::perms::owner_read | fs::perms::owner_write);  // as the store is, before anything is in it
       source.copy_to(copy);
       // One file, complete in itself: no log beside it.
       copy.run("PRAGMA journal_mode = DELETE");

@@ -69,6 +69,10 @@ class Help(WithFiles):
             self.assertIn("orchctl " + " ".join(command), ended.out, command)
             self.assertEqual(ended.err, "", command)
 
+    def test_a_group_of_commands_has_an_example_of_its_own(self):
+        for group in ("policy", "cluster", "notify", "cache"):
+            self.assertIn("Example:\n  orchctl " + group + " ", self.well(group, "--help").out)
+
     def test_the_examples_of_the_help_work(self):
         for command in COMMANDS + ASKING:
             if command in (["completion"], ["cluster", "detect"]):

@@ -120,8 +120,17 @@ class Looking(Case):
         ended = self.run_with(answers, "explain", "s1")
         self.assertIn("sweep s1 core is failed: 3 of 4 cells done, 1 failed.\n", ended.out)
         self.assertIn("cdcdcdcdcdcd  exit code 1", ended.out)
+        answers["GET /v1/sweeps/s1/cells"].append({"key": "ab" * 32, "state": "waiting", "reason": ""})
+        answers["GET /v1/cells/" + "ab" * 32] = {**cell, "model": "", "task": "", "why": "the budget is used up"}
+        self.assertIn("waiting  abababababab  the budget is used up", self.run_with(answers, "explain", "s1").out)
+        ended = self.run_with(answers, "explain", "ab" * 32)
+        self.assertIn("cell abababababab is waiting: the budget is used up.\n", ended.out)
         self.assertIn("memory", orchctl("explain", "llama2_70b").out)
         self.assertEqual(self.run_with(answers, "explain", "s1", "j1").code, 2)
+        for no_id in ("core", "z" * 300):  # the second is too long for a file's name
+            ended = self.run_with(answers, "explain", no_id)
+            self.assertEqual(ended.code, 2, ended)
+            self.assertIn("a sweep is named by its id", ended.err)
 
     def test_a_number_is_a_slurm_job_before_it_is_a_key(self):
         job = {"id": "j7", "state": "running", "slurm_job_id": "123456"}

@@ -130,6 +130,9 @@ class Kept(Case):
         self.assertEqual(self.endpoint["addresses"], ["localhost"])
         self.again("--listen", "none")
         self.assertEqual((self.endpoint["port"], self.kept["listen"]), (0, "none"))
+        self.again("--socket-mode", "0660", "--look-every", "60", "--tidy-every", "60")
+        self.assertEqual((self.kept["socket-mode"], self.kept["look-every"]), ("0660", "60"))
+        self.again("--socket-mode", "default", "--look-every", "none", "--tidy-every", "default")
         self.again("--listen", "default", "--database", "none", "--address", "none", "--link", "default")
         self.assertEqual(self.kept, {"cluster": "local", "on": "", "gpus": 0})
         self.assertEqual(self.endpoint["socket"], str(self.state / "orchd.sock"))
@@ -196,6 +199,9 @@ class Where(Case):
             self.assertEqual(ended.returncode, 1, ended)
             self.assertIn("Unable to contact slurm controller", ended.stderr)
             self.assertIn("say --cluster local", ended.stderr)
+        (found,) = [each for each in json.loads(self.orchctl("doctor", "--json", path=path).stdout) if each["check"] == "Slurm"]
+        self.assertEqual(found["state"], "warning")
+        self.assertIn("Unable to contact slurm controller", found["what"])
         self.up("--cluster", "local", path=path)
         self.orchctl("down")
         # From now on that is known.

@@ -69,6 +69,7 @@ TEST(Backup, TakesTheInstanceAndTheRowsWithItAndNoOtherFilesPlace) {
   test::commit(*store, test::group(1));
   const test::fs::path file = place.other("backup");
   ASSERT_EQ(error_of(store->backup(file)), "");
+  EXPECT_EQ(test::fs::status(file).permissions(), test::fs::perms::owner_read | test::fs::perms::owner_write);
   EXPECT_EQ(Database(file, Database::Mode::kReadStill).number("SELECT count(*) FROM events"), test::kNotesOfAGroup);
   EXPECT_THAT(error_of(store->backup(file)), HasSubstr(file.string() + " is there already"));
   EXPECT_THAT(error_of(store->backup(place.other("nowhere") / "backup")), HasSubstr("nowhere"));
