@@ -29,12 +29,20 @@ struct Target {
 };
 
 constexpr std::array kTargets = {
-    Target{"yaml", orch::fuzz::yaml_target, 800},       Target{"catalog", orch::fuzz::catalog_target, 150},
-    Target{"matrix", orch::fuzz::matrix_target, 800},   Target{"policy", orch::fuzz::policy_target, 600},
-    Target{"cluster", orch::fuzz::cluster_target, 800}, Target{"template", orch::fuzz::template_target, 500},
-    Target{"chat", orch::fuzz::chat_target, 400},       Target{"history", orch::fuzz::history_target, 800},
-    Target{"detect", orch::fuzz::detect_target, 1500},  Target{"plan", orch::fuzz::plan_target, 500},
-    Target{"notify", orch::fuzz::notify_target, 1500},  Target{"tokenizer", orch::fuzz::tokenizer_target, 300},
+    Target{"yaml", orch::fuzz::yaml_target, 800},
+    Target{"catalog", orch::fuzz::catalog_target, 150},
+    Target{"matrix", orch::fuzz::matrix_target, 800},
+    Target{"policy", orch::fuzz::policy_target, 600},
+    Target{"cluster", orch::fuzz::cluster_target, 800},
+    Target{"template", orch::fuzz::template_target, 500},
+    Target{"chat", orch::fuzz::chat_target, 400},
+    Target{"history", orch::fuzz::history_target, 800},
+    Target{"detect", orch::fuzz::detect_target, 1500},
+    Target{"plan", orch::fuzz::plan_target, 500},
+    Target{"notify", orch::fuzz::notify_target, 1500},
+    Target{"tokenizer", orch::fuzz::tokenizer_target, 300},
+    Target{"safetensors", orch::fuzz::safetensors_target, 4000},
+    Target{"config", orch::fuzz::config_target, 800},
 };
 
 /// PCG's generator with its usual constants: the same numbers on every machine.

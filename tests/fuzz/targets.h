@@ -19,6 +19,8 @@ void notify_target(std::string_view bytes);    ///< notify.yaml
 void detect_target(std::string_view bytes);    ///< sinfo's answer, a NUL, scontrol's answer
 void tokenizer_target(
     std::string_view bytes);  ///< a tokenizer.json; after a line `---8<---` a text, that is a pattern and rules, too
+void safetensors_target(std::string_view bytes);  ///< a file of tensors, and all its numbers
+void config_target(std::string_view bytes);       ///< a model's config.json
 void plan_target(
     std::string_view bytes);  ///< a matrix, expanded and planned; after a line `---8<---` a cluster file, too
 

@@ -2,6 +2,9 @@
 
 #include <gmock/gmock.h>
 
+#include <cmath>
+
+#include "model/rope.h"
 #include "model/sources.h"
 
 namespace orch::model {
@@ -51,6 +54,20 @@ TEST(Architecture, WithANumberOutOfBoundsNamesTheField) {
   EXPECT_THAT(why_not(R"({"model_type":"llama"})"), HasSubstr("'hidden_size' is missing"));
 }
 
+TEST(Architecture, WithAFieldWhoseMeaningIsNotKnownIsRefused) {
+  EXPECT_THAT(why_not(R"({"model_type":"qwen2","hidden_size":64,"vocab_size":100,"num_hidden_layers":2,
+    "num_attention_heads":4,"intermediate_size":96,"use_sliding_window":true,"sliding_window":8,
+    "layer_types":["full_attention","chunked_attention"]})"),
+              HasSubstr("'layer_types' has \"chunked_attention\"; known are full_attention, sliding_attention"));
+  EXPECT_THAT(why_not(R"({"model_type":"qwen2","hidden_size":64,"vocab_size":100,"num_hidden_layers":2,
+    "num_attention_heads":4,"intermediate_size":96,"use_sliding_window":true,"sliding_window":8,
+    "layer_types":["full_attention"]})"),
+              HasSubstr("a kind for each of the 2 layers"));
+  EXPECT_THAT(why_not(R"({"model_type":"gpt2","n_embd":64,"vocab_size":100,"n_layer":2,"n_head":4,
+    "scale_attn_by_inverse_layer_idx":true})"),
+              HasSubstr("'scale_attn_by_inverse_layer_idx' is not known here"));
+}
+
 // Linear scaling divides every angle; Llama 3's leaves short waves and divides long ones.
 TEST(Rope, IsStretchedAsItsScalingSays) {
   const auto with = [](const std::string& scaling) {
@@ -69,6 +86,28 @@ TEST(Rope, IsStretchedAsItsScalingSays) {
   const Architecture dynamic = with(R"({"type":"dynamic","factor":2.0})");
   EXPECT_EQ(dynamic.rope.dynamic, 2);
   EXPECT_EQ(dynamic.rope.trained, 8192);
+}
+
+// Worked by hand: beyond 8192 tokens the base is multiplied by (factor · n / 8192 − (factor − 1)) ^ (dims / (dims −
+// 2)).
+TEST(Rope, GrowsWithTheSequenceWhereItIsDynamic) {
+  Rope rope;
+  rope.dims = 64;
+  EXPECT_EQ(dynamic_base(rope, 1'000'000), 1) << "not dynamic";
+  rope.dynamic = 2;
+  rope.trained = 8192;
+  EXPECT_EQ(dynamic_base(rope, 100), 1);
+  EXPECT_EQ(dynamic_base(rope, 8192), 1);
+  EXPECT_FLOAT_EQ(dynamic_base(rope, 16384), std::pow(3.0F, 64.0F / 62.0F));
+}
+
+TEST(Rope, IsTheLongOneBeyondTheTrainedLengthAlone) {
+  Rope rope;
+  rope.trained = 32;
+  EXPECT_FALSE(is_lengthy(rope, 33)) << "there is one list alone";
+  rope.long_frequencies = {1};
+  EXPECT_FALSE(is_lengthy(rope, 32));
+  EXPECT_TRUE(is_lengthy(rope, 33));
 }
 
 TEST(Shard, HasItsPartAndAllPartsAreTheWhole) {

@@ -52,7 +52,9 @@ void read_common(Config& config, Architecture& it) {
 }
 
 void read_rotation(Config& config, Architecture& it, double theta = 10000) {
-  const double part = config.number("partial_rotary_factor", 1);
+  // Newer files have it beside the other numbers of the rotation.
+  const double part =
+      config.part("rope_parameters").number("partial_rotary_factor", config.number("partial_rotary_factor", 1));
   const int dims = static_cast<int>(std::clamp(part, 0.0, 1.0) * it.attention.head_dim);
   it.rope = read_rope(config, dims, it.context, theta);
 }
@@ -89,11 +91,27 @@ void mixtral(Config& config, Architecture& it) {
   experts_everywhere(it);
 }
 
+/// Newer files say of each layer whether it has a window.
+void read_layer_types(Config& config, Architecture& it, std::int64_t window) {
+  const nlohmann::json* types = config.raw("layer_types");
+  if (!types) return;
+  if (!types->is_array() || types->size() != it.layers.size())
+    return config.refuse("'layer_types' must have a kind for each of the " + std::to_string(it.layers.size()) +
+                         " layers");
+  for (std::size_t i = 0; i < it.layers.size(); ++i) {
+    const nlohmann::json& type = (*types)[i];
+    if (type != "full_attention" && type != "sliding_attention")
+      return config.refuse("'layer_types' has " + shown(type.dump()) + "; known are full_attention, sliding_attention");
+    it.layers[i].window = type == "sliding_attention" ? window : 0;
+  }
+}
+
 void qwen_windows(Config& config, Architecture& it) {
   if (!config.flag("use_sliding_window", false)) return;
   const std::int64_t window = config.integer("sliding_window", 0, 1, kMostSize);
   const auto from = static_cast<std::size_t>(config.integer("max_window_layers", 28, 0, kMostLayers));
   for (std::size_t i = from; i < it.layers.size(); ++i) it.layers[i].window = window;
+  read_layer_types(config, it, window);
 }
 
 void qwen2(Config& config, Architecture& it) {
@@ -110,9 +128,12 @@ void qwen3(Config& config, Architecture& it) {
 }
 
 void qwen3_moe(Config& config, Architecture& it) {
-  qwen3(config, it);
+  llama(config, it);
+  it.attention.head_norms = true;
+  if (config.flag("use_sliding_window", false)) window_everywhere(config, it);
   ExpertsKind& experts = it.experts.emplace();
-  experts.count = read_int(config, "num_experts", 128, 1, kMostExperts);
+  const char* count = config.has("num_experts") ? "num_experts" : "num_local_experts";
+  experts.count = read_int(config, count, 128, 1, kMostExperts);
   experts.active = read_int(config, "num_experts_per_tok", 8, 1, experts.count);
   experts.inner = config.need_integer("moe_intermediate_size", 1, kMostSize);
   experts.renormalise = config.flag("norm_topk_prob", false);
@@ -127,6 +148,7 @@ void gemma(Config& config, Architecture& it) {
   read_common(config, it);
   it.feed_forward.activation = activation_of(config, config.text("hidden_activation", "gelu_pytorch_tanh"));
   it.norm.plus_one = true;
+  it.attention.qkv_bias = it.attention.out_bias = config.flag("attention_bias", false);
   it.tied = config.flag("tie_word_embeddings", true);
   it.embedding_scale = std::sqrt(static_cast<float>(it.hidden));
   read_rotation(config, it);
@@ -142,6 +164,7 @@ void gemma2(Config& config, Architecture& it) {
   it.logit_cap = static_cast<float>(config.number("final_logit_softcapping", 0));
   const std::int64_t window = config.integer("sliding_window", 4096, 1, kMostSize);
   for (std::size_t i = 0; i < it.layers.size(); i += 2) it.layers[i].window = window;
+  read_layer_types(config, it, window);
 }
 
 void phi3(Config& config, Architecture& it) { mistral(config, it); }
@@ -215,8 +238,10 @@ void deepseek_v3(Config& config, Architecture& it) {
   latent.value_dim = static_cast<int>(config.need_integer("v_head_dim", 1, kMostHeadDim));
   it.attention.kv_heads = 1;
   it.attention.head_dim = latent.nope_dim + latent.rope_dim;
-  it.attention.out_bias = config.flag("attention_bias", false);
+  if (config.flag("attention_bias", false)) config.refuse("'attention_bias' is known as false alone");
   it.rope = read_rope(config, latent.rope_dim, it.context, 10000);
+  if (it.rope.dynamic > 0 || !it.rope.long_frequencies.empty())
+    config.refuse("a rotation of the kind dynamic or longrope is not known with latent attention");
   it.rope.interleaved = config.flag("rope_interleave", true);
   it.attention.scale = 1 / std::sqrt(static_cast<float>(it.attention.head_dim));
   Config scaling = config.part(config.has("rope_parameters") ? "rope_parameters" : "rope_scaling");

@@ -90,7 +90,7 @@ struct Architecture {
   NormKind norm;
   Rope rope;
   std::int64_t learned_positions = 0;  ///< rows of the table; 0: none
-  bool alibi = false;
+  bool alibi = false;                  ///< added to scores before they are scaled
   AttentionKind attention;
   FeedForwardKind feed_forward;
   std::optional<ExpertsKind> experts;

@@ -25,6 +25,7 @@ struct Decoder::Layer {
   WeightPtr router, experts_up, experts_down, shared_up, shared_down;
   Matrix choice_bias;
   std::int64_t window = 0;
+  Ints counts;  ///< of its experts
 };
 
 /// Where a step keeps what between its ops.
@@ -79,7 +80,8 @@ class Decoder::Loading {
     decoder_.rotation_ = rotation(it.rope.frequencies, it.rope.scale);
     decoder_.long_rotation_ = rotation(it.rope.long_frequencies, it.rope.long_scale);
     if (it.alibi) {
-      const std::vector<float> slopes = alibi_slopes(it.attention.heads);
+      std::vector<float> slopes = alibi_slopes(it.attention.heads);
+      for (float& slope : slopes) slope *= it.attention.scale;
       const Part heads = heads_of(it.attention, decoder_.shard_);
       decoder_.slopes_ = numbers({slopes.begin() + heads.first, slopes.begin() + heads.first + heads.count});
     }
@@ -87,6 +89,7 @@ class Decoder::Loading {
       decoder_.layers_.push_back(layer(sources.layers[i], "layer " + std::to_string(i)));
       decoder_.layers_.back().window = it.layers[i].window;
     }
+    if (it.experts) count_experts();
     if (problem_) return *problem_;
     return decoder_.backend_.wait(*stream_);
   }
@@ -126,6 +129,22 @@ class Decoder::Loading {
     decoder_.backend_.upload(*stream_, (*buffer)->data, host.data(), host.size() * sizeof(float));
     decoder_.vectors_.push_back(*std::move(buffer));
     return matrix_of(decoder_.vectors_.back()->data, DType::kFp32, 1, static_cast<std::int64_t>(host.size()));
+  }
+  void count_experts() {
+    const auto layers = static_cast<std::int64_t>(decoder_.layers_.size());
+    const std::int64_t experts = decoder_.it_.experts->count;
+    const auto bytes = static_cast<std::size_t>(layers * experts) * sizeof(std::int32_t);
+    auto buffer = decoder_.backend_.allocate(bytes, "the counters of experts");
+    if (!buffer) {
+      if (!problem_) problem_ = buffer.error();
+      return;
+    }
+    auto* counters = static_cast<std::int32_t*>((*buffer)->data);
+    decoder_.backend_.clear(*stream_, counters, bytes);
+    decoder_.vectors_.push_back(*std::move(buffer));
+    decoder_.expert_counts_ = {counters, layers * experts};
+    for (std::int64_t i = 0; i < layers; ++i)
+      decoder_.layers_[static_cast<std::size_t>(i)].counts = {counters + i * experts, experts};
   }
   Matrix vector(const Source& source) { return source.empty() ? Matrix{} : numbers(read_all(source)); }
   /// Of what every rank adds to a sum only one may add it.
@@ -431,6 +450,7 @@ void Decoder::feed_forward(Stream& stream, const Layer& layer, Matrix in, Matrix
   route.group_best = experts.group_best;
   route.experts = room.experts;
   route.weights = room.expert_weights;
+  route.counts = layer.counts;
   backend_.run(stream, route);
   kernels::Experts mix;
   mix.x = in;

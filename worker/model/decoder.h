@@ -42,6 +42,10 @@ class Decoder {
   /// Bytes of workspace of a step within `bounds`.
   std::size_t workspace(const StepBounds& bounds) const;
 
+  /// How often each expert of each layer was chosen since the load (or since whoever reads this has cleared it): layers
+  /// × experts counters in the backend's memory, 0 for layers without experts. None where the model has no experts.
+  kernels::Ints expert_counts() const { return expert_counts_; }
+
   /// hidden ← what comes out of the last layer, not yet normed. `caches`: one for each layer.
   void forward(kernels::Stream& stream, const Step& step, std::span<const kernels::KvCache> caches,
                std::span<std::byte> workspace, kernels::Matrix hidden);
@@ -75,6 +79,7 @@ class Decoder {
   kernels::Norm norm_;
   kernels::Rotation rotation_, long_rotation_;
   kernels::Matrix slopes_;
+  kernels::Ints expert_counts_;
   std::vector<Layer> layers_;
   std::vector<std::unique_ptr<kernels::Buffer>> vectors_;
 };

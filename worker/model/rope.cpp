@@ -88,6 +88,17 @@ void two_lists(Config& config, Config& scaling, Rope& rope, std::int64_t context
 
 double yarn_scale(double factor, double weight) { return factor > 1 ? 0.1 * weight * std::log(factor) + 1 : 1; }
 
+float dynamic_base(const Rope& rope, std::int64_t length) {
+  if (rope.dynamic == 0 || length <= rope.trained) return 1;
+  const double longer = static_cast<double>(length) / static_cast<double>(rope.trained);
+  const double dims = rope.dims;
+  return static_cast<float>(std::pow(rope.dynamic * longer - (rope.dynamic - 1), dims / (dims - 2)));
+}
+
+bool is_lengthy(const Rope& rope, std::int64_t length) {
+  return !rope.long_frequencies.empty() && length > rope.trained;
+}
+
 Rope read_rope(Config& config, int dims, std::int64_t context, double otherwise_theta) {
   Rope rope;
   // Newer files say all of it in rope_parameters.

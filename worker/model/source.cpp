@@ -9,17 +9,16 @@ constexpr std::int64_t kBlock = 128;
 
 std::int64_t width_of(const Tensor& tensor) { return tensor.shape.size() < 2 ? 1 : tensor.count() / tensor.shape[0]; }
 
-/// What number (row, col) of the tensor is multiplied by.
-float scale_at(const Tensor& scales, std::int64_t row, std::int64_t col) {
+/// What number (row, col) of the run's tensor is multiplied by.
+float scale_at(const Run& run, std::int64_t row, std::int64_t col) {
+  const std::int64_t count = run.scales->count(), width = width_of(*run.scales);
+  std::int64_t at = row / kBlock * width + col / kBlock;
+  if (count == 1)
+    at = 0;
+  else if (width == 1 && count == run.tensor->shape[0])
+    at = row;
   float scale = 1;
-  const std::int64_t count = scales.count();
-  if (count == 1) {
-    read_numbers(scales, 0, 1, &scale);
-  } else if (width_of(scales) == 1) {
-    read_numbers(scales, row, 1, &scale);
-  } else {
-    read_numbers(scales, row / kBlock * width_of(scales) + col / kBlock, 1, &scale);
-  }
+  read_numbers(*run.scales, at, 1, &scale);
   return scale;
 }
 
@@ -27,7 +26,7 @@ void scale(const Run& run, std::int64_t row, std::int64_t from, std::int64_t cou
   if (!run.scales) return;
   for (std::int64_t i = 0; i < count;) {
     const std::int64_t end = std::min(count, (from + i) / kBlock * kBlock + kBlock - from);
-    const float factor = scale_at(*run.scales, row, from + i);
+    const float factor = scale_at(run, row, from + i);
     for (; i < end; ++i) numbers[i] *= factor;
   }
 }

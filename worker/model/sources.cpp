@@ -15,6 +15,21 @@ std::string shape_text(const std::vector<std::int64_t>& shape) {
   return join(sizes, " × ");
 }
 
+/// Integers are what other quantisations store, whose scales are not known here.
+bool is_weight(Stored stored) {
+  switch (stored) {
+    case Stored::kF64:
+    case Stored::kF32:
+    case Stored::kF16:
+    case Stored::kBf16:
+    case Stored::kF8E4M3:
+    case Stored::kF8E5M2:
+      return true;
+    default:
+      return false;
+  }
+}
+
 /// Takes tensors by name and remembers what was not as it should be.
 class Finder {
  public:
@@ -38,6 +53,9 @@ class Finder {
                  shape_text({rows, cols});
       return {};
     }
+    if (wrong_.empty() && !is_weight(tensor->stored))
+      wrong_ = "tensor " + shown(name) + " is stored as " + std::string(name_of(tensor->stored)) +
+               ": weights are known as F32, F16, BF16, F64, and as fp8 with scales";
     Run run{tensor, nullptr, 0, rows};
     if (tensor->stored == Stored::kF8E4M3 || tensor->stored == Stored::kF8E5M2)
       run.scales = scales_of(name, rows, cols);
