@@ -109,12 +109,16 @@ TEST_P(Families, AreTheSameInAFileThatTransformersWritesToday) {
 
 TEST_P(Families, GiveTheLogitsOfTransformers) {
   Runner runner(folder_of(GetParam()));
+  double most = 0;
   for (const Input& input : reference_.inputs) {
     const Logits logits = logits_of(runner, input.ids);
-    for (std::size_t i = 0; i < input.positions.size(); ++i)
-      EXPECT_LE(difference(logits[input.positions[i]], input.logits[i]), 1e-4)
-          << input.ids.size() << " tokens, position " << input.positions[i];
+    for (std::size_t i = 0; i < input.positions.size(); ++i) {
+      const double apart = difference(logits[input.positions[i]], input.logits[i]);
+      EXPECT_LE(apart, 1e-4) << input.ids.size() << " tokens, position " << input.positions[i];
+      most = std::max(most, apart);
+    }
   }
+  RecordProperty("difference", std::to_string(most * 1e6) + "e-6");
 }
 
 // Both round as often, but not at the same places: two independent errors of one size are rarely a factor of 2 apart.
@@ -123,6 +127,7 @@ TEST_P(Families, LoseNoMoreInBf16ThanTransformersDoes) {
   for (const Input& input : reference_.inputs) {
     if (input.bf16_error == 0) continue;
     const double error = normalised_error(logits_of(runner, input.ids), input.positions, input.logits);
+    RecordProperty("error", std::to_string(error) + ", and transformers' " + std::to_string(input.bf16_error));
     EXPECT_LE(error, 2 * input.bf16_error);
     EXPECT_GT(error, 0.05 * input.bf16_error);  // else it was not in bf16 at all
   }
