@@ -50,6 +50,10 @@ TEST(Architecture, WithANumberOutOfBoundsNamesTheField) {
   EXPECT_THAT(with(R"("rope_scaling":{"rope_type":"ntk"})"), HasSubstr("'ntk' is not known"));
   EXPECT_THAT(with(R"("rope_scaling":7)"), HasSubstr("rope_scaling: must be a map"));
   EXPECT_THAT(with(R"("rope_theta":"x")"), HasSubstr("'rope_theta' must be a number"));
+  EXPECT_THAT(with(R"("rope_theta":1e-300)"), HasSubstr("frequencies that are out of bounds"));
+  EXPECT_THAT(
+      with(R"("partial_rotary_factor":0,"rope_scaling":{"type":"longrope","short_factor":[],"long_factor":[]})"),
+      HasSubstr("short_factor and long_factor must have a number for each of the 0 pairs that are turned"));
   EXPECT_THAT(with(R"("hidden_act":"mish")"), HasSubstr("'mish' is not known"));
   EXPECT_THAT(why_not(R"({"model_type":"llama"})"), HasSubstr("'hidden_size' is missing"));
 }

@@ -66,9 +66,9 @@ void yarn(Config& scaling, Rope& rope, double theta, std::int64_t context) {
 /// Phi-3: a factor for each frequency, one list for short inputs and one for long ones.
 void two_lists(Config& config, Config& scaling, Rope& rope, std::int64_t context) {
   const std::vector<double> brief = scaling.numbers("short_factor"), lengthy = scaling.numbers("long_factor");
-  if (brief.size() != rope.frequencies.size() || lengthy.size() != brief.size())
-    return scaling.refuse("short_factor and long_factor must have " + std::to_string(rope.frequencies.size()) +
-                          " numbers");
+  if (brief.empty() || brief.size() != rope.frequencies.size() || lengthy.size() != brief.size())
+    return scaling.refuse("short_factor and long_factor must have a number for each of the " +
+                          std::to_string(rope.frequencies.size()) + " pairs that are turned");
   if (std::min(*std::min_element(brief.begin(), brief.end()), *std::min_element(lengthy.begin(), lengthy.end())) <= 0)
     return scaling.refuse("factors must be above 0");
   const std::int64_t own = scaling.integer("original_max_position_embeddings", context, 1, kMostContext);
@@ -129,6 +129,11 @@ Rope read_rope(Config& config, int dims, std::int64_t context, double otherwise_
     scaling.refuse("the kind " + quote(kind) +
                    " is not known; known are default, linear, dynamic, llama3, yarn, longrope");
   }
+  const auto finite = [](const std::vector<float>& list) {
+    return std::all_of(list.begin(), list.end(), [](float it) { return std::isfinite(it); });
+  };
+  if (!finite(rope.frequencies) || !finite(rope.long_frequencies) || !finite({rope.scale, rope.long_scale}))
+    scaling.refuse("its numbers make frequencies that are out of bounds");
   config.take_problem(scaling);
   return rope;
 }
