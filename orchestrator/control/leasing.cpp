@@ -102,7 +102,7 @@ class Leasing {
     while (!candidates_.empty() && answer.given.size() < ask_.most && !use_.alone) {
       const Candidate best = candidates_.top();
       candidates_.pop();
-      if (!step_.may_be_leased(best.entry.cell)) {  // given a moment ago, on behalf of another sweep
+      if (!step_.may_be_leased(best.head.first, best.entry.cell)) {  // given a moment ago, on behalf of another sweep
         consider(best.head);
         continue;
       }
@@ -140,7 +140,7 @@ class Leasing {
 
  private:
   Queue::Waits waits() {
-    return [this](CellId cell) { return step_.may_be_leased(cell); };
+    return [this](NeedId need, CellId cell) { return step_.may_be_leased(need, cell); };
   }
 
   bool may_serve(const Queue::Head& head) const {

@@ -28,7 +28,7 @@ std::optional<Queue::Entry> Queue::best(const Head& head, const Waits& waits) {
   const auto at = heaps_.find(head);
   if (at == heaps_.end()) return std::nullopt;
   std::vector<Entry>& heap = at->second;
-  while (!heap.empty() && !waits(heap.front().cell)) drop_best(heap);
+  while (!heap.empty() && !waits(head.first, heap.front().cell)) drop_best(heap);
   if (!heap.empty()) return heap.front();
   heaps_.erase(at);
   return std::nullopt;

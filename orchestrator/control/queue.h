@@ -24,7 +24,8 @@ class Queue {
     CellId cell = kNoCell;
   };
   using Head = std::pair<NeedId, SweepId>;
-  using Waits = std::function<bool(CellId)>;
+  /// Whether a cell still waits, and for a job of that need: a remedy may have given it another.
+  using Waits = std::function<bool(NeedId, CellId)>;
 
   void push(NeedId need, SweepId sweep, const Entry& entry);
 

@@ -173,7 +173,7 @@ bool Step::is_wanted(NeedId need) const {
   if (!state.needs[index(need)].stopped.empty()) return false;
   for (const Queue::Head& head : state.queue.heads_of(need))
     if (state.sweeps[index(head.second)].state == SweepState::kRunning &&
-        state.queue.best(head, [this](CellId cell) { return may_be_leased(cell); }))
+        state.queue.best(head, [this](NeedId of, CellId cell) { return may_be_leased(of, cell); }))
       return true;
   return false;
 }

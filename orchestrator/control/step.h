@@ -52,6 +52,8 @@ class Step {
   bool has_waiting_chunk(CellId id) const;
   /// As has_waiting_chunk, and its model is not held. What is not so leaves the queue, and is queued again when it is.
   bool may_be_leased(CellId id) const;
+  /// … and as one of that need.
+  bool may_be_leased(NeedId need, CellId id) const { return state.cells[index(id)].need == need && may_be_leased(id); }
   /// Whether a cell could be leased now by jobs of this need's kind.
   bool is_wanted(NeedId need) const;
   Chunk next_waiting_chunk(CellId id) const;

@@ -77,7 +77,7 @@ void cancel_what_nobody_needs(Step& step) {
 std::optional<double> shortest_for(const Step& step, const Need& need) {
   std::optional<double> shortest;
   for (const Queue::Head& head : step.state.queue.heads_of(need.id)) {
-    const auto best = step.state.queue.best(head, [&](CellId cell) { return step.may_be_leased(cell); });
+    const auto best = step.state.queue.best(head, [&](NeedId of, CellId cell) { return step.may_be_leased(of, cell); });
     if (!best) continue;
     const double seconds = estimate(step.state, best->cell).bound;
     shortest = shortest ? std::min(*shortest, seconds) : seconds;

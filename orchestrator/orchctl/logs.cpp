@@ -8,6 +8,7 @@
 #include "http/message.h"
 #include "orchctl/daemon.h"
 #include "report/status_report.h"
+#include "report/terminal.h"
 
 namespace orch::orchctl {
 namespace {
@@ -110,7 +111,8 @@ int logs(Session& session, const LogsArguments& arguments) {
     // Bytes that are no UTF-8 arrive as others: where to go on is the daemon's to say.
     offset = piece->value("next", piece->value("offset", offset) + static_cast<std::int64_t>(text.size()));
     if (!session.json) {
-      session.out << text << std::flush;
+      const bool terminal = session.style.width > 0;
+      session.out << (terminal ? report::for_terminal(text) : text) << std::flush;
     } else if (arguments.follow) {
       if (!text.empty()) print_line(session, *piece);
     } else if (whole.is_null()) {

@@ -19,8 +19,12 @@ double hours(double value) {
 /// Rounded up to a tenth, so that what exceeds a budget never reads as equal to it.
 std::string shown_hours(double value) {
   if (!(value < 1e12)) return "an unknown number";
-  std::string text = format_fixed(std::ceil(value * 10 - 1e-6) / 10, 1);
-  if (text.ends_with(".0")) text.resize(text.size() - 2);
+  // Of less than an hour two digits that say something; else tenths.
+  const int decimals = value > 0 && value < 1 ? std::min(6, 1 + static_cast<int>(std::ceil(-std::log10(value)))) : 1;
+  const double unit = std::pow(10, decimals);
+  std::string text = format_fixed(std::ceil(value * unit - 1e-6) / unit, decimals);
+  while (text.ends_with('0')) text.pop_back();
+  if (text.ends_with('.')) text.pop_back();
   return text;
 }
 

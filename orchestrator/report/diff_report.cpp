@@ -154,6 +154,8 @@ Json compare_results(const std::string& a, const Json& of_a, const std::string& 
 
 void print_sweep_diff(std::ostream& out, const Style& style, const Json& comparison) {
   const std::string a = text_in(comparison, "a"), b = text_in(comparison, "b");
+  // What is the same everywhere would push out of sight what is not.
+  const std::set<std::string> differ = settings_that_differ(member(comparison, "rows"));
   Table table({{""},
                {"model"},
                {"task"},
@@ -179,7 +181,7 @@ void print_sweep_diff(std::ostream& out, const Style& style, const Json& compari
       table.add({verdict == "only_a"   ? "only in " + a
                  : verdict == "only_b" ? "only in " + b
                                        : verdict,
-                 text_in(row, "model"), text_in(row, "task"), settings_text(member(row, "settings")),
+                 text_in(row, "model"), text_in(row, "task"), settings_text(member(row, "settings"), differ),
                  text_in(row, "metric"), value("a"), value("b"), difference});
     }
   table.print(out, style);

@@ -106,19 +106,6 @@ Sheet across_sheet(const Json& rows, const Across& across) {
   return sheet;
 }
 
-/// Names of settings that are not the same in every row.
-std::set<std::string> settings_that_differ(const Json& rows) {
-  std::set<std::string> names, differ;
-  for (const Json& row : rows)
-    if (const Json& settings = member(row, "settings"); settings.is_object())
-      for (const auto& [name, value] : settings.items()) names.insert(name);
-  for (const std::string& name : names)
-    for (const Json& row : rows)
-      if (member(member(row, "settings"), name.c_str()) != member(member(rows[0], "settings"), name.c_str()))
-        differ.insert(name);
-  return differ;
-}
-
 Sheet long_sheet(const Json& rows) {
   const std::set<std::string> differ = settings_that_differ(rows);
   const bool adapters =
@@ -195,10 +182,30 @@ std::string metric_text(const Json& metric) {
 }
 
 std::string settings_text(const Json& settings) {
+  std::set<std::string> all;
+  if (settings.is_object())
+    for (const auto& [name, value] : settings.items()) all.insert(name);
+  return settings_text(settings, all);
+}
+
+std::string settings_text(const Json& settings, const std::set<std::string>& names) {
   std::vector<std::string> parts;
   if (settings.is_object())
-    for (const auto& [name, value] : settings.items()) parts.push_back(name + "=" + scalar_text(value));
+    for (const auto& [name, value] : settings.items())
+      if (names.contains(name)) parts.push_back(name + "=" + scalar_text(value));
   return join(parts, ", ");
+}
+
+std::set<std::string> settings_that_differ(const Json& rows) {
+  std::set<std::string> names, differ;
+  for (const Json& row : rows)
+    if (const Json& settings = member(row, "settings"); settings.is_object())
+      for (const auto& [name, value] : settings.items()) names.insert(name);
+  for (const std::string& name : names)
+    for (const Json& row : rows)
+      if (member(member(row, "settings"), name.c_str()) != member(member(rows[0], "settings"), name.c_str()))
+        differ.insert(name);
+  return differ;
 }
 
 void print_results(std::ostream& out, const Style& style, const Json& rows, Form form) {

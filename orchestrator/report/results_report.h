@@ -2,6 +2,7 @@
 #pragma once
 
 #include <iosfwd>
+#include <set>
 #include <string>
 
 #include <nlohmann/json_fwd.hpp>
@@ -15,6 +16,11 @@ std::string metric_text(const nlohmann::ordered_json& metric);
 
 /// `seed=0, shots=5`
 std::string settings_text(const nlohmann::ordered_json& settings);
+/// … of those settings alone.
+std::string settings_text(const nlohmann::ordered_json& settings, const std::set<std::string>& names);
+
+/// Names of settings that are not the same in every row.
+std::set<std::string> settings_that_differ(const nlohmann::ordered_json& rows);
 
 enum class Form { kText, kMarkdown };
 

@@ -24,6 +24,7 @@ std::string leases_broken(const State& state) {
       const Lease* lease = state.leases.find(chunk);
       const std::string what = "the lease of " + of_cell(index(chunk.cell)) + " to " + job.name;
       if (!lease || lease->job != id) return what + " is not in one piece";
+      if (!fits(state.needs[index(state.cells[index(chunk.cell)].need)], job)) return what + " does not fit it";
       if (lease->epoch != job.epoch) return what + " is of an older epoch";
       if (job.state == JobState::kEnded) return what + " outlives its job";
       if (index(chunk.cell) >= state.cells.size()) return what + " is of no cell";

@@ -245,6 +245,24 @@ TEST(Estimate, OfCellsWithMoreMemoryGoesOnWithThatOfTheirFirstNeed) {
   EXPECT_EQ(restored.needs[1].like, NeedId{0});
 }
 
+TEST(Leasing, ACellThatNeedsMoreMemoryIsNotLeasedToAJobThatHasLess) {
+  Desk desk;
+  event::SubmitSweep sweep;
+  sweep.name = "s";
+  sweep.user = "mara";
+  sweep.needs = {Desk::need()};
+  sweep.needs[0].resources.memory = std::int64_t{1} << 30;
+  sweep.needs[0].rooms.clear();
+  sweep.cells = cells(2, {});
+  desk.ask(std::move(sweep));
+  const std::string job = desk.run_job();
+  const auto given = desk.lease(job, {}, 3600, 1).given.at(0);
+  desk.deliver(job, given, What::kFailed, policy::Cause::kHostMemory);
+  const NeedId more = desk.state.cells[index(given.chunk.cell)].need;
+  ASSERT_GT(desk.state.needs[index(more)].resources.memory, desk.state.job_named(job)->resources.memory);
+  for (const auto& again : desk.lease(job, {}, 3600, 8).given) EXPECT_NE(again.chunk.cell, given.chunk.cell);
+}
+
 // What follows from it.
 
 TEST(Leasing, ShortCellsAreLeasedAheadOnceTheyAreKnownToBeShort) {

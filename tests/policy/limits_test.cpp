@@ -50,6 +50,11 @@ TEST(Limits, OfWhatFitsIntoNoBudgetTheReasonSaysSo) {
 TEST(Limits, AnExcessTooSmallToShowNeverReadsAsNone) {
   const std::vector<Demand> jobs = {{"j1", 1, 0.001, {}}};
   EXPECT_THAT(hold_back(jobs, budget(800), 800)[0].value_or(""), HasSubstr("to 800.1 of 800 GPU-hours"));
+  // A small budget is not rounded to nothing, nor to five times as much.
+  Limits small;
+  small.gpu_hours = 0.02;
+  EXPECT_EQ(used_of_budget(small, 0.0041), "0.0041 of 0.02 GPU-hours");
+  EXPECT_EQ(used_of_budget(small, 0), "0 of 0.02 GPU-hours");
 }
 
 TEST(Limits, SumsOfDecimalsThatFillABudgetExactlyFit) {
