@@ -7,6 +7,7 @@
 #include <set>
 
 #include "control/estimate.h"
+#include "control/step.h"
 
 namespace orch::sim {
 
