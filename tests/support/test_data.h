@@ -14,6 +14,8 @@ bool has_test_data();
 
 }  // namespace orch::test
 
+// A macro, because GoogleTest's two return from the test they stand in. Skipping is for people who have the tree alone:
+// .ci/run sets the variable, and there the test fails instead.
 #define ORCH_NEEDS_TEST_DATA()                                                                       \
   if (!orch::test::has_test_data()) {                                                                \
     if (std::getenv("ORCH_NEED_TEST_DATA")) FAIL() << "no test data at " << orch::test::test_data(); \

@@ -2,9 +2,8 @@
 //
 // Holds:
 //  - A tokenizer does not change once it is opened. Any number of threads may use one.
-//  - Whatever the bytes of a text, encoding gives tokens or an error, in bounded time: bytes that are not UTF-8 are
-//  read
-//    as U+FFFD, one for each broken sequence, as Python's decode(errors="replace") does.
+//  - Whatever the bytes of a text, encoding gives tokens or an error, in bounded time: bytes that are not UTF-8
+//    are read as U+FFFD, one for each broken sequence, as Python's decode(errors="replace") does.
 #pragma once
 
 #include <filesystem>
