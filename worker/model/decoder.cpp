@@ -294,6 +294,21 @@ Decoder::Room Decoder::lay_out(std::byte* memory, const StepBounds& bounds) cons
 
 std::size_t Decoder::workspace(const StepBounds& bounds) const { return lay_out(nullptr, bounds).bytes; }
 
+void Decoder::look_back(Stream& stream, const Step& step, const Layer& layer, const KvCache& cache,
+                        const Room& room) const {
+  kernels::Attention attention;
+  attention.q = room.q;
+  attention.heads = static_cast<int>(heads_);
+  attention.cache = cache;
+  attention.sequences = step.sequences;
+  attention.scale = it_.attention.scale;
+  attention.soft_cap = it_.attention.soft_cap;
+  attention.window = layer.window;
+  attention.slopes = slopes_;
+  attention.out = room.attended;
+  backend_.run(stream, attention, room.scratch);
+}
+
 void Decoder::attend(Stream& stream, const Step& step, const Layer& layer, const KvCache& cache,
                      const Room& room) const {
   kernels::Linear project;
@@ -316,17 +331,7 @@ void Decoder::attend(Stream& stream, const Step& step, const Layer& layer, const
   rotary.q = room.q;
   backend_.run(stream, rotary);
 
-  kernels::Attention attention;
-  attention.q = room.q;
-  attention.heads = static_cast<int>(heads_);
-  attention.cache = cache;
-  attention.sequences = step.sequences;
-  attention.scale = it_.attention.scale;
-  attention.soft_cap = it_.attention.soft_cap;
-  attention.window = layer.window;
-  attention.slopes = slopes_;
-  attention.out = room.attended;
-  backend_.run(stream, attention, room.scratch);
+  look_back(stream, step, layer, cache, room);
 
   kernels::Linear out;
   out.x = room.attended;
@@ -385,14 +390,7 @@ void Decoder::attend_latent(Stream& stream, const Step& step, const Layer& layer
   rotary.q = room.q;
   backend_.run(stream, rotary);
 
-  kernels::Attention attention;
-  attention.q = room.q;
-  attention.heads = static_cast<int>(heads_);
-  attention.cache = cache;
-  attention.sequences = step.sequences;
-  attention.scale = it_.attention.scale;
-  attention.out = room.attended;
-  backend_.run(stream, attention, room.scratch);
+  look_back(stream, step, layer, cache, room);
 
   // From the cache's components to each head's own; the queries' place is free again.
   kernels::HeadLinear values;

@@ -61,6 +61,9 @@ class Decoder {
 
   Decoder(kernels::Backend& backend, Architecture architecture, Shard shard, DType dtype);
   Room lay_out(std::byte* memory, const StepBounds& bounds) const;
+  /// Attention itself, of queries that stand in the room to keys and values that stand in the cache.
+  void look_back(kernels::Stream& stream, const Step& step, const Layer& layer, const kernels::KvCache& cache,
+                 const Room& room) const;
   void attend(kernels::Stream& stream, const Step& step, const Layer& layer, const kernels::KvCache& cache,
               const Room& room) const;
   void attend_latent(kernels::Stream& stream, const Step& step, const Layer& layer, const kernels::KvCache& cache,
