@@ -13,6 +13,17 @@ constexpr std::size_t kMost = 1'000'000;  // tokens
 
 }  // namespace
 
+AddedToken read_added_token(const JsonFields& field) {
+  AddedToken token;
+  token.content = field["content"].text();
+  token.single_word = field.flag_or("single_word", false);
+  token.lstrip = field.flag_or("lstrip", false);
+  token.rstrip = field.flag_or("rstrip", false);
+  token.special = field.flag_or("special", false);
+  token.normalized = field.flag_or("normalized", !token.special);
+  return token;
+}
+
 std::optional<Error> AddedTokens::add(AddedToken token, const Vocabulary& vocabulary) {
   if (token.content.empty()) return std::nullopt;
   if (token.content.size() > kLongest) return Error{"the added token " + quote(token.content) + " is too long"};

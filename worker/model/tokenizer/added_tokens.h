@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "model/tokenizer/json_fields.h"
 #include "model/tokenizer/normalizer.h"
 #include "model/tokenizer/trie.h"
 #include "model/tokenizer/vocabulary.h"
@@ -28,6 +29,9 @@ struct AddedToken {
   bool special = false;
   friend bool operator==(const AddedToken&, const AddedToken&) = default;
 };
+
+/// As tokenizer.json and tokenizer_config.json write one.
+AddedToken read_added_token(const JsonFields& field);
 
 class AddedTokens {
  public:

@@ -473,13 +473,7 @@ void read_added(const JsonFields& list, Parts& parts) {
   const std::size_t count = list.items(1'000'000);
   for (std::size_t i = 0; i < count && list.ok(); ++i) {
     const JsonFields field = list[i];
-    AddedToken token;
-    token.content = field["content"].text();
-    token.single_word = field.flag_or("single_word", false);
-    token.lstrip = field.flag_or("lstrip", false);
-    token.rstrip = field.flag_or("rstrip", false);
-    token.special = field.flag_or("special", false);
-    token.normalized = field.flag_or("normalized", !token.special);
+    AddedToken token = read_added_token(field);
     const TokenId said = read_id(field["id"]);
     const auto known_id = vocabulary_of(parts.model).id(token.content);
     if (field.ok() && known_id && *known_id != said && parts.remarks.size() < 20)

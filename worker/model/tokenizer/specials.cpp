@@ -4,6 +4,7 @@
 #include <fstream>
 
 #include "base/text.h"
+#include "model/tokenizer/added_tokens.h"
 #include "model/tokenizer/json_fields.h"
 #include "model/tokenizer/utf8.h"
 
@@ -31,24 +32,13 @@ void read_names(const JsonFields& root, Companions& companions) {
   read("pad_token", companions.pad);
 }
 
-AddedToken read_token(const JsonFields& field) {
-  AddedToken token;
-  token.content = field["content"].text();
-  token.single_word = field.flag_or("single_word", false);
-  token.lstrip = field.flag_or("lstrip", false);
-  token.rstrip = field.flag_or("rstrip", false);
-  token.special = field.flag_or("special", false);
-  token.normalized = field.flag_or("normalized", !token.special);
-  return token;
-}
-
 void read_added_tokens(const JsonFields& decoder, Companions& companions) {
   if (!decoder.json().is_object()) return;
   std::vector<std::pair<std::uint64_t, AddedToken>> tokens;
   for (const auto& [key, value] : decoder.json().items()) {
     const bool number = !key.empty() && key.size() < 10 && key.find_first_not_of("0123456789") == std::string::npos;
     if (!number) return decoder.fail("the id " + quote(key) + " is not a number");
-    tokens.emplace_back(std::stoull(key), read_token(decoder[key]));
+    tokens.emplace_back(std::stoull(key), read_added_token(decoder[key]));
   }
   std::stable_sort(tokens.begin(), tokens.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
   for (auto& [id, token] : tokens) companions.added.push_back(std::move(token));
