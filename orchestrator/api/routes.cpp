@@ -331,8 +331,9 @@ class Routes {
     if (verb != "hold" && verb != "release")
       return refuse(responder, 404, "a model can be held and released, not " + quote(verb));
     desk_.put(control::event::HoldModel{{}, model, verb == "hold", gate_.user_of(request.peer)},
-              [model, verb, responder](const Answer&) {
-                answer(responder, 200, {{"model", model}, {"held", verb == "hold"}});
+              [model, verb, responder](const Answer& said) {
+                if (said.status != Answer::Status::kOk) return refuse(responder, 409, said.text);
+                answer(responder, 200, {{"model", model}, {"held", verb == "hold"}, {"cells", said.cells}});
               });
   }
 

@@ -39,6 +39,11 @@ bool is_name(std::string_view text) {
   return !text.empty() && text.size() <= 200 && std::ranges::all_of(text, fits);
 }
 
+bool reads_as_id(std::string_view text) {
+  return text.size() > 1 && std::string_view("sjc").find(text[0]) != std::string_view::npos &&
+         text.find_first_not_of("0123456789", 1) == std::string_view::npos;
+}
+
 Fields::Fields(const Yaml& node, std::string file, std::string what, Diagnostics& diagnostics)
     : node_(&node),
       is_map_(node.is_map()),

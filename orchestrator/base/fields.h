@@ -92,5 +92,7 @@ class Fields {
 
 Place place_of(const Yaml& node, const std::string& file);
 bool is_name(std::string_view text);
+/// Whether it reads as the number of a sweep, a job or a cell (s3, j12, c7), and would be taken for that one.
+bool reads_as_id(std::string_view text);
 
 }  // namespace orch

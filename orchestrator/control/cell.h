@@ -54,7 +54,6 @@ enum class ChunkState : std::uint8_t { kWaiting, kLeased, kDone };
 struct Trouble {
   std::vector<std::pair<policy::Cause, policy::Remedy>> tried;
   double more_time = 1;                     ///< on expected and bound
-  double more_memory = 1;                   ///< on what its need says
   double smaller_batch = 1;                 ///< on the batch, for engines that have one
   std::vector<std::string> excluded_nodes;  ///< it failed there, and is to be tried elsewhere
   int crashes = 0;                          ///< workers that died while they had it: from the first on, it runs alone

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,6 +18,11 @@ class Names {
     names_.emplace_back(name);
     numbers_.emplace(name, number);
     return number;
+  }
+  /// Without giving one to a name that has none.
+  std::optional<std::uint32_t> find(std::string_view name) const {
+    const auto known = numbers_.find(name);
+    return known == numbers_.end() ? std::nullopt : std::optional(known->second);
   }
   const std::string& operator[](std::uint32_t number) const { return names_[number]; }
 

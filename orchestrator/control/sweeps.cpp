@@ -5,6 +5,7 @@
 //  - Cancelling a sweep touches no cell that another live sweep wants.
 #include <algorithm>
 
+#include "base/text.h"
 #include "control/same_work.h"
 #include "control/step.h"
 #include "policy/json.h"
@@ -288,20 +289,29 @@ void cancel(Step& step, const event::CancelJob& asked) {
 
 void hold(Step& step, const event::HoldModel& asked) {
   State& state = step.state;
+  if (!asked.hold && !state.held_models.contains(asked.model)) {
+    const std::vector<std::string> held(state.held_models.begin(), state.held_models.end());
+    return refuse(
+        step, asked.request,
+        "model " + asked.model + " is not held; " + (held.empty() ? "none is" : "held are " + join(held, ", ")));
+  }
   const bool changes =
       asked.hold ? state.held_models.insert(asked.model).second : state.held_models.erase(asked.model) > 0;
+  Answer answer;
+  answer.request = asked.request;
+  const auto model = state.names.find(asked.model);
+  for (std::uint32_t i = 0; model && i < state.cells.size(); ++i) {
+    if (state.cells[i].model != *model || is_final(state.cells[i].state)) continue;
+    ++answer.cells;
+    if (!asked.hold && step.has_waiting_chunk(CellId{i})) step.enqueue(CellId{i});
+  }
   if (changes) {
     step.put(row::PutFact{"held:" + asked.model, asked.hold ? asked.user : ""});
-    if (!asked.hold) {
-      const std::uint32_t model = state.names.number(asked.model);
-      for (std::uint32_t i = 0; i < state.cells.size(); ++i)
-        if (state.cells[i].model == model && step.has_waiting_chunk(CellId{i})) step.enqueue(CellId{i});
-    }
     step.put(row::Note{step.now.utc, asked.hold ? "model.held" : "model.released", -1, -1, -1,
                        asked.user + (asked.hold ? " holds " : " released ") + asked.model});
     step.plan_anew();
   }
-  agree(step, asked.request);
+  step.act(std::move(answer));
 }
 
 void set_policy(Step& step, event::SetPolicy&& asked) {

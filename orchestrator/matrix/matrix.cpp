@@ -28,6 +28,10 @@ Matrix read(const Yaml& root, const std::string& file, const Catalog& catalog, D
   matrix.source = fields.place();
   fields.require("name");
   matrix.name = fields.name("name").value_or("");
+  if (reads_as_id(matrix.name))
+    fields.error("name", quote(matrix.name) +
+                             " would be taken for the number of a sweep, a job or a cell; give a name "
+                             "that is none");
   matrix.description = fields.text("description").value_or("");
   for (const char* key : {"kind", "models", "tasks", "categories", "exclude", "settings", "command", "lm_eval"})
     fields.get(key);

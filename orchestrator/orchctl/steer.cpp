@@ -70,9 +70,12 @@ int hold(Session& session, const HoldArguments& arguments) {
     return bad_input(session, std::string(verb) + " takes a sweep or --model M, one of them");
   if (!arguments.model.empty())
     return order(session, "/v1/models/" + http::percent_encode(arguments.model) + "/" + verb, ordered_json::object(),
-                 [&](const ordered_json&) {
-                   return "model " + arguments.model +
-                          (arguments.hold ? " is held: its cells wait, what runs goes on" : " is released");
+                 [&](const ordered_json& answer) {
+                   const std::string model = "model " + arguments.model;
+                   if (!arguments.hold) return model + " is released";
+                   if (answer.value("cells", 0LL) == 0)
+                     return model + " is held; no sweep has a cell of it that is not over";
+                   return model + " is held: its " + cells_of(answer) + " that are not over wait, what runs goes on";
                  });
   return order(session, of_sweep(arguments.sweep, verb), ordered_json::object(), [&](const ordered_json& answer) {
     return sweep_of(answer, arguments.sweep) +

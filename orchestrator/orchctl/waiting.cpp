@@ -1,10 +1,13 @@
 #include "orchctl/waiting.h"
 
+#include <pthread.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <ostream>
 #include <thread>
@@ -58,6 +61,49 @@ class Progress {
   Clock::time_point next_line_{};  ///< the first is due at once
 };
 
+/// While it lives, Control-C ends the program at once, with a word that the sweep does not end with it.
+class Goodbye {
+ public:
+  Goodbye(Session& session, std::string sweep)
+      : watcher_([&session, sweep = std::move(sweep)](std::stop_token stop) {
+          const sigset_t set = interrupts();
+          const timespec tenth{.tv_sec = 0, .tv_nsec = 100'000'000};
+          while (!stop.stop_requested()) {
+            if (sigtimedwait(&set, nullptr, &tenth) != SIGINT) continue;
+            session.err << (isatty(STDERR_FILENO) == 1 ? "\r\x1b[K" : "") << "orchctl: sweep " << sweep
+                        << " goes on without this (orchctl status " << sweep << "; orchctl cancel " << sweep
+                        << " ends it)" << std::endl;
+            std::_Exit(128 + SIGINT);
+          }
+        }) {}
+  Goodbye(const Goodbye&) = delete;
+  Goodbye& operator=(const Goodbye&) = delete;
+  ~Goodbye() {
+    watcher_.request_stop();
+    watcher_.join();
+    const sigset_t set = interrupts();
+    pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+  }
+
+ private:
+  static sigset_t interrupts() {
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGINT);
+    return set;
+  }
+  /// Before there is a second thread: a signal goes to any that does not block it.
+  struct Blocked {
+    Blocked() {
+      const sigset_t set = interrupts();
+      pthread_sigmask(SIG_BLOCK, &set, nullptr);
+    }
+  };
+
+  Blocked blocked_;
+  std::jthread watcher_;
+};
+
 std::string share_done(const ordered_json& sweep) {
   const ordered_json cells = sweep.value("cells", ordered_json::object());
   const auto count = [&](const char* name) { return cells.is_object() ? cells.value(name, 0.0) : 0.0; };
@@ -78,6 +124,7 @@ std::optional<int> exit_of(const ordered_json& sweep) {
 }
 
 Result<ordered_json, Refusal> wait_for(Session& session, const std::string& sweep) {
+  const Goodbye goodbye(session, sweep);
   Progress progress(session);
   std::optional<Daemon> daemon;
   std::optional<Clock::time_point> away;

@@ -429,6 +429,12 @@ api::Prepared Daemon::Inside::prepare(const api::Submission& submission, const p
                                 quote(submission.name));
     return prepared;
   }
+  if (reads_as_id(submission.name)) {
+    prepared.problems.error({submission.matrix.file},
+                            "the name " + quote(submission.name) +
+                                " would be taken for the number of a sweep, a job or a cell; give one that is none");
+    return prepared;
+  }
   control::Asking asking;
   asking.name = submission.name;
   asking.user = submission.user;

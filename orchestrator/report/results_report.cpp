@@ -24,6 +24,12 @@ int decimals_for(double error) {
   return std::clamp(1 - first, 0, 6);
 }
 
+std::string format_error(double size) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.1e", size);
+  return text;
+}
+
 std::string plain_number(double value) {
   char text[48];
   std::snprintf(text, sizeof text, "%.5g", value);
@@ -178,6 +184,8 @@ std::string metric_text(const Json& metric) {
   const double size = error.get<double>();
   if (!(size > 0)) return plain_number(value) + " ± 0";
   const int decimals = decimals_for(size);
+  // Where the digits end before the error begins, the value's own are all there is to say.
+  if (size < std::pow(10.0, -decimals) / 2) return plain_number(value) + " ± " + format_error(size);
   return format_fixed(value, decimals) + " ± " + format_fixed(size, decimals);
 }
 

@@ -303,6 +303,8 @@ namespace {
 /// stands in its place already is left alone.
 void copy_whole(Database& source, const fs::path& target, const std::function<void(Database&)>& finish) {
   if (fs::exists(target)) throw Failure(target.string() + " is there already; nothing was written");
+  if (const fs::path folder = fs::absolute(target).parent_path(); !fs::is_directory(folder))
+    throw Failure("there is no folder " + folder.string() + " for " + target.string() + "; nothing was written");
   const fs::path half = beside(target, ".half");
   const auto clear = [&] {
     for (const char* suffix : {"", "-wal", "-shm", "-journal"}) {

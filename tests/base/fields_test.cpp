@@ -146,6 +146,8 @@ TEST(Fields, NamesHoldNothingThatAShellOrAPathWouldMind) {
   EXPECT_TRUE(is_name("meta-llama/Llama-3.1-70B:main+x_1"));
   for (const char* bad : {"", "a b", "a'b", "a\nb", "$(x)", "a;b", "é", "a*", "a\"", "a\\"})
     EXPECT_FALSE(is_name(bad)) << bad;
+  for (const char* id : {"s1", "j12", "c0"}) EXPECT_TRUE(reads_as_id(id)) << id;
+  for (const char* name : {"s", "s1a", "sweep1", "x1", "1", ""}) EXPECT_FALSE(reads_as_id(name)) << name;
   EXPECT_TRUE(is_name(std::string(200, 'a')));
   EXPECT_FALSE(is_name(std::string(201, 'a')));
 }

@@ -145,10 +145,14 @@ TEST(Hold, LeasesNothingUntilItIsReleased) {
   desk.ask(event::HoldSweep{{}, sweep, true, "root"});
   EXPECT_THAT(desk.lease(job).given, IsEmpty());
   desk.ask(event::HoldSweep{{}, sweep, false, "root"});
-  desk.ask(event::HoldModel{{}, "m", true, "root"});
+  EXPECT_EQ(desk.ask(event::HoldModel{{}, "m", true, "root"}).cells, 1);
   EXPECT_THAT(desk.lease(job).given, IsEmpty());
+  EXPECT_EQ(desk.ask(event::HoldModel{{}, "other", true, "root"}).cells, 0) << "it may be asked for later";
   desk.ask(event::HoldModel{{}, "m", false, "root"});
   EXPECT_THAT(desk.lease(job).given, SizeIs(1));
+  const Answer again = desk.ask(event::HoldModel{{}, "m", false, "root"});
+  EXPECT_EQ(again.status, Answer::Status::kConflict);
+  EXPECT_EQ(again.text, "model m is not held; held are other");
 }
 
 TEST(Claim, GivesEachCopyANewerEpochAndTheSameCopyTheSame) {

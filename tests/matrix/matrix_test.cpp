@@ -52,6 +52,11 @@ stages:
 
 }  // namespace
 
+TEST(Matrix, HasNoNameThatWouldBeTakenForANumber) {
+  EXPECT_THAT(problems("name: s3\nmodels: [llama31_8b]\ntasks: [mmlu]\n"),
+              ElementsAre(StartsWith("1:7: 's3' would be taken for the number of a sweep")));
+}
+
 TEST(Matrix, OfTheIssueReadsAsWritten) {
   const Matrix matrix = good(R"(
 name: nightly-core

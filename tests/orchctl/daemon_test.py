@@ -6,6 +6,7 @@ import json
 import os
 import pathlib
 import pty
+import signal
 import subprocess
 import sys
 import tempfile
@@ -195,8 +196,11 @@ class Orders(Case):
             (("retry", "core"), "/v1/sweeps/core/retry", {"sweep": "s3", "cells": 0}, "sweep s3: nothing failed, so nothing is tried again\n"),
             (("hold", "s1"), "/v1/sweeps/s1/hold", {"sweep": "s1", "cells": 3}, "sweep s1 is held: its cells wait, what runs goes on\n"),
             (("release", "s1"), "/v1/sweeps/s1/release", {"sweep": "s1", "cells": 3}, "sweep s1 is released\n"),
-            (("hold", "--model", "a/b"), "/v1/models/a%2Fb/hold", {"model": "a/b", "held": True}, "model a/b is held: its cells wait, what runs goes on\n"),
-            (("release", "--model", "m"), "/v1/models/m/release", {"model": "m", "held": False}, "model m is released\n"),
+            (("hold", "--model", "a/b"), "/v1/models/a%2Fb/hold", {"model": "a/b", "held": True, "cells": 2},
+             "model a/b is held: its 2 cells that are not over wait, what runs goes on\n"),
+            (("hold", "--model", "nosuch"), "/v1/models/nosuch/hold", {"model": "nosuch", "held": True, "cells": 0},
+             "model nosuch is held; no sweep has a cell of it that is not over\n"),
+            (("release", "--model", "m"), "/v1/models/m/release", {"model": "m", "held": False, "cells": 1}, "model m is released\n"),
         ]
         for arguments, target, answer, said in cases:
             with self.subTest(arguments=arguments):
@@ -305,6 +309,19 @@ class Submitting(Case):
         self.assertIn("\r\x1b[Ks1: 25 %, 1 of 4 cells done", shown)
         self.assertIn("\r\x1b[Ks1: 50 %, 2 of 4 cells done", shown)
         self.assertTrue(shown.endswith("\r\x1b[K"), repr(shown))
+
+    def test_control_c_ends_the_wait_and_not_the_sweep(self):
+        answers = {"POST /v1/sweeps": (201, SUBMITTED), "GET /v1/status": status(sweep("running", done=1, running=2))}
+        with FakeDaemon(self.state, answers) as fake:
+            environment = {k: v for k, v in os.environ.items() if not k.startswith("ORCH_")}
+            with subprocess.Popen([ORCHCTL, "submit-matrix", str(self.matrix()), "--wait", "--state", str(self.state)],
+                                       stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=environment, text=True) as waiting:
+                self.assertIn("1 of 4 cells done", next(line for line in waiting.stderr if line != "a note\n"))
+                waiting.send_signal(signal.SIGINT)
+                err = waiting.communicate(timeout=60)[1]
+        self.assertEqual(waiting.returncode, 130, err)
+        self.assertTrue(err.endswith("orchctl: sweep s1 goes on without this (orchctl status s1; orchctl cancel s1 ends it)\n"), err)
+        self.assertNotIn("cancel", " ".join(sent.target for sent in fake.sent))
 
     def test_a_dry_run_plans_by_the_daemons_policy_and_cluster_and_submits_nothing(self):
         self.state.mkdir()

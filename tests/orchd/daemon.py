@@ -152,8 +152,8 @@ class DaemonTest(unittest.TestCase):
         self.daemon.start()
 
     def end(self):
-        if self._outcome and any(error for _, error in getattr(self._outcome, "errors", []) if error):
-            sys.stderr.write((self.folder / "orchd.log").read_text()[-3000:])
+        if self.has_failed():
+            sys.stderr.write(self.about())
         if self.daemon.process.poll() is not None:
             self.daemon.start()
         try:
@@ -171,6 +171,20 @@ class DaemonTest(unittest.TestCase):
         finally:
             code = self.daemon.kill(signal.SIGTERM)
         self.assertEqual(code, 0)
+
+    def has_failed(self):
+        # Python 3.11 keeps what went wrong with the result, earlier ones with the outcome.
+        outcome = self._outcome
+        found = [*getattr(outcome, "errors", []), *outcome.result.failures, *outcome.result.errors]
+        return any(test is self and error for test, error in found)
+
+    def about(self):
+        """What a person wants to see of a test that failed."""
+        parts = ["--- the daemon's log\n", (self.folder / "orchd.log").read_text()[-3000:]]
+        if self.daemon.process.poll() is None:
+            for path in ("/v1/status", "/v1/jobs"):
+                parts.append(f"--- {path}\n" + json.dumps(self.daemon.get(path))[-6000:] + "\n")
+        return "".join(parts)
 
     def left_behind(self):
         """Programs, the daemon apart, that were started with a path of this test's folder."""

@@ -269,6 +269,7 @@ class Routes(ApiTest):
         self.check("holdModel", 200, {"model": "m"})
         self.assertEqual(self.check("daemon", 200)["held_models"], ["m"])
         self.check("releaseModel", 200, {"model": "m"})
+        self.check("releaseModel", 409, {"model": "m"})
         for change in ("holdSweep", "releaseSweep", "retrySweep"):
             self.check(change, 200, {"sweep": waits})
         self.check("retrySweep", 200, {"sweep": bad})

@@ -34,6 +34,8 @@ TEST(Metric, HasTheDigitsThatItsErrorLeaves) {
   EXPECT_EQ(metric_text(metric(12.3456, 2.5)), "12.3 ± 2.5");
   EXPECT_EQ(metric_text(metric(1234.5, 12)), "1234 ± 12");
   EXPECT_EQ(metric_text(metric(0.5, 0)), "0.5 ± 0");
+  EXPECT_EQ(metric_text(metric(0.123456789, 3e-9)), "0.12346 ± 3.0e-09");
+  EXPECT_EQ(metric_text(metric(0.123456789, 3e-6)), "0.123457 ± 0.000003");
   EXPECT_EQ(metric_text(metric(0.123456789)), "0.12346");
 }
 

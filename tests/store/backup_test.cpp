@@ -72,7 +72,8 @@ TEST(Backup, TakesTheInstanceAndTheRowsWithItAndNoOtherFilesPlace) {
   EXPECT_EQ(test::fs::status(file).permissions(), test::fs::perms::owner_read | test::fs::perms::owner_write);
   EXPECT_EQ(Database(file, Database::Mode::kReadStill).number("SELECT count(*) FROM events"), test::kNotesOfAGroup);
   EXPECT_THAT(error_of(store->backup(file)), HasSubstr(file.string() + " is there already"));
-  EXPECT_THAT(error_of(store->backup(place.other("nowhere") / "backup")), HasSubstr("nowhere"));
+  EXPECT_THAT(error_of(store->backup(place.other("nowhere") / "backup")),
+              HasSubstr("there is no folder " + place.other("nowhere").string() + " for"));
 }
 
 TEST(RestoredBackup, IsAnotherInstanceThatOwnsNoJobAndKeepsEveryResult) {

@@ -31,7 +31,7 @@ auto fields(const Cell& it) {
 auto fields(const Wanted& it) { return std::tie(it.cell, it.score, it.generation); }
 auto fields(const Want& it) { return std::tie(it.sweep, it.order); }
 auto fields(const Trouble& it) {
-  return std::tie(it.tried, it.more_time, it.more_memory, it.smaller_batch, it.excluded_nodes, it.crashes, it.reason);
+  return std::tie(it.tried, it.more_time, it.smaller_batch, it.excluded_nodes, it.crashes, it.reason);
 }
 auto fields(const Node& it) { return std::tie(it.failures, it.excluded_until); }
 

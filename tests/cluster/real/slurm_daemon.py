@@ -98,6 +98,9 @@ class SlurmDaemonTest(DaemonTest):
         super().setUp()
         (self.folder / "program.py").write_text(PROGRAM)
 
+    def about(self):
+        return super().about() + "--- squeue and sinfo\n" + run("squeue", "--all", check=False) + run("sinfo", "-N", "-l", check=False)
+
     def settle(self):
         instance = self.daemon.instance
         try:
