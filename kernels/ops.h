@@ -189,10 +189,11 @@ struct Gather {
 
 /// What is known of one row's logits without keeping them. A rank has the part of the vocabulary that begins at
 /// `first`.
-enum ScoreColumn : int { kMax, kSumExp, kTarget, kBest, kScoreColumns };
+enum ScoreColumn : int { kMax, kSumExp, kBest, kScoreColumns };
 
-/// stats ← of each row: the largest logit, the sum of exp(logit − largest), the target's logit (0 where another rank
-/// has it) and the token of the largest logit (the first of equals), a number that fp32 holds exactly.
+/// stats ← of each row: the largest logit, the sum of exp(logit − largest) and the token of the largest logit (the
+/// first of equals), a number that fp32 holds exactly. found ← each target's logit, 0 where another rank has it. A row
+/// has any number of targets: those answers to one question that are one token long share its one row.
 struct Score {
   Matrix x;
   const Weight* head = nullptr;
@@ -201,17 +202,20 @@ struct Score {
   std::int64_t vocab = 0;  ///< rows behind it are padding
   float scale = 1;
   float soft_cap = 0;
-  Ints targets;
+  Ints starts;   ///< rows + 1: row r has the targets starts[r] … starts[r + 1] - 1
+  Ints targets;  ///< tokens
   Matrix stats;  ///< kScoreColumns columns, fp32
+  Matrix found;  ///< one column, fp32: a row for each target
 };
 
-/// The ranks' parts (a block of `rows` a rank) put together in rank order.
+/// The ranks' parts (of stats and of found a block a rank) put together in rank order.
 struct CombineScores {
   Matrix stats;
+  Matrix found;
   int ranks = 1;
-  Ints targets;
-  Matrix logprobs;  ///< one column, fp32
-  Ints best;        ///< the arg-max
+  Ints starts;
+  Matrix logprobs;  ///< one column, fp32: of each target
+  Ints best;        ///< of each row, the arg-max
 };
 
 /// One token a row, from logits of the whole vocabulary. A draw depends on its row's numbers and uniform alone.

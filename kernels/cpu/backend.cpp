@@ -124,7 +124,9 @@ class CpuBackend : public Backend {
   }
   std::size_t scratch(const Experts& op) const override { return cpu::ExpertsScratch(op).bytes; }
   std::size_t scratch(const Score& op) const override {
-    return static_cast<std::size_t>(chunks_of(op) * op.x.rows) * kScoreColumns * sizeof(float);
+    // Each chunk's statistics of each row, then each thread's logits.
+    return static_cast<std::size_t>(chunks_of(op) * op.x.rows * kScoreColumns + threads_.count() * kScoreLogits) *
+           sizeof(float);
   }
   std::size_t scratch(const Sample& op) const override {
     return static_cast<std::size_t>(threads_.count()) * cpu::sample_scratch(op);
@@ -178,16 +180,12 @@ class CpuBackend : public Backend {
     auto* starts = part<std::int32_t>(scratch, places.starts);
     auto* gathered = part<float>(scratch, places.gathered);
     auto* out = part<float>(scratch, places.out);
-    cpu::sort_by_expert(op, order, starts);
-    // Blocks of each expert's tokens; an expert has one even for no token, so that they can be numbered.
-    std::vector<std::pair<std::int64_t, std::int64_t>> blocks;
-    for (std::int64_t e = 0; e < op.up->count; ++e)
-      for (std::int64_t from = starts[e]; from < starts[e + 1]; from += kBlockRows) blocks.emplace_back(e, from);
+    auto* blocks = part<cpu::ExpertBlock>(scratch, places.blocks);
+    const std::int64_t count = cpu::sort_by_expert(op, order, starts, blocks);
     const std::size_t hidden = places.hidden_row;
-    threads_.run(static_cast<std::int64_t>(blocks.size()), [&](std::int64_t unit, int) {
-      const auto [e, from] = blocks[static_cast<std::size_t>(unit)];
-      const std::int64_t to = std::min<std::int64_t>(starts[e + 1], from + kBlockRows);
-      loops_->expert(op, e, {order + from, order + to},
+    threads_.run(count, [&](std::int64_t unit, int) {
+      const auto [expert, from, to] = blocks[unit];
+      loops_->expert(op, expert, {order + from, order + to},
                      part<std::byte>(scratch, places.hidden) + static_cast<std::size_t>(from) * hidden,
                      gathered + from * op.y.cols);
       // To the token's own place, where its sum finds it.
@@ -205,10 +203,13 @@ class CpuBackend : public Backend {
   void run(Stream&, const Score& op, std::span<std::byte> scratch) override {
     const std::int64_t chunks = chunks_of(op), blocks = blocks_of(op.x.rows);
     auto* stats = part<float>(scratch, 0);  // chunks × rows
-    threads_.run(chunks * blocks, [&](std::int64_t unit, int) {
+    float* logits = stats + chunks * op.x.rows * kScoreColumns;
+    for (std::int64_t target = 0; target < op.found.rows; ++target)
+      *static_cast<float*>(rows(op.found, target, 1).data) = 0;
+    threads_.run(chunks * blocks, [&](std::int64_t unit, int thread) {
       const std::int64_t from = unit % blocks * kBlockRows;
       loops_->score(op, unit / blocks, from, std::min(op.x.rows, from + kBlockRows),
-                    stats + (unit / blocks * op.x.rows + from) * kScoreColumns);
+                    stats + (unit / blocks * op.x.rows + from) * kScoreColumns, logits + thread * kScoreLogits);
     });
     threads_.run(op.x.rows, [&](std::int64_t row, int) {
       cpu::combine(stats + row * kScoreColumns, op.x.rows * kScoreColumns, chunks,
@@ -227,6 +228,7 @@ class CpuBackend : public Backend {
   }
 
  private:
+  static constexpr std::int64_t kScoreLogits = kBlockRows * kScoreTokens;
   static std::int64_t chunks_of(const Score& op) {
     return std::max<std::int64_t>(1, padded(op.head->rows, kScoreTokens) / kScoreTokens);
   }

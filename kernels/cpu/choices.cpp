@@ -94,10 +94,13 @@ ExpertsScratch::ExpertsScratch(const Experts& op) {
   gathered = after(hidden, choices * hidden_row);
   const std::size_t floats = choices * static_cast<std::size_t>(op.y.cols) * sizeof(float);
   out = after(gathered, floats);
-  bytes = out + floats;
+  blocks = after(out, floats);
+  // Of each expert one block may be short.
+  const std::size_t most = choices / static_cast<std::size_t>(kBlockRows) + static_cast<std::size_t>(op.up->count);
+  bytes = blocks + most * sizeof(ExpertBlock);
 }
 
-void sort_by_expert(const Experts& op, std::int32_t* order, std::int32_t* starts) {
+std::int64_t sort_by_expert(const Experts& op, std::int32_t* order, std::int32_t* starts, ExpertBlock* blocks) {
   const std::int64_t own = op.up->count;
   std::fill_n(starts, own + 1, 0);
   const std::int64_t choices = op.x.rows * op.active;
@@ -108,21 +111,26 @@ void sort_by_expert(const Experts& op, std::int32_t* order, std::int32_t* starts
   for (std::int64_t i = 0; i < choices; ++i)
     if (const std::int64_t expert = expert_of(i); expert >= 0) ++starts[expert + 1];
   std::partial_sum(starts, starts + own + 1, starts);
-  std::vector<std::int32_t> next(starts, starts + own);
+  // While tokens are put down, starts[e] is where expert e's next one goes; then each has come to the next one's start.
   for (std::int64_t i = 0; i < choices; ++i)
-    if (const std::int64_t expert = expert_of(i); expert >= 0)
-      order[next[static_cast<std::size_t>(expert)]++] = static_cast<std::int32_t>(i);
+    if (const std::int64_t expert = expert_of(i); expert >= 0) order[starts[expert]++] = static_cast<std::int32_t>(i);
+  std::copy_backward(starts, starts + own, starts + own + 1);
+  starts[0] = 0;
+  std::int64_t count = 0;
+  for (std::int32_t e = 0; e < own; ++e)
+    for (std::int32_t from = starts[e]; from < starts[e + 1]; from += kBlockRows)
+      blocks[count++] = {e, from, std::min<std::int32_t>(starts[e + 1], from + kBlockRows)};
+  return count;
 }
 
 void combine(const float* parts, std::int64_t stride, std::int64_t count, float* stats) {
-  float most = kNever, total = 0, target = 0, best = 0;
+  float most = kNever, total = 0, best = 0;
   for (std::int64_t i = 0; i < count; ++i) {
     const float* part = parts + i * stride;
     if (part[kMax] > most) {
       most = part[kMax];
       best = part[kBest];
     }
-    target += part[kTarget];
   }
   for (std::int64_t i = 0; i < count; ++i) {
     const float* part = parts + i * stride;
@@ -130,15 +138,19 @@ void combine(const float* parts, std::int64_t stride, std::int64_t count, float*
   }
   stats[kMax] = most;
   stats[kSumExp] = total;
-  stats[kTarget] = target;
   stats[kBest] = best;
 }
 
 void finish_scores(const CombineScores& op, std::int64_t row, std::int64_t rows) {
   float stats[kScoreColumns];
   combine(float_row(op.stats, row), rows * op.stats.stride, op.ranks, stats);
+  const std::int64_t targets = op.found.rows / op.ranks;
   Matrix logprobs = op.logprobs;
-  *float_row(logprobs, row) = stats[kTarget] - stats[kMax] - std::log(stats[kSumExp]);
+  for (std::int64_t t = op.starts.data[row]; t < op.starts.data[row + 1]; ++t) {
+    float target = 0;
+    for (int rank = 0; rank < op.ranks; ++rank) target += *float_row(op.found, rank * targets + t);
+    *float_row(logprobs, t) = target - stats[kMax] - std::log(stats[kSumExp]);
+  }
   op.best.data[row] = static_cast<std::int32_t>(stats[kBest]);
 }
 

@@ -12,6 +12,12 @@ namespace orch::kernels::cpu {
 void route(const Route& op, std::int64_t row);
 void count_choices(const Route& op);
 
+/// Tokens of one expert that are computed together.
+struct ExpertBlock {
+  std::int32_t expert = 0;
+  std::int32_t from = 0, to = 0;  ///< in the order by expert
+};
+
 /// Where an Experts op keeps what: bytes from the beginning of its scratch.
 struct ExpertsScratch {
   explicit ExpertsScratch(const Experts& op);
@@ -20,10 +26,11 @@ struct ExpertsScratch {
   std::size_t hidden = 0, hidden_row = 0;
   std::size_t gathered = 0;  ///< fp32 rows in that order
   std::size_t out = 0;       ///< the same in the tokens' order
+  std::size_t blocks = 0;    ///< pairs of an expert and the first of a block of its tokens
   std::size_t bytes = 0;
 };
-/// Each expert's tokens in their own order.
-void sort_by_expert(const Experts& op, std::int32_t* order, std::int32_t* starts);
+/// Each expert's tokens in their own order, then cut into blocks of kBlockRows; how many blocks there are.
+std::int64_t sort_by_expert(const Experts& op, std::int32_t* order, std::int32_t* starts, ExpertBlock* blocks);
 
 /// Statistics of `parts` parts of the vocabulary, `stride` floats apart, put together in their order.
 void combine(const float* parts, std::int64_t stride, std::int64_t count, float* stats);

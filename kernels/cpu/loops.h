@@ -47,8 +47,9 @@ struct Loops {
   void (*expert)(const Experts& op, std::int64_t expert, std::span<const std::int32_t> tokens, void* hidden,
                  float* out);
   void (*expert_sum)(const Experts& op, std::int64_t row, const float* out);
-  /// Tokens [chunk · kScoreTokens, …) of the vocabulary for rows [from, to); stats: a row each.
-  void (*score)(const Score& op, std::int64_t chunk, std::int64_t from, std::int64_t to, float* stats);
+  /// Tokens [chunk · kScoreTokens, …) of the vocabulary for rows [from, to); stats: a row each; logits: room for
+  /// kBlockRows × kScoreTokens. Targets among these tokens are found.
+  void (*score)(const Score& op, std::int64_t chunk, std::int64_t from, std::int64_t to, float* stats, float* logits);
 };
 
 /// The best that this processor can run.

@@ -10,7 +10,7 @@
 #endif
 
 #include "kernels/cpu/loops.h"
-#include "kernels/cpu/number.h"
+#include "kernels/number.h"
 
 // What stands above belongs to the whole program and must run anywhere; what follows is for such processors alone.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)

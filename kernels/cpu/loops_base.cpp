@@ -10,7 +10,7 @@
 #endif
 
 #include "kernels/cpu/loops.h"
-#include "kernels/cpu/number.h"
+#include "kernels/number.h"
 
 namespace orch::kernels::cpu::base {
 namespace {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "kernels/cpu/loops.h"
-#include "kernels/cpu/number.h"
+#include "kernels/number.h"
 
 namespace orch::kernels::cpu {
 namespace {

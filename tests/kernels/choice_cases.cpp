@@ -259,10 +259,16 @@ Case score(std::int64_t rows, std::int64_t hidden, std::int64_t vocab, int ranks
     Random random(static_cast<std::uint64_t>(rows + vocab));
     const Numbers x = random.numbers(rows, hidden, dtype),
                   head = random.numbers(vocab, hidden, dtype, 2 / std::sqrt(static_cast<double>(hidden)));
-    std::vector<std::int32_t> targets;
-    for (std::int64_t r = 0; r < rows; ++r) targets.push_back(static_cast<std::int32_t>(random.whole(0, vocab - 1)));
-    const Matrix x_there = device.put(x, dtype, 1), stats = device.poisoned(rows * ranks, kScoreColumns, DType::kFp32);
-    const Ints targets_there = device.put(targets);
+    // None, one or several of a row.
+    std::vector<std::int32_t> starts{0}, targets;
+    for (std::int64_t r = 0; r < rows; ++r) {
+      for (std::int64_t t = r % 4; t > 0; --t) targets.push_back(static_cast<std::int32_t>(random.whole(0, vocab - 1)));
+      starts.push_back(static_cast<std::int32_t>(targets.size()));
+    }
+    const auto count = static_cast<std::int64_t>(targets.size());
+    const Matrix x_there = device.put(x, dtype, 1), stats = device.poisoned(rows * ranks, kScoreColumns, DType::kFp32),
+                 found = device.poisoned(count * ranks, 1, DType::kFp32, 1);
+    const Ints starts_there = device.put(starts), targets_there = device.put(targets);
     std::vector<Score> parts;
     std::vector<std::span<std::byte>> scratches;
     for (int rank = 0; rank < ranks; ++rank) {
@@ -275,16 +281,19 @@ Case score(std::int64_t rows, std::int64_t hidden, std::int64_t vocab, int ranks
       op.vocab = vocab;
       op.scale = 1.5F;
       op.soft_cap = cap;
+      op.starts = starts_there;
       op.targets = targets_there;
       op.stats = kernels::rows(stats, rank * rows, rows);
+      op.found = kernels::rows(found, rank * count, count);
       parts.push_back(op);
       scratches.push_back(device.scratch(device.backend().scratch(op)));
     }
     CombineScores all;
     all.stats = stats;
     all.ranks = ranks;
-    all.targets = targets_there;
-    all.logprobs = device.poisoned(rows, 1, DType::kFp32);
+    all.found = found;
+    all.starts = starts_there;
+    all.logprobs = device.poisoned(count, 1, DType::kFp32);
     all.best = device.poisoned_ints(rows);
     Prepared ready;
     ready.run = [&device, parts, scratches, all] {
@@ -309,8 +318,10 @@ Case score(std::int64_t rows, std::int64_t hidden, std::int64_t vocab, int ranks
         const auto most = std::max_element(logits.begin(), logits.end());
         double total = 0;
         for (const double logit : logits) total += std::exp(logit - *most);
-        want.push_back(logits[static_cast<std::size_t>(targets[static_cast<std::size_t>(r)])] - *most -
-                       std::log(total));
+        const auto row = static_cast<std::size_t>(r);
+        for (std::int32_t t = starts[row]; t < starts[row + 1]; ++t)
+          want.push_back(logits[static_cast<std::size_t>(targets[static_cast<std::size_t>(t)])] - *most -
+                         std::log(total));
         best.push_back(static_cast<double>(most - logits.begin()));
       }
       want.insert(want.end(), best.begin(), best.end());

@@ -5,16 +5,10 @@
 #include <limits>
 #include <stdexcept>
 
-#include "kernels/cpu/number.h"
+#include "kernels/number.h"
 
 namespace orch::kernels::test {
 namespace {
-
-using cpu::Bf16;
-using cpu::Fp16;
-using cpu::Fp8;
-using cpu::from_float;
-using cpu::to_float;
 
 std::size_t size_of(DType dtype) { return static_cast<std::size_t>(bytes_of(dtype)); }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <fstream>
 #include <iterator>
+#include <numeric>
 #include <stdexcept>
 
 #include "model/rope.h"
@@ -106,7 +107,7 @@ Sequences::Hidden Sequences::forward(const std::vector<Addition>& additions) {
   sequences.starts = ints(starts), sequences.lengths = ints(lengths), sequences.table = ints(table);
 
   Hidden hidden;
-  const std::size_t bytes = runner_.decoder_->workspace({n, sequences.count, sequences.max_length, sequences.width});
+  const std::size_t bytes = runner_.decoder_->workspace({n, sequences.max_length, n});
   hidden.workspace = take(runner_.backend_->allocate(bytes, "workspace"));
   hidden.numbers.resize(static_cast<std::size_t>(static_cast<double>(n * it.hidden) * bytes_of(runner_.dtype_)));
   hidden.matrix = {hidden.numbers.data(), runner_.dtype_, n, it.hidden, it.hidden};
@@ -133,19 +134,18 @@ Sequences::Scored Sequences::score(std::size_t sequence, const std::vector<int>&
   const Hidden hidden = forward({{sequence, ids}});
   const auto count = static_cast<std::int64_t>(targets.size());
   std::vector<std::int32_t> wanted(targets.begin(), targets.end()), best(targets.size());
-  std::vector<float> stats(targets.size() * kernels::kScoreColumns);
+  std::vector<std::int32_t> starts(targets.size() + 1);
+  std::iota(starts.begin(), starts.end(), 0);
   Scored scored;
   scored.logprobs.resize(targets.size());
   const auto stream = runner_.backend_->make_stream();
-  runner_.decoder_->score(*stream, rows(hidden.matrix, hidden.matrix.rows - count, count), ints(wanted),
-                          floats(stats, count, kernels::kScoreColumns),
-                          {static_cast<std::byte*>(hidden.workspace->data), hidden.workspace->bytes});
-  kernels::CombineScores combine;
-  combine.stats = floats(stats, count, kernels::kScoreColumns);
-  combine.targets = ints(wanted);
-  combine.logprobs = floats(scored.logprobs, count, 1);
-  combine.best = ints(best);
-  runner_.backend_->run(*stream, combine);
+  Scoring scoring;
+  scoring.hidden = rows(hidden.matrix, hidden.matrix.rows - count, count);
+  scoring.starts = ints(starts);
+  scoring.targets = ints(wanted);
+  scoring.logprobs = floats(scored.logprobs, count, 1);
+  scoring.best = ints(best);
+  runner_.decoder_->score(*stream, scoring, {static_cast<std::byte*>(hidden.workspace->data), hidden.workspace->bytes});
   take(runner_.backend_->wait(*stream));
   scored.best.assign(best.begin(), best.end());
   return scored;

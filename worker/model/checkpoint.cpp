@@ -6,7 +6,7 @@
 #include <set>
 
 #include "base/text.h"
-#include "kernels/cpu/number.h"
+#include "kernels/number.h"
 
 namespace orch::model {
 namespace {
@@ -43,7 +43,7 @@ void read_as(const Tensor& tensor, std::int64_t from, std::int64_t count, float*
     if constexpr (std::is_arithmetic_v<T>)
       out[i] = static_cast<float>(value);
     else
-      out[i] = kernels::cpu::to_float(value);
+      out[i] = kernels::to_float(value);
   }
 }
 
@@ -91,15 +91,15 @@ void read_numbers(const Tensor& tensor, std::int64_t from, std::int64_t count, f
     case Stored::kF32:
       return read_as<float>(tensor, from, count, out);
     case Stored::kF16:
-      return read_as<kernels::cpu::Fp16>(tensor, from, count, out);
+      return read_as<kernels::Fp16>(tensor, from, count, out);
     case Stored::kBf16:
-      return read_as<kernels::cpu::Bf16>(tensor, from, count, out);
+      return read_as<kernels::Bf16>(tensor, from, count, out);
     case Stored::kF8E4M3:
-      return read_as<kernels::cpu::Fp8>(tensor, from, count, out);
+      return read_as<kernels::Fp8>(tensor, from, count, out);
     case Stored::kF8E5M2: {
       // The upper half of an fp16.
       for (std::int64_t i = 0; i < count; ++i)
-        out[i] = kernels::cpu::to_float(kernels::cpu::Fp16{
+        out[i] = kernels::to_float(kernels::Fp16{
             static_cast<std::uint16_t>(std::to_integer<int>(tensor.bytes[static_cast<std::size_t>(from + i)]) << 8)});
       return;
     }

@@ -74,7 +74,8 @@ class Decoder::Loading {
     const Architecture& it = decoder_.it_;
     decoder_.embedding_ = weight(sources.embedding, decoder_.dtype_, "the embedding", false);
     decoder_.positions_ = weight(sources.positions, decoder_.dtype_, "the positions", false);
-    if (!it.tied) decoder_.head_ = weight(sources.head, decoder_.dtype_, "the output head", false);
+    if (!it.tied && decoder_.shard_.ends())
+      decoder_.head_ = weight(sources.head, decoder_.dtype_, "the output head", false);
     decoder_.head_bias_ = vector(sources.head_bias);
     decoder_.norm_ = norm(sources.norm);
     decoder_.rotation_ = rotation(it.rope.frequencies, it.rope.scale);
@@ -85,9 +86,11 @@ class Decoder::Loading {
       const Part heads = heads_of(it.attention, decoder_.shard_);
       decoder_.slopes_ = numbers({slopes.begin() + heads.first, slopes.begin() + heads.first + heads.count});
     }
+    const std::int64_t first = layers_of(it, decoder_.shard_).first;
     for (std::size_t i = 0; i < sources.layers.size(); ++i) {
-      decoder_.layers_.push_back(layer(sources.layers[i], "layer " + std::to_string(i)));
-      decoder_.layers_.back().window = it.layers[i].window;
+      const std::size_t number = static_cast<std::size_t>(first) + i;  // in the whole model
+      decoder_.layers_.push_back(layer(sources.layers[i], "layer " + std::to_string(number)));
+      decoder_.layers_.back().window = it.layers[number].window;
     }
     if (it.experts) count_experts();
     if (problem_) return *problem_;
@@ -201,8 +204,8 @@ class Decoder::Loading {
   std::optional<Error> problem_;
 };
 
-Decoder::Decoder(Backend& backend, Architecture architecture, Shard shard, DType dtype)
-    : backend_(backend), it_(std::move(architecture)), shard_(shard), dtype_(dtype) {
+Decoder::Decoder(Backend& backend, Architecture architecture, Shard shard, DType dtype, comm::Communicator* tensor)
+    : backend_(backend), it_(std::move(architecture)), shard_(shard), dtype_(dtype), tensor_(tensor) {
   heads_ = heads_of(it_.attention, shard_).count;
   kv_heads_ = kv_heads_of(it_.attention, shard_).count;
 }
@@ -210,8 +213,10 @@ Decoder::Decoder(Backend& backend, Architecture architecture, Shard shard, DType
 Decoder::~Decoder() = default;
 
 Result<std::unique_ptr<Decoder>> Decoder::load(Backend& backend, const Architecture& architecture,
-                                               const Sources& sources, Shard shard, DType dtype) {
-  std::unique_ptr<Decoder> decoder(new Decoder(backend, architecture, shard, dtype));
+                                               const Sources& sources, Shard shard, DType dtype,
+                                               comm::Communicator* tensor) {
+  if (auto fits = check_shard(architecture, shard); !fits) return fits.error();
+  std::unique_ptr<Decoder> decoder(new Decoder(backend, architecture, shard, dtype, tensor));
   auto loaded = Loading(*decoder).run(sources);
   if (!loaded) return loaded.error();
   return decoder;
@@ -283,16 +288,48 @@ Decoder::Room Decoder::lay_out(std::byte* memory, const StepBounds& bounds) cons
       scratch = std::max(scratch, backend_.scratch(experts));
     }
   }
-  kernels::Score score;
-  score.x = room.normed;
-  score.head = head_ ? head_.get() : embedding_.get();
-  scratch = std::max(scratch, backend_.scratch(score));
   std::byte* at = take(scratch);
   if (at) room.scratch = {at, scratch};
   return room;
 }
 
-std::size_t Decoder::workspace(const StepBounds& bounds) const { return lay_out(nullptr, bounds).bytes; }
+/// Where scores keep what the ranks then tell each other: of every rank a block.
+struct Decoder::ScoreRoom {
+  Matrix stats, found;
+  std::span<std::byte> scratch;
+  std::size_t bytes = 0;
+};
+
+Decoder::ScoreRoom Decoder::lay_out_scores(std::byte* memory, std::int64_t rows, std::int64_t targets) const {
+  ScoreRoom room;
+  const auto take = [&](std::size_t bytes) {
+    std::byte* at = memory ? memory + room.bytes : nullptr;
+    room.bytes += (bytes + 255) / 256 * 256;
+    return at;
+  };
+  const auto matrix = [&](std::int64_t count, std::int64_t cols) {
+    return matrix_of(take(static_cast<std::size_t>(count * cols) * sizeof(float)), DType::kFp32, count, cols);
+  };
+  room.stats = matrix(rows * shard_.ranks, kernels::kScoreColumns);
+  room.found = matrix(targets * shard_.ranks, 1);
+  kernels::Score score;
+  score.x.rows = rows;
+  score.head = head();
+  const std::size_t scratch = backend_.scratch(score);
+  std::byte* at = take(scratch);
+  if (at) room.scratch = {at, scratch};
+  return room;
+}
+
+std::size_t Decoder::workspace(const StepBounds& bounds) const {
+  // Scores come after the layers, in the same place.
+  const std::size_t layers = lay_out(nullptr, bounds).bytes;
+  return shard_.ends() ? std::max(layers, lay_out_scores(nullptr, bounds.tokens, bounds.targets).bytes) : layers;
+}
+
+void Decoder::sum(Stream& stream, Matrix matrix) const {
+  if (shard_.ranks > 1) tensor_->sum(stream, matrix, matrix.dtype);
+}
 
 void Decoder::look_back(Stream& stream, const Step& step, const Layer& layer, const KvCache& cache,
                         const Room& room) const {
@@ -450,18 +487,23 @@ void Decoder::feed_forward(Stream& stream, const Layer& layer, Matrix in, Matrix
   route.weights = room.expert_weights;
   route.counts = layer.counts;
   backend_.run(stream, route);
-  kernels::Experts mix;
-  mix.x = in;
-  mix.experts = room.experts;
-  mix.weights = room.expert_weights;
-  mix.active = experts.active;
-  mix.first = part_of(experts.count, shard_).first;
-  mix.up = layer.experts_up.get();
-  mix.down = layer.experts_down.get();
-  mix.activation = kind.activation;
-  mix.gated = kind.gated;
-  mix.y = out;
-  backend_.run(stream, mix, room.scratch);
+  if (!layer.experts_up) {
+    // More ranks than experts: this one has none.
+    backend_.clear(stream, out.data, static_cast<std::size_t>(out.rows) * row_bytes(out));
+  } else {
+    kernels::Experts mix;
+    mix.x = in;
+    mix.experts = room.experts;
+    mix.weights = room.expert_weights;
+    mix.active = experts.active;
+    mix.first = part_of(experts.count, shard_).first;
+    mix.up = layer.experts_up.get();
+    mix.down = layer.experts_down.get();
+    mix.activation = kind.activation;
+    mix.gated = kind.gated;
+    mix.y = out;
+    backend_.run(stream, mix, room.scratch);
+  }
   if (!layer.shared_up) return;
   // `in` is read before room.second is written, which no caller gives as `in`.
   two(layer.shared_up, {}, layer.shared_down, {}, room.second);
@@ -474,18 +516,20 @@ void Decoder::feed_forward(Stream& stream, const Layer& layer, Matrix in, Matrix
 void Decoder::forward(Stream& stream, const Step& step, std::span<const KvCache> caches, std::span<std::byte> workspace,
                       Matrix hidden) {
   const std::int64_t tokens = hidden.rows;
-  const Room room =
-      lay_out(workspace.data(), {tokens, step.sequences.count, step.sequences.max_length, step.sequences.width});
+  const Room room = lay_out(workspace.data(), {tokens, step.sequences.max_length, 0});
 
-  kernels::Embed embed;
-  embed.tokens = step.tokens;
-  embed.table = embedding_.get();
-  embed.first = vocab_of(it_.vocab, shard_).first;
-  embed.scale = it_.embedding_scale;
-  embed.position_table = positions_.get();
-  embed.positions = step.positions;
-  embed.x = hidden;
-  backend_.run(stream, embed);
+  if (shard_.begins()) {
+    kernels::Embed embed;
+    embed.tokens = step.tokens;
+    embed.table = embedding_.get();
+    embed.first = vocab_of(it_.vocab, shard_).first;
+    embed.scale = it_.embedding_scale;
+    embed.position_table = positions_.get();
+    embed.positions = step.positions;
+    embed.x = hidden;
+    backend_.run(stream, embed);
+    sum(stream, hidden);
+  }
 
   Matrix delta;  // what the layer before has left to add
   const Norm* delta_norm = nullptr;
@@ -503,6 +547,8 @@ void Decoder::forward(Stream& stream, const Step& step, std::span<const KvCache>
       attend_latent(stream, step, layer, caches[i], room);
     else
       attend(stream, step, layer, caches[i], room);
+    // Where both read the same input, their sum is summed.
+    if (!it_.parallel) sum(stream, room.delta);
 
     kernels::AddNorm between;
     between.residual = hidden;
@@ -525,6 +571,7 @@ void Decoder::forward(Stream& stream, const Step& step, std::span<const KvCache>
       backend_.run(stream, between);
       feed_forward(stream, layer, room.normed, room.delta, room);
     }
+    sum(stream, room.delta);
     delta = room.delta;
     delta_norm = it_.post_norms ? &layer.feed_forward_post_norm : nullptr;
   }
@@ -536,23 +583,41 @@ void Decoder::forward(Stream& stream, const Step& step, std::span<const KvCache>
   backend_.run(stream, leave);
 }
 
-void Decoder::score(Stream& stream, Matrix hidden, Ints targets, Matrix stats, std::span<std::byte> workspace) {
+void Decoder::score(Stream& stream, const Scoring& scoring, std::span<std::byte> workspace) {
   kernels::AddNorm norm;
-  norm.residual = hidden;
+  norm.residual = scoring.hidden;
   norm.norm = &norm_;
-  norm.out = hidden;
+  norm.out = scoring.hidden;
   backend_.run(stream, norm);
+  const std::int64_t rows = scoring.hidden.rows, targets = scoring.targets.size;
+  const ScoreRoom room = lay_out_scores(workspace.data(), rows, targets);
+  const Matrix own_stats = kernels::rows(room.stats, shard_.rank * rows, rows),
+               own_found = kernels::rows(room.found, shard_.rank * targets, targets);
   kernels::Score score;
-  score.x = hidden;
-  score.head = head_ ? head_.get() : embedding_.get();
+  score.x = scoring.hidden;
+  score.head = head();
   score.bias = head_bias_;
   score.first = vocab_of(it_.vocab, shard_).first;
   score.vocab = it_.vocab;
   score.scale = it_.logit_scale;
   score.soft_cap = it_.logit_cap;
-  score.targets = targets;
-  score.stats = stats;
-  backend_.run(stream, score, workspace);
+  score.starts = scoring.starts;
+  score.targets = scoring.targets;
+  score.stats = own_stats;
+  score.found = own_found;
+  backend_.run(stream, score, room.scratch);
+  if (shard_.ranks > 1) {
+    tensor_->gather(stream, own_stats, room.stats);
+    tensor_->gather(stream, own_found, room.found);
+  }
+  kernels::CombineScores combine;
+  combine.stats = room.stats;
+  combine.found = room.found;
+  combine.ranks = shard_.ranks;
+  combine.starts = scoring.starts;
+  combine.logprobs = scoring.logprobs;
+  combine.best = scoring.best;
+  backend_.run(stream, combine);
 }
 
 void Decoder::logits(Stream& stream, Matrix hidden, Matrix logits) {
@@ -561,14 +626,19 @@ void Decoder::logits(Stream& stream, Matrix hidden, Matrix logits) {
   norm.norm = &norm_;
   norm.out = hidden;
   backend_.run(stream, norm);
-  kernels::Linear head;
-  head.x = hidden;
-  head.weight = head_ ? head_.get() : embedding_.get();
-  head.bias = head_bias_;
-  head.scale = it_.logit_scale;
-  head.soft_cap = it_.logit_cap;
-  head.y = logits;
-  backend_.run(stream, head);
+  // Each rank writes its part of the vocabulary; the others' zeros change no bit of it.
+  const Part part = vocab_of(it_.vocab, shard_);
+  if (shard_.ranks > 1)
+    backend_.clear(stream, logits.data, static_cast<std::size_t>(logits.rows * logits.stride) * sizeof(float));
+  kernels::Linear project;
+  project.x = hidden;
+  project.weight = head();
+  project.bias = head_bias_;
+  project.scale = it_.logit_scale;
+  project.soft_cap = it_.logit_cap;
+  project.y = kernels::columns(logits, part.first, part.count);
+  if (part.count > 0) backend_.run(stream, project);
+  sum(stream, logits);
 }
 
 }  // namespace orch::model

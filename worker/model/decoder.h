@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "comm/communicator.h"
 #include "kernels/backend.h"
 #include "model/sources.h"
 
@@ -15,10 +16,9 @@ namespace orch::model {
 
 /// How large a step may be: what memory is laid out for.
 struct StepBounds {
-  std::int64_t tokens = 0;  ///< of all sequences together
-  std::int64_t sequences = 0;
+  std::int64_t tokens = 0;      ///< of all sequences together
   std::int64_t max_length = 0;  ///< of one sequence, its cache included
-  std::int64_t width = 0;       ///< entries of a sequence's page table
+  std::int64_t targets = 0;     ///< of all rows that are scored
 };
 
 /// What a step computes, all of it in the backend's memory.
@@ -30,37 +30,60 @@ struct Step {
   kernels::Sequences sequences;
 };
 
+/// Rows of hidden states against any number of targets each, all of it in the backend's memory.
+struct Scoring {
+  kernels::Matrix hidden;  ///< becomes normed
+  kernels::Ints starts;    ///< rows + 1: of each row's targets
+  kernels::Ints targets;
+  kernels::Matrix logprobs;  ///< one column, fp32: of each target
+  kernels::Ints best;        ///< of each row the likeliest token
+};
+
 class Decoder {
  public:
+  /// `tensor`: holds the ranks together that share the layers; null when the shard is of one. It must outlive this.
   static Result<std::unique_ptr<Decoder>> load(kernels::Backend& backend, const Architecture& architecture,
-                                               const Sources& sources, Shard shard, DType dtype);
+                                               const Sources& sources, Shard shard, DType dtype,
+                                               comm::Communicator* tensor = nullptr);
 
   ~Decoder();
 
   const Architecture& architecture() const { return it_; }
+  const Shard& shard() const { return shard_; }
+  DType dtype() const { return dtype_; }
+  /// Layers of this stage: each has a part of the KV cache.
+  std::int64_t layers() const { return layers_of(it_, shard_).count; }
+  /// What went wrong between the ranks that share the layers; asked when the stream has been waited for.
+  Result<bool> joined() const { return tensor_ ? tensor_->state() : Result<bool>(true); }
   kernels::KvShape kv_shape(DType dtype) const;
   /// Bytes of workspace of a step within `bounds`.
   std::size_t workspace(const StepBounds& bounds) const;
 
-  /// How often each expert of each layer was chosen since the load (or since whoever reads this has cleared it): layers
-  /// × experts counters in the backend's memory, 0 for layers without experts. None where the model has no experts.
+  /// How often each expert of each layer of the stage was chosen since the load (or since whoever reads this has
+  /// cleared it): layers × experts counters in the backend's memory, 0 for layers without experts. None where the model
+  /// has no experts.
   kernels::Ints expert_counts() const { return expert_counts_; }
 
-  /// hidden ← what comes out of the last layer, not yet normed. `caches`: one for each layer.
+  /// hidden ← what comes out of the stage's last layer, not yet normed. The first stage begins with the step's tokens,
+  /// others with what hidden holds. `caches`: one for each layer of the stage.
   void forward(kernels::Stream& stream, const Step& step, std::span<const kernels::KvCache> caches,
                std::span<std::byte> workspace, kernels::Matrix hidden);
-  /// stats ← of rows of hidden states (which become normed), against their targets.
-  void score(kernels::Stream& stream, kernels::Matrix hidden, kernels::Ints targets, kernels::Matrix stats,
-             std::span<std::byte> workspace);
-  /// logits ← of rows of hidden states (which become normed), fp32; this rank's part of the vocabulary.
+  // Of the last stage. All ranks that share it get the same.
+  void score(kernels::Stream& stream, const Scoring& scoring, std::span<std::byte> workspace);
+  /// logits ← of rows of hidden states (which become normed), fp32, of the whole vocabulary.
   void logits(kernels::Stream& stream, kernels::Matrix hidden, kernels::Matrix logits);
 
  private:
   struct Layer;
   struct Room;
+  struct ScoreRoom;
 
-  Decoder(kernels::Backend& backend, Architecture architecture, Shard shard, DType dtype);
+  Decoder(kernels::Backend& backend, Architecture architecture, Shard shard, DType dtype, comm::Communicator* tensor);
   Room lay_out(std::byte* memory, const StepBounds& bounds) const;
+  ScoreRoom lay_out_scores(std::byte* memory, std::int64_t rows, std::int64_t targets) const;
+  const kernels::Weight* head() const { return head_ ? head_.get() : embedding_.get(); }
+  /// matrix ← the sum over the ranks that share the layers.
+  void sum(kernels::Stream& stream, kernels::Matrix matrix) const;
   /// Attention itself, of queries that stand in the room to keys and values that stand in the cache.
   void look_back(kernels::Stream& stream, const Step& step, const Layer& layer, const kernels::KvCache& cache,
                  const Room& room) const;
@@ -76,6 +99,7 @@ class Decoder {
   const Architecture it_;
   const Shard shard_;
   const DType dtype_;
+  comm::Communicator* const tensor_;
   std::int64_t heads_ = 0, kv_heads_ = 0;                          ///< of this rank
   std::unique_ptr<kernels::Weight> embedding_, positions_, head_;  ///< head_ null: the embedding
   kernels::Matrix head_bias_;

@@ -419,9 +419,39 @@ LayerSources layer_of(Finder& find, const std::string& prefix, const Layer& kind
 
 }  // namespace
 
-Part part_of(std::int64_t count, Shard shard) {
-  const std::int64_t first = count * shard.rank / shard.ranks;
-  return {first, count * (shard.rank + 1) / shard.ranks - first};
+namespace {
+
+Part even(std::int64_t count, int part, int parts) {
+  const std::int64_t first = count * part / parts;
+  return {first, count * (part + 1) / parts - first};
+}
+
+}  // namespace
+
+Part part_of(std::int64_t count, Shard shard) { return even(count, shard.rank, shard.ranks); }
+
+Part stage_layers(const Architecture& it, int stage, int stages) {
+  return even(static_cast<std::int64_t>(it.layers.size()), stage, stages);
+}
+
+Part layers_of(const Architecture& it, Shard shard) {
+  return shard.stages == 1 ? stage_layers(it, 0, 1) : shard.layers;
+}
+
+Result<bool> check_shard(const Architecture& it, Shard shard) {
+  const AttentionKind& attention = it.attention;
+  const auto cannot = [&](const std::string& why) {
+    return Error{"cannot be cut over " + std::to_string(shard.ranks) + " ranks: " + why};
+  };
+  if (attention.heads % shard.ranks != 0) return cannot("it has " + std::to_string(attention.heads) + " heads");
+  if (!attention.latent && attention.kv_heads % shard.ranks != 0 && shard.ranks % attention.kv_heads != 0)
+    return cannot("it has " + std::to_string(attention.kv_heads) + " heads of keys and values");
+  if (it.experts && it.experts->count % shard.ranks != 0 && it.experts->count > shard.ranks)
+    return cannot("it has " + std::to_string(it.experts->count) + " experts");
+  if (static_cast<std::size_t>(shard.stages) > it.layers.size())
+    return Error{"cannot be cut into " + std::to_string(shard.stages) + " stages: it has " +
+                 std::to_string(it.layers.size()) + " layers"};
+  return true;
 }
 
 Part heads_of(const AttentionKind& attention, Shard shard) { return part_of(attention.heads, shard); }
@@ -444,14 +474,18 @@ Result<Sources> find_sources(const Architecture& it, const Checkpoint& checkpoin
   const Part vocab = vocab_of(it.vocab, shard);
   // Some checkpoints of tied models have the weights under the head's name.
   const std::string embedding = it.tied && !find.has(frame.embedding) ? "lm_head.weight" : frame.embedding;
-  sources.embedding = find.rows(embedding, it.vocab, it.hidden, vocab);
-  if (it.learned_positions > 0)
+  if (shard.begins() || it.tied) sources.embedding = find.rows(embedding, it.vocab, it.hidden, vocab);
+  if (shard.begins() && it.learned_positions > 0)
     sources.positions = find.rows(frame.positions, it.learned_positions, it.hidden, {0, it.learned_positions});
-  for (std::size_t i = 0; i < it.layers.size(); ++i)
-    sources.layers.push_back(layer_of(find, frame.layer + std::to_string(i) + ".", it.layers[i]));
-  sources.norm = find.norm(frame.norm, it.hidden, it.norm.bias);
-  sources.head = it.tied ? sources.embedding : find.rows("lm_head.weight", it.vocab, it.hidden, vocab);
-  if (it.head_bias) sources.head_bias = find.vector("lm_head.bias", it.vocab, vocab);
+  const Part layers = layers_of(it, shard);
+  for (std::int64_t i = layers.first; i < layers.first + layers.count; ++i)
+    sources.layers.push_back(
+        layer_of(find, frame.layer + std::to_string(i) + ".", it.layers[static_cast<std::size_t>(i)]));
+  if (shard.ends()) {
+    sources.norm = find.norm(frame.norm, it.hidden, it.norm.bias);
+    sources.head = it.tied ? sources.embedding : find.rows("lm_head.weight", it.vocab, it.hidden, vocab);
+    if (it.head_bias) sources.head_bias = find.vector("lm_head.bias", it.vocab, vocab);
+  }
   if (const auto problem = find.problem()) return *problem;
   return sources;
 }

@@ -9,18 +9,30 @@
 
 namespace orch::model {
 
-/// One of `ranks` that share every layer: its heads, its part of the feed-forward, of the experts and of the
-/// vocabulary.
-struct Shard {
-  int rank = 0;
-  int ranks = 1;
-};
-
-/// A rank's part of n things that are cut evenly, or as evenly as goes.
+/// A part of n things that follow each other.
 struct Part {
   std::int64_t first = 0;
   std::int64_t count = 0;
 };
+
+/// What one process has of a model: of some layers, one after another (a stage of a pipeline), its rank's heads, its
+/// part of the feed-forward, of the experts and of the vocabulary.
+struct Shard {
+  int rank = 0;
+  int ranks = 1;  ///< that share every layer of the stage
+  int stage = 0;
+  int stages = 1;
+  Part layers{};  ///< of the stage; with one stage all, whatever this says
+
+  bool begins() const { return stage == 0; }
+  bool ends() const { return stage + 1 == stages; }
+};
+
+/// An error says why a model cannot be cut so.
+Result<bool> check_shard(const Architecture& architecture, Shard shard);
+/// The layers of a stage, cut as evenly as goes.
+Part stage_layers(const Architecture& architecture, int stage, int stages);
+Part layers_of(const Architecture& architecture, Shard shard);
 /// Heads of the cache: where there are fewer than ranks, some ranks have the same one.
 Part kv_heads_of(const AttentionKind& attention, Shard shard);
 Part heads_of(const AttentionKind& attention, Shard shard);
@@ -53,7 +65,7 @@ struct LayerSources {
 
 struct Sources {
   Source embedding, positions;
-  std::vector<LayerSources> layers;
+  std::vector<LayerSources> layers;  ///< of the stage
   NormSource norm;
   Source head, head_bias;  ///< of a tied model the embedding's
 };

@@ -7,7 +7,7 @@
 #include <cstring>
 #include <limits>
 
-namespace orch::kernels::cpu {
+namespace orch::kernels {
 
 struct Bf16 {
   std::uint16_t bits;
@@ -66,4 +66,4 @@ inline Fp8 from_float<Fp8>(float value) {
   return {static_cast<std::uint8_t>(sign | ((step + 9) * 8 + steps))};
 }
 
-}  // namespace orch::kernels::cpu
+}  // namespace orch::kernels

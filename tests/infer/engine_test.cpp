@@ -1,0 +1,337 @@
+// The engine against the references of the models, over one rank and several, and against itself.
+#include "infer/engine.h"
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <fstream>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <random>
+
+#include "infer/cluster_of_ranks.h"
+#include "support/source_dir.h"
+#include "support/test_data.h"
+
+namespace orch::infer {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using Tokens = std::vector<std::int32_t>;
+
+const IsOver kNever = [](std::size_t, std::span<const std::int32_t>) { return false; };
+
+struct Answers {
+  std::vector<Scored> scored;
+  std::vector<Written> written;
+};
+
+template <class T>
+T take(Result<T> result) {
+  if (!result) throw std::runtime_error(result.error().what);
+  return *std::move(result);
+}
+
+bool same(const Scored& a, const Scored& b) {
+  return a.logprob == b.logprob && a.is_greedy == b.is_greedy && a.logprobs == b.logprobs;
+}
+bool same(const Written& a, const Written& b) { return a.tokens == b.tokens && a.is_over == b.is_over; }
+template <class T>
+bool all_same(const std::vector<T>& a, const std::vector<T>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(), [](const T& x, const T& y) { return same(x, y); });
+}
+
+/// Every rank must give the same.
+Answers answers_of(const fs::path& folder, const RanksOptions& options, const std::vector<ScoreRequest>& scores,
+                   const std::vector<WriteRequest>& writes, const IsOver& is_over = kNever) {
+  std::mutex mutex;
+  std::vector<Answers> all;
+  on_ranks(folder, options, [&](int, Engine& engine) {
+    Answers own;
+    own.scored = take(engine.score(scores));
+    own.written = take(engine.write(writes, is_over));
+    const std::lock_guard lock(mutex);
+    all.push_back(std::move(own));
+  });
+  for (const Answers& each : all) {
+    EXPECT_TRUE(all_same(each.scored, all.front().scored));
+    EXPECT_TRUE(all_same(each.written, all.front().written));
+  }
+  return all.front();
+}
+
+class TinyStories : public testing::Test {
+ protected:
+  void SetUp() override {
+    ORCH_NEEDS_TEST_DATA();
+    folder_ = test::test_data() / "models/tinystories-656k";
+    std::ifstream in(folder_ / "reference.json");
+    reference_ = json::parse(in);
+    for (const json& pair : reference_["pairs"])
+      scores_.push_back({pair["context_ids"].get<Tokens>(), pair["continuation_ids"].get<Tokens>()});
+    for (const json& prompt : reference_["prompts"])
+      writes_.push_back({prompt["ids"].get<Tokens>(), static_cast<std::int64_t>(prompt["greedy_ids"].size()), {}});
+  }
+
+  void expect_reference(const Answers& answers) {
+    ASSERT_EQ(answers.scored.size(), reference_["pairs"].size());
+    for (std::size_t i = 0; i < answers.scored.size(); ++i) {
+      const json& pair = reference_["pairs"][i];
+      EXPECT_NEAR(answers.scored[i].logprob, pair["logprob"].get<double>(), 1e-3) << pair["context"];
+      EXPECT_EQ(answers.scored[i].is_greedy, pair["is_greedy"].get<bool>()) << pair["context"];
+    }
+    ASSERT_EQ(answers.written.size(), reference_["prompts"].size());
+    for (std::size_t i = 0; i < answers.written.size(); ++i)
+      EXPECT_EQ(answers.written[i].tokens, reference_["prompts"][i]["greedy_ids"].get<Tokens>());
+  }
+
+  fs::path folder_;
+  json reference_;
+  std::vector<ScoreRequest> scores_;
+  std::vector<WriteRequest> writes_;
+};
+
+TEST_F(TinyStories, AreScoredAndContinuedAsTheReferenceDoes) {
+  expect_reference(answers_of(folder_, {}, scores_, writes_));
+}
+
+TEST_F(TinyStories, AreTheSameOverEveryLayout) {
+  const Answers alone = answers_of(folder_, {}, scores_, writes_);
+  for (const auto& [tensor, pipeline] : {std::pair(2, 1), {4, 1}, {8, 1}, {1, 2}, {2, 2}, {4, 2}}) {
+    SCOPED_TRACE(std::to_string(tensor) + " × " + std::to_string(pipeline));
+    RanksOptions options;
+    options.tensor = tensor, options.pipeline = pipeline;
+    const Answers shared = answers_of(folder_, options, scores_, writes_);
+    expect_reference(shared);
+    for (std::size_t i = 0; i < scores_.size(); ++i)
+      for (std::size_t t = 0; t < scores_[i].continuation.size(); ++t)
+        EXPECT_NEAR(shared.scored[i].logprobs[t], alone.scored[i].logprobs[t], 1e-4);
+  }
+}
+
+/// Many texts with much in common: prefixes, questions behind them, answers of one token and of several.
+struct Mix {
+  std::vector<ScoreRequest> scores;
+  std::vector<WriteRequest> writes;
+};
+Mix mix_of(std::int32_t vocab, std::int64_t context, std::uint64_t seed) {
+  std::mt19937_64 random(seed);
+  const auto below = [&](std::int64_t n) {
+    return static_cast<std::int64_t>(random() % static_cast<std::uint64_t>(n));
+  };
+  const auto text = [&](std::int64_t length) {
+    Tokens tokens;
+    for (std::int64_t i = 0; i < length; ++i) tokens.push_back(static_cast<std::int32_t>(below(vocab)));
+    return tokens;
+  };
+  const auto joined = [](Tokens a, const Tokens& b) {
+    a.insert(a.end(), b.begin(), b.end());
+    return a;
+  };
+  Mix mix;
+  const std::int64_t most = context / 2;
+  std::vector<Tokens> prefixes{{}};
+  for (int i = 0; i < 2; ++i) prefixes.push_back(text(1 + below(most)));
+  for (const Tokens& prefix : prefixes)
+    for (int q = 0; q < 3; ++q) {
+      const Tokens question = joined(prefix, text(1 + below(std::min<std::int64_t>(20, most / 2))));
+      for (int a = 0; a < 4; ++a) mix.scores.push_back({question, text(1)});
+      for (int a = 0; a < 2; ++a)
+        mix.scores.push_back({question, text(1 + below(std::min<std::int64_t>(10, most / 2)))});
+      WriteRequest write{question, 1 + below(std::min<std::int64_t>(12, most / 2)), {}};
+      if (q > 0) write.sampling = {0.9F, q == 1 ? 0.8F : 1.0F, q == 1 ? 0 : 20, random()};
+      mix.writes.push_back(write);
+      if (q == 1) mix.writes.push_back({question, write.most, {0.9F, 0.8F, 0, random()}});
+    }
+  mix.scores.push_back(mix.scores.front());
+  mix.scores.push_back({text(3), {}});
+  // Longer than the model's context: cut at its beginning.
+  mix.scores.push_back({text(context + 5), text(2)});
+  return mix;
+}
+
+template <class T>
+std::vector<T> permuted(const std::vector<T>& values, const std::vector<std::size_t>& order) {
+  std::vector<T> result;
+  for (const std::size_t i : order) result.push_back(values[i]);
+  return result;
+}
+
+// House invariant 6: whatever the batch, the order, what is shared, and how much memory there is.
+TEST_F(TinyStories, GiveTheSameBitsHoweverTheyAreAsked) {
+  const Mix mix = mix_of(2048, 512, 5);
+  std::vector<Scored> scored;
+  std::vector<Written> written;
+  on_ranks(folder_, {}, [&](int, Engine& engine) {
+    // Each alone, so that nothing is shared.
+    for (const ScoreRequest& request : mix.scores) scored.push_back(take(engine.score({&request, 1})).front());
+    for (const WriteRequest& request : mix.writes) written.push_back(take(engine.write({&request, 1}, kNever)).front());
+  });
+  for (std::uint64_t seed = 0; seed < 12; ++seed) {
+    SCOPED_TRACE(seed);
+    std::mt19937_64 random(seed);
+    std::vector<std::size_t> score_order(mix.scores.size()), write_order(mix.writes.size());
+    std::iota(score_order.begin(), score_order.end(), 0U);
+    std::iota(write_order.begin(), write_order.end(), 0U);
+    std::shuffle(score_order.begin(), score_order.end(), random);
+    std::shuffle(write_order.begin(), write_order.end(), random);
+    RanksOptions options;
+    options.threads = 1 + static_cast<int>(seed % 2);
+    options.rules.step_tokens = std::vector<std::int64_t>{1, 7, 64, 512}[seed % 4];
+    options.rules.step_sequences = std::vector<std::int64_t>{1, 3, 64}[seed % 3];
+    // Of fp32, 2 layers, 4 heads of 16 keys and values a page of 16 tokens is 16 KiB: from just enough for one text on.
+    options.rules.cache_bytes = std::vector<std::size_t>{40, 60, 1000}[seed / 4 % 3] * (16U << 10);
+    const Answers got =
+        answers_of(folder_, options, permuted(mix.scores, score_order), permuted(mix.writes, write_order));
+    EXPECT_TRUE(all_same(got.scored, permuted(scored, score_order)));
+    EXPECT_TRUE(all_same(got.written, permuted(written, write_order)));
+  }
+}
+
+TEST_F(TinyStories, AreReadOnceWhereTheyBeginAlike) {
+  on_ranks(folder_, {}, [&](int, Engine& engine) {
+    const Tokens prefix(100, 7), question{1, 2, 3};
+    std::vector<ScoreRequest> requests;
+    for (std::int32_t q = 0; q < 5; ++q)
+      for (std::int32_t answer = 10; answer < 14; ++answer) {
+        Tokens context = prefix;
+        context.push_back(100 + q);
+        context.insert(context.end(), question.begin(), question.end());
+        requests.push_back({context, {answer}});
+      }
+    take(engine.score(requests));
+    EXPECT_EQ(engine.counts().tokens_asked, 20 * 104);
+    EXPECT_EQ(engine.counts().tokens, 100 + 5 * 4) << "the prefix once, each question once, no answer at all";
+  });
+}
+
+TEST_F(TinyStories, EndWhereTheCallerSaysSo) {
+  const Answers answers = answers_of(
+      folder_, {}, {}, writes_,
+      [](std::size_t request, std::span<const std::int32_t> tokens) { return tokens.size() == request + 2; });
+  for (std::size_t i = 0; i < answers.written.size(); ++i) {
+    const auto all = reference_["prompts"][i]["greedy_ids"].get<Tokens>();
+    EXPECT_EQ(answers.written[i].tokens, Tokens(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(i) + 2));
+    EXPECT_TRUE(answers.written[i].is_over);
+  }
+}
+
+TEST_F(TinyStories, AreComputedInSmallerStepsWhereMemoryIsShort) {
+  const Answers wanted = answers_of(folder_, {}, scores_, writes_);
+  RanksOptions options;
+  options.rules.step_tokens = 8192;
+  options.rules.step_sequences = 1024;
+  std::vector<ScoreRequest> many;
+  for (std::int32_t i = 0; i < 300; ++i) {
+    many.push_back(scores_[static_cast<std::size_t>(i) % scores_.size()]);
+    many.back().context.insert(many.back().context.begin() + 1, i);
+  }
+  const Answers roomy = answers_of(folder_, options, many, {});
+  // Weights and their like are 2.9 MB; what is left is less than steps of 8192 tokens want.
+  options.memory = 8U << 20;
+  const Answers tight = answers_of(folder_, options, many, {});
+  EXPECT_TRUE(all_same(tight.scored, roomy.scored));
+  options.memory = 3U << 20;
+  EXPECT_THROW(
+      {
+        try {
+          answers_of(folder_, options, many, {});
+        } catch (const std::runtime_error& error) {
+          EXPECT_THAT(error.what(), testing::HasSubstr("out of memory"));
+          throw;
+        }
+      },
+      std::runtime_error);
+}
+
+TEST_F(TinyStories, AreRefusedWhereTheyCannotBeRead) {
+  on_ranks(folder_, {}, [&](int, Engine& engine) {
+    const auto scored = [&](ScoreRequest request) {
+      const auto answer = engine.score({&request, 1});
+      return answer ? std::string("it was scored") : answer.error().what;
+    };
+    EXPECT_EQ(scored({{}, {1}}), "text 0 has nothing before what is to be scored");
+    EXPECT_EQ(scored({{2048}, {1}}), "text 0 has the token 2048, and the model knows 2048");
+    EXPECT_EQ(scored({{1}, {-1}}), "text 0 has the token -1, and the model knows 2048");
+    EXPECT_EQ(scored({{1}, Tokens(513, 1)}), "text 0 is to be scored over 513 tokens, and the model sees 512");
+    const WriteRequest request{{1}, 512, {}};
+    EXPECT_EQ(engine.write({&request, 1}, kNever).error().what,
+              "text 0 is to get 512 tokens, and the model sees 512 with its prompt");
+  });
+}
+
+// Draws follow the probabilities: of 4000 first tokens each count is within 5 standard deviations of what it should be.
+TEST_F(TinyStories, AreDrawnAsOftenAsTheyAreLikely) {
+  const Tokens prompt = writes_.front().prompt;
+  std::vector<WriteRequest> writes;
+  for (std::uint64_t seed = 0; seed < 4000; ++seed) writes.push_back({prompt, 1, {1.0F, 1.0F, 0, seed}});
+  std::vector<ScoreRequest> scores;
+  for (std::int32_t token = 0; token < 2048; ++token) scores.push_back({prompt, {token}});
+  const Answers answers = answers_of(folder_, {}, scores, writes);
+  std::vector<double> drawn(2048);
+  for (const Written& each : answers.written) ++drawn[static_cast<std::size_t>(each.tokens.front())];
+  double total = 0;
+  for (std::size_t token = 0; token < drawn.size(); ++token) {
+    const double p = std::exp(answers.scored[token].logprob);
+    total += p;
+    EXPECT_NEAR(drawn[token], 4000 * p, 5 * std::sqrt(4000 * p * (1 - p)) + 1) << token;
+  }
+  EXPECT_NEAR(total, 1, 1e-4);
+}
+
+fs::path folder_of(const std::string& model) { return test::source_dir() / "tests/model/data/families" / model; }
+std::vector<std::string> models() {
+  std::vector<std::string> names;
+  for (const auto& entry : fs::directory_iterator(folder_of(""))) names.push_back(entry.path().filename().string());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+class Families : public testing::TestWithParam<std::string> {};
+
+// Recorded by transformers (scripts/record-models), here over the engine's pages and steps.
+TEST_P(Families, AreContinuedAsTransformersDoes) {
+  std::ifstream in(folder_of(GetParam()) / "reference.json");
+  const json reference = json::parse(in);
+  std::vector<WriteRequest> writes;
+  std::vector<Tokens> wanted;
+  for (const json& input : reference["inputs"]) {
+    if (!input.contains("greedy") || input["greedy"].empty()) continue;
+    wanted.push_back(input["greedy"].get<Tokens>());
+    writes.push_back({input["ids"].get<Tokens>(), static_cast<std::int64_t>(wanted.back().size()), {}});
+  }
+  RanksOptions options;
+  options.rules.step_tokens = 24;
+  options.rules.context = 1000;  // also of those whose rotation stretches
+  const Answers answers = answers_of(folder_of(GetParam()), options, {}, writes);
+  for (std::size_t i = 0; i < wanted.size(); ++i) EXPECT_EQ(answers.written[i].tokens, wanted[i]);
+}
+
+TEST_P(Families, AreTheSameOverEveryLayout) {
+  const auto it = model::open_architecture(folder_of(GetParam()));
+  const Mix mix = mix_of(static_cast<std::int32_t>(it->vocab), std::min<std::int64_t>(it->context, 100), 9);
+  const Answers alone = answers_of(folder_of(GetParam()), {}, mix.scores, mix.writes);
+  int layouts = 0;
+  for (const auto& [tensor, pipeline] : {std::pair(2, 1), {4, 1}, {8, 1}, {1, 2}, {2, 2}, {2, 3}, {4, 2}}) {
+    model::Shard shard;
+    shard.ranks = tensor, shard.stages = pipeline;
+    if (!model::check_shard(*it, shard)) continue;
+    ++layouts;
+    SCOPED_TRACE(std::to_string(tensor) + " × " + std::to_string(pipeline));
+    RanksOptions options;
+    options.tensor = tensor, options.pipeline = pipeline;
+    const Answers shared = answers_of(folder_of(GetParam()), options, mix.scores, mix.writes);
+    for (std::size_t i = 0; i < mix.scores.size(); ++i)
+      for (std::size_t t = 0; t < mix.scores[i].continuation.size(); ++t)
+        ASSERT_NEAR(shared.scored[i].logprobs[t], alone.scored[i].logprobs[t], 1e-4) << i << ", " << t;
+    for (std::size_t i = 0; i < mix.writes.size(); ++i)
+      if (!(mix.writes[i].sampling.temperature > 0)) EXPECT_EQ(shared.written[i].tokens, alone.written[i].tokens) << i;
+  }
+  EXPECT_GE(layouts, 1);
+}
+
+INSTANTIATE_TEST_SUITE_P(Of, Families, testing::ValuesIn(models()), [](const auto& of) { return of.param; });
+
+}  // namespace
+}  // namespace orch::infer

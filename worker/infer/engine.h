@@ -1,0 +1,74 @@
+// Many texts through one decoder, in steps: continuations are scored, prompts are continued.
+//
+// Holds:
+//  - An answer depends on its request alone, bit for bit: not on the others, their order, the steps, what they share,
+//  or
+//    how much memory there is.
+//  - Ranks that share the decoder are asked the same in the same order, and all get all answers.
+//  - What does not fit into memory is tried in smaller steps and with fewer pages before it is an error.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "comm/communicator.h"
+#include "infer/request.h"
+#include "kernels/backend.h"
+#include "model/decoder.h"
+
+namespace orch::infer {
+
+struct EngineRules {
+  std::int64_t step_tokens = 512;    ///< at most, of one step
+  std::int64_t step_sequences = 64;  ///< likewise
+  std::size_t cache_bytes = std::size_t{1} << 30;
+  DType cache_dtype = DType::kFp32;
+  std::int64_t context = 0;  ///< tokens that the model is shown at most; 0: as many as its configuration says
+};
+
+/// What was done since the engine was made.
+struct EngineCounts {
+  std::int64_t steps = 0;
+  std::int64_t tokens = 0;        ///< that went through the decoder
+  std::int64_t tokens_asked = 0;  ///< that would have without shared prefixes
+  std::int64_t tokens_written = 0;
+};
+
+class Engine {
+ public:
+  /// `pipeline`: holds the stages together that have the layers one after another; null when there is one.
+  Engine(kernels::Backend& backend, model::Decoder& decoder, const EngineRules& rules,
+         comm::Communicator* pipeline = nullptr);
+  ~Engine();
+
+  Result<std::vector<Scored>> score(std::span<const ScoreRequest> requests);
+  Result<std::vector<Written>> write(std::span<const WriteRequest> requests, const IsOver& is_over);
+
+  const EngineCounts& counts() const { return counts_; }
+
+ private:
+  class Memory;
+  class Run;
+  struct Turned;
+
+  /// Again with smaller steps while `run` says that it was full.
+  Result<bool> attempt(const std::function<Result<bool>(bool& full)>& run);
+  Result<bool> check(std::span<const std::int32_t> tokens, std::size_t request) const;
+  Result<bool> wait();
+  template <class T>
+  Result<bool> share(std::vector<T>& values);
+
+  kernels::Backend& backend_;
+  model::Decoder& decoder_;
+  comm::Communicator* const pipeline_;
+  EngineRules rules_;
+  EngineCounts counts_;
+  std::unique_ptr<kernels::Stream> stream_;
+  std::unique_ptr<Memory> memory_;
+};
+
+}  // namespace orch::infer
