@@ -11,10 +11,15 @@
 #include <fstream>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "base/text.h"
 #include "comm/ranks.h"
+#ifdef ORCH_HAND
+#include "hand/hand.h"
+#include "hand/options.h"
+#endif
 #include "link/directory.h"
 #include "link/http_transport.h"
 #include "link/spool.h"
@@ -38,6 +43,13 @@ the job's script, through srun or mpirun, and stands alone where there is no MPI
   --job FILE   job.json in the job's directory, beside which is the file `token`
   --help       print this and stop
   --version    print the version and which MPI is built in, and stop
+
+By hand, one step alone, with JSON in and out (each has a --help):
+
+  orch-worker tokenize MODEL   strings to token ids
+  orch-worker generate MODEL   what a model writes behind prompts
+  orch-worker score MODEL      how likely continuations are
+  orch-worker inspect MODEL    what a model's files say
 
 SIGUSR1 makes it begin nothing more, give back what has not begun, and end when what runs has ended. SIGTERM makes it
 end that too. Exit code 0: the work is done, was given back, or another copy of the job does it; 1: anything else.
@@ -160,7 +172,22 @@ int work(const fs::path& job_file, Starter& starter, int signals) {
   return exit.end == "done" || exit.end == "drained" || exit.end == "superseded" ? 0 : 1;
 }
 
+/// Steps of the engine by hand, where what they need is built in.
+std::optional<int> by_hand(std::span<char* const> words) {
+  const std::string_view command = words.size() > 1 ? words[1] : "";
+#ifdef ORCH_HAND
+  std::error_code ignored;
+  if (hand::is_command(command)) return hand::run(words.subspan(1), fs::read_symlink("/proc/self/exe", ignored));
+#else
+  for (const char* each : {"tokenize", "generate", "score", "inspect"})
+    if (command == each)
+      return refuse("this worker was built without PCRE2 and utf8proc, which " + quote(each) + " needs");
+#endif
+  return std::nullopt;
+}
+
 int run(std::span<char* const> words) {
+  if (const auto code = by_hand(words)) return *code;
   const auto options = read_options(words);
   if (!options) return refuse(options.error().what);
   if (options->help) {

@@ -20,17 +20,6 @@ std::string environment(const char* name) {
   return value ? value : "";
 }
 
-std::optional<DataFolders> shared_data(const fs::path& root) {
-  if (!fs::is_directory(root / "catalog")) return std::nullopt;
-  return DataFolders{root / "catalog", root / "policies", root / "templates", root / "schemas", root / "examples"};
-}
-
-std::optional<DataFolders> source_tree(const fs::path& root) {
-  if (!fs::is_directory(root / "db" / "catalog") || !fs::is_directory(root / "policies")) return std::nullopt;
-  return DataFolders{root / "db" / "catalog", root / "policies", root / "templates", root / "docs" / "schemas",
-                     root / "examples"};
-}
-
 /// The path that `given` means, else the variable, else `usual`: itself if there is such a file, else the file of that
 /// name that ships in `folder`.
 std::optional<fs::path> resolve(const std::string& given, const char* variable, const char* usual,
@@ -54,17 +43,6 @@ std::optional<fs::path> resolve(const std::string& given, const char* variable, 
 }
 
 }  // namespace
-
-std::optional<DataFolders> find_data(const fs::path& program) {
-  if (const std::string given = environment("ORCH_DATA_DIR"); !given.empty()) return shared_data(given);
-  std::error_code ignored;
-  fs::path folder = fs::weakly_canonical(program, ignored).parent_path();
-  for (int up = 0; up < 6 && folder.has_relative_path(); ++up, folder = folder.parent_path()) {
-    if (auto found = shared_data(folder / "share" / "orch")) return found;
-    if (auto found = source_tree(folder)) return found;
-  }
-  return std::nullopt;
-}
 
 Catalog load_catalog(const Sources& sources, Diagnostics& diagnostics) {
   std::vector<fs::path> paths{sources.data.catalog};

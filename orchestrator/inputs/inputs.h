@@ -11,21 +11,13 @@
 
 #include "base/catalog.h"
 #include "base/cluster.h"
+#include "base/data_folders.h"
 #include "base/diagnostics.h"
 #include "matrix/expand.h"
 #include "planner/plan.h"
 #include "policy/policy.h"
 
 namespace orch::inputs {
-
-/// Where the files that come with the program are: beside the installed program, or in the source tree it was built
-/// from.
-struct DataFolders {
-  std::filesystem::path catalog, policies, templates, schemas, examples;
-};
-
-/// $ORCH_DATA_DIR, or beside the program, or the source tree above it.
-std::optional<DataFolders> find_data(const std::filesystem::path& program);
 
 struct Sources {
   DataFolders data;

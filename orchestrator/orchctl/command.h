@@ -30,7 +30,7 @@ enum Exit : int {
 struct Session {
   std::ostream& out;
   std::ostream& err;
-  inputs::DataFolders data;
+  DataFolders data;
   bool json = false;
   std::string color = "auto";
   std::vector<std::string> catalogs;  ///< a site's own files and folders, read after those that ship

@@ -649,7 +649,7 @@ int parse_and_run(Session& session, int argc, char** argv) {
   }
   session.style = {use_color(session.color), terminal_width()};
   std::error_code ignored;
-  const auto data = inputs::find_data(std::filesystem::read_symlink("/proc/self/exe", ignored));
+  const auto data = find_data(std::filesystem::read_symlink("/proc/self/exe", ignored));
   if (!data) {
     const char* given = std::getenv("ORCH_DATA_DIR");
     return bad_input(session, given && *given

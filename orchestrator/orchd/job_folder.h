@@ -23,7 +23,7 @@
 namespace orch::orchd {
 
 struct JobSurroundings {
-  inputs::DataFolders data;
+  DataFolders data;
   std::filesystem::path templates;  ///< the site's own; empty: none
   std::filesystem::path endpoint;   ///< the file endpoint.json
   std::string link;                 ///< http | files

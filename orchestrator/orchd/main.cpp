@@ -151,7 +151,7 @@ int run(const Typed& typed) {
   if (options.jobs == state / "jobs") close_inner(options.jobs);
   fs::create_directories(options.jobs, error);
   if (error) return fail(options.jobs.string() + " cannot be made: " + error.message());
-  const auto data = inputs::find_data(own_program());
+  const auto data = find_data(own_program());
   if (!data)
     return fail(
         "the catalog and the templates are not beside this program nor in a source tree above it; name their "

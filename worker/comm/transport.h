@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/result.h"
@@ -37,5 +38,8 @@ class Transport {
 /// fails their calls, as one that is silent for `patience` does.
 std::vector<std::unique_ptr<Transport>> make_thread_transports(
     int ranks, std::chrono::milliseconds patience = std::chrono::seconds(60));
+
+/// What rank `from` has, on every rank. All call it.
+Result<std::string> share_text(Transport& transport, const std::string& own, int from);
 
 }  // namespace orch::comm

@@ -490,4 +490,25 @@ Result<Sources> find_sources(const Architecture& it, const Checkpoint& checkpoin
   return sources;
 }
 
+std::int64_t parameters_of(const Architecture& it, const Sources& sources) {
+  const auto of = [](const Source& source) { return source.rows() * source.cols; };
+  const auto of_norm = [&](const NormSource& norm) { return of(norm.weight) + of(norm.bias); };
+  std::int64_t total = of(sources.embedding) + of(sources.positions) + of_norm(sources.norm);
+  if (!it.tied) total += of(sources.head);
+  for (const LayerSources& layer : sources.layers) {
+    for (const NormSource* norm :
+         {&layer.attention_norm, &layer.feed_forward_norm, &layer.attention_post_norm, &layer.feed_forward_post_norm,
+          &layer.q_norm, &layer.k_norm, &layer.latent.q_norm, &layer.latent.kv_norm})
+      total += of_norm(*norm);
+    // The bias of a router's choice is no parameter to transformers.
+    for (const Source* source : {&layer.qkv, &layer.qkv_bias, &layer.out, &layer.out_bias, &layer.latent.q_a,
+                                 &layer.latent.q_b, &layer.latent.kv_a, &layer.up, &layer.up_bias, &layer.down,
+                                 &layer.down_bias, &layer.router, &layer.shared_up, &layer.shared_down})
+      total += of(*source);
+    for (const auto* stack : {&layer.latent.key_up, &layer.latent.value_up, &layer.experts_up, &layer.experts_down})
+      for (const Source& source : *stack) total += of(source);
+  }
+  return total;
+}
+
 }  // namespace orch::model

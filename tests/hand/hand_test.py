@@ -1,0 +1,185 @@
+"""orch-worker tokenize, generate, score and inspect, as a person calls them, alone and under mpirun.
+
+Called as: hand_test.py ORCH_WORKER ROOT MPIRUN, the last an empty word where there is no MPI. The numbers that are expected
+are those of a reference in float64 that was written for the model (../shared/data/models)."""
+
+import json
+import os
+import pathlib
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+import unittest
+
+WORKER, ROOT, MPIRUN = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).resolve(), sys.argv[3]
+DATA = pathlib.Path(os.environ.get("ORCH_TEST_DATA", ROOT.parent / "shared" / "data"))
+MODEL = DATA / "models" / "tinystories-656k"
+
+# Open MPI keeps some of its memory to the end: that is not ours to mend.
+ENVIRONMENT = {k: v for k, v in os.environ.items() if not k.startswith(("ORCH_", "HF_", "SLURM_"))} | {
+    "ASAN_OPTIONS": "detect_leaks=0", "OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+    "OMPI_MCA_plm": "isolated", "OMPI_MCA_ras": "^slurm"}
+
+
+def worker(*words, stdin="", ranks=1, environment=None):
+    launcher = [MPIRUN, "--oversubscribe", "-n", str(ranks)] if ranks > 1 else []
+    return subprocess.run([*launcher, str(WORKER), *map(str, words)], input=stdin, capture_output=True, text=True,
+                          env=ENVIRONMENT | (environment or {}), timeout=250)
+
+
+def answer(*words, **how):
+    done = worker(*words, **how)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@unittest.skipUnless(MODEL.exists() or os.environ.get("ORCH_NEED_TEST_DATA"), f"{MODEL} is not here")
+class TinyStories(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.reference = json.loads((MODEL / "reference.json").read_text())
+        cls.layouts = [(1, 1)] + ([(2, 1), (1, 2), (4, 2)] if MPIRUN else [])
+
+    def test_tokenize(self):
+        texts = [pair["context"] for pair in self.reference["pairs"]]
+        with_special = [pair["context_ids"] for pair in self.reference["pairs"]]
+        self.assertEqual(answer("tokenize", MODEL, stdin=json.dumps(texts)), with_special)
+        self.assertEqual(answer("tokenize", MODEL, "--no-special", stdin=json.dumps(texts)), [ids[1:] for ids in with_special])
+        self.assertEqual(answer("tokenize", MODEL, stdin="[]"), [])
+
+    def test_generate(self):
+        prompts = [each["prompt"] for each in self.reference["prompts"]]
+        most = len(self.reference["prompts"][0]["greedy_ids"])
+        for tensor, pipeline in self.layouts:
+            with self.subTest(tensor=tensor, pipeline=pipeline):
+                got = answer("generate", MODEL, f"--max-new={most}", "--tp", tensor, "--pp", pipeline, stdin=json.dumps(prompts),
+                             ranks=tensor * pipeline)
+                wanted = [{"prompt": each["prompt"], "ids": each["greedy_ids"], "text": each["greedy_text"]}
+                          for each in self.reference["prompts"]]
+                self.assertEqual(got, wanted)
+
+    def test_generate_ends_before_a_stop(self):
+        prompt = self.reference["prompts"][0]
+        got = answer("generate", MODEL, "--max-new=48", "--stop", "Spot", "--stop", "her dog", stdin=json.dumps([prompt["prompt"]]))
+        self.assertEqual(got[0]["text"], prompt["greedy_text"].split("her dog")[0])
+        self.assertLess(len(got[0]["ids"]), 48)
+        self.assertEqual(got[0]["ids"], prompt["greedy_ids"][:len(got[0]["ids"])])
+
+    def test_generate_draws_the_same_from_the_same_seed(self):
+        prompts = [each["prompt"] for each in self.reference["prompts"]]
+        options = ("--temperature", "1", "--top-p", "0.9", "--top-k", "50", "--max-new", "20")
+        one = answer("generate", MODEL, *options, "--seed", "7", stdin=json.dumps(prompts))
+        self.assertEqual(answer("generate", MODEL, *options, "--seed", "7", stdin=json.dumps(prompts)), one)
+        self.assertNotEqual(answer("generate", MODEL, *options, "--seed", "8", stdin=json.dumps(prompts)), one)
+        twice = answer("generate", MODEL, *options, stdin=json.dumps(prompts[:1] * 2))
+        self.assertNotEqual(twice[0]["ids"], twice[1]["ids"])
+
+    def test_score(self):
+        pairs = self.reference["pairs"]
+        with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+            json.dump([[pair["context"], pair["continuation"]] for pair in pairs], file)
+            file.flush()
+            for tensor, pipeline in self.layouts:
+                with self.subTest(tensor=tensor, pipeline=pipeline):
+                    got = answer("score", MODEL, file.name, "--tp", tensor, "--pp", pipeline, ranks=tensor * pipeline)
+                    self.assertEqual(len(got), len(pairs))
+                    for each, pair in zip(got, pairs):
+                        self.assertAlmostEqual(each["logprob"], pair["logprob"], delta=1e-3)
+                        self.assertEqual((each["is_greedy"], each["tokens"]), (pair["is_greedy"], len(pair["continuation_ids"])))
+
+    def test_spaces_before_a_continuation_may_stand_on_either_side(self):
+        context, continuation = "The sun was shining and the sky was", "blue"
+        one, other = answer("score", MODEL, stdin=json.dumps([[context + " ", continuation], [context, " " + continuation]]))
+        self.assertEqual(one, other)
+
+    def test_score_of_what_stands_at_a_texts_beginning(self):
+        # Behind the begin token: as many tokens as the text has without it, and spaces count where they stand.
+        prompt = self.reference["prompts"][0]
+        got = answer("score", MODEL, stdin=json.dumps([["", prompt["prompt"]], ["  ", prompt["prompt"]], ["", "  " + prompt["prompt"]]]))
+        self.assertEqual(got[0]["tokens"], len(prompt["ids"]) - 1)
+        self.assertEqual(got[1], got[2])
+        self.assertNotEqual(got[0], got[1])
+
+    def test_inspect(self):
+        got = answer("inspect", MODEL)
+        config = json.loads((MODEL / "config.json").read_text())
+        with open(MODEL / "model.safetensors", "rb") as weights:
+            header = json.loads(weights.read(struct.unpack("<Q", weights.read(8))[0]))
+        count = 0
+        for name, tensor in header.items():
+            size = 1
+            for n in tensor.get("shape", [0]):
+                size *= n
+            count += size if name != "__metadata__" else 0
+        self.assertEqual(got["parameters"], count)
+        self.assertEqual((got["family"], got["layers"], got["vocab"]), ("llama", config["num_hidden_layers"], config["vocab_size"]))
+        self.assertEqual(got["weight_bytes"]["bf16"], 2 * count)
+        layouts = [(each["tp"], each["pp"]) for each in got["layouts"]]
+        self.assertEqual(layouts, [(tp, pp) for tp in (1, 2, 4, 8) for pp in (1, 2)])
+
+    def test_what_cannot_be_done_is_said(self):
+        with tempfile.TemporaryDirectory() as folder:
+            broken = pathlib.Path(folder) / "broken"
+            shutil.copytree(MODEL, broken)
+            os.truncate(broken / "model.safetensors", 100000)
+            empty = pathlib.Path(folder) / "empty"
+            empty.mkdir()
+            nowhere = {"HF_HUB_CACHE": folder}
+            for words, stdin, code, said in (
+                    (("score", MODEL), "{}", 1, "standard input must be a JSON list of [context, continuation]"),
+                    (("score", MODEL), '[["a"]]', 1, "standard input must be a JSON list of [context, continuation]"),
+                    (("generate", MODEL), "[1]", 1, "standard input must be a JSON list of strings"),
+                    (("generate", MODEL), "", 1, "standard input must be a JSON list of strings"),
+                    (("generate", MODEL, "/nowhere.json"), "", 1, "cannot read /nowhere.json: No such file or directory"),
+                    (("generate", MODEL, "--max-new", "0"), "[]", 2, "'0' is no value of --max-new"),
+                    (("generate", MODEL, "--temperature", "nan"), "[]", 2, "'nan' is no value of --temperature"),
+                    (("generate", MODEL, "--max-new"), "[]", 2, "--max-new needs N"),
+                    (("score", MODEL, "--stop", "x"), "[]", 2, "'--stop' is no option"),
+                    (("score",), "[]", 2, "a model is missing"),
+                    (("score", MODEL, "a", "b"), "[]", 2, "'b' is one word too many"),
+                    (("score", MODEL, "--tp", "2"), "[]", 1, "--tp 2 × --pp 1 are 2 ranks, and one was started (mpirun -n 2"),
+                    (("score", broken), "[]", 1, "model.safetensors"),
+                    (("score", empty), "[]", 1, "config.json"),
+                    (("inspect", MODEL / "config.json"), "", 1, "is a file; a model is a folder"),
+                    (("inspect", "llama2_7"), "", 1, "there is no folder and no model 'llama2_7'; did you mean 'llama2_7b'?"),
+                    (("inspect", "llama2_7b"), "", 1, f"at main is not in {folder}"),
+                    (("inspect", "no/model"), "", 1, f"model no/model at main is not in {folder}"),
+            ):
+                with self.subTest(words=words, stdin=stdin):
+                    done = worker(*words, stdin=stdin, environment=nowhere)
+                    self.assertEqual((done.returncode, done.stdout), (code, ""), done.stderr)
+                    self.assertIn(said, done.stderr)
+                    self.assertEqual(done.stderr.count("\n"), 1)
+
+    @unittest.skipUnless(MPIRUN, "no MPI")
+    def test_what_cannot_be_done_ends_all_ranks(self):
+        done = worker("score", MODEL, "--tp", "3", ranks=3, stdin="[]")
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("cannot be cut over 3 ranks: it has 8 heads", done.stderr)
+        done = worker("generate", MODEL, "--tp", "2", ranks=2, stdin="no JSON")
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("standard input must be a JSON list of strings", done.stderr)
+
+    def test_a_model_of_the_hubs_cache(self):
+        with tempfile.TemporaryDirectory() as folder:
+            repo = pathlib.Path(folder) / "models--some--stories"
+            commit = "0123456789abcdef0123456789abcdef01234567"
+            shutil.copytree(MODEL, repo / "snapshots" / commit)
+            (repo / "refs").mkdir()
+            (repo / "refs" / "main").write_text(commit)
+            for name in ("some/stories", "some/stories@main", f"some/stories@{commit}"):
+                got = answer("inspect", name, environment={"HF_HUB_CACHE": folder})
+                self.assertEqual(got["folder"], str(repo / "snapshots" / commit))
+
+    def test_help(self):
+        for command in ("tokenize", "generate", "score", "inspect"):
+            done = worker(command, "--help")
+            self.assertEqual(done.returncode, 0)
+            self.assertTrue(done.stdout.startswith(f"orch-worker {command} MODEL"), done.stdout)
+        self.assertIn("orch-worker score MODEL", worker("--help").stdout)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=[sys.argv[0]], verbosity=1)

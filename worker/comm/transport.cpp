@@ -1,0 +1,24 @@
+#include "comm/transport.h"
+
+#include <cstdint>
+
+namespace orch::comm {
+
+Result<std::string> share_text(Transport& transport, const std::string& own, int from) {
+  std::uint64_t size = own.size();
+  const auto size_bytes = std::as_writable_bytes(std::span(&size, 1));
+  if (transport.rank() != from) {
+    if (auto got = transport.receive(size_bytes, from); !got) return got.error();
+    std::string text(size, '\0');
+    if (auto got = transport.receive(std::as_writable_bytes(std::span(text)), from); !got) return got.error();
+    return text;
+  }
+  for (int to = 0; to < transport.ranks(); ++to) {
+    if (to == from) continue;
+    if (auto sent = transport.send(size_bytes, to); !sent) return sent.error();
+    if (auto sent = transport.send(std::as_bytes(std::span(own)), to); !sent) return sent.error();
+  }
+  return own;
+}
+
+}  // namespace orch::comm

@@ -1,0 +1,279 @@
+#include "hand/hand.h"
+
+#include <sched.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <iostream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "base/text.h"
+#include "comm/mpi_transport.h"
+#include "comm/ranks.h"
+#include "hand/locate.h"
+#include "hand/options.h"
+#include "kernels/cpu/backend.h"
+#include "texts/text_engine.h"
+
+namespace orch::hand {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using nlohmann::ordered_json;
+
+constexpr auto kPatience = std::chrono::minutes(10);  // of ranks with each other
+constexpr std::size_t kMostInput = std::size_t{1} << 30;
+
+Result<std::string> read_input(const std::string& file) {
+  std::string text;
+  const auto read = [&](std::istream& in) {
+    text.assign(std::istreambuf_iterator<char>(in), {});
+    return text.size() <= kMostInput;
+  };
+  if (file.empty()) {
+    if (!read(std::cin)) return Error{"standard input is larger than 1 GiB"};
+    return text;
+  }
+  std::ifstream in(file, std::ios::binary);
+  if (!in) return Error{"cannot read " + file + ": " + std::strerror(errno)};
+  if (!read(in)) return Error{file + " is larger than 1 GiB"};
+  return text;
+}
+
+std::string name_of_input(const Options& options) { return options.file.empty() ? "standard input" : options.file; }
+
+Result<std::vector<std::string>> strings_of(const std::string& text, const std::string& name) {
+  const json root = json::parse(text, nullptr, false);
+  const bool fits =
+      root.is_array() && std::all_of(root.begin(), root.end(), [](const json& each) { return each.is_string(); });
+  if (!fits) return Error{name + " must be a JSON list of strings"};
+  return root.get<std::vector<std::string>>();
+}
+
+Result<std::vector<texts::Pair>> pairs_of(const std::string& text, const std::string& name) {
+  const json root = json::parse(text, nullptr, false);
+  const bool fits = root.is_array() && std::all_of(root.begin(), root.end(), [](const json& each) {
+                      return each.is_array() && each.size() == 2 && each[0].is_string() && each[1].is_string();
+                    });
+  if (!fits) return Error{name + " must be a JSON list of [context, continuation]"};
+  std::vector<texts::Pair> pairs;
+  for (const json& each : root) pairs.push_back({each[0], each[1]});
+  return pairs;
+}
+
+/// A model over this process's ranks.
+class Model {
+ public:
+  static Result<std::unique_ptr<Model>> open(const Options& options, const fs::path& folder,
+                                             const worker::Ranks& ranks) {
+    std::unique_ptr<Model> it(new Model);
+    std::unique_ptr<comm::Transport> all;
+    if (ranks.count() > 1) {
+      auto joined = comm::make_mpi_transport(kPatience);
+      if (!joined) return joined.error();
+      all = *std::move(joined);
+    } else {
+      all = std::move(comm::make_thread_transports(1).front());
+    }
+    model::Shard shard;
+    shard.rank = all->rank() % options.tensor;
+    shard.ranks = options.tensor;
+    shard.stage = all->rank() / options.tensor;
+    shard.stages = options.pipeline;
+    const auto named = [&](const Error& error) { return Error{folder.string() + ": " + error.what}; };
+    const auto architecture = model::open_architecture(folder);
+    if (!architecture) return architecture.error();
+    if (auto fits = model::check_shard(*architecture, shard); !fits) return named(fits.error());
+    shard.layers = model::stage_layers(*architecture, shard.stage, shard.stages);
+    auto tokenizer = tokenizer::Tokenizer::open(folder);
+    if (!tokenizer) return tokenizer.error();
+    const auto checkpoint = model::Checkpoint::open(folder);
+    if (!checkpoint) return checkpoint.error();
+    const auto sources = model::find_sources(*architecture, *checkpoint, shard);
+    if (!sources) return named(sources.error());
+
+    it->backend_ = kernels::make_cpu_backend({threads_of(options, ranks), 0, {}});
+    auto tensor = all->split(shard.stage), pipeline = all->split(shard.rank);
+    if (!tensor) return tensor.error();
+    if (!pipeline) return pipeline.error();
+    it->all_ = std::move(all);
+    it->tensor_ = comm::make_host_communicator(*it->backend_, *std::move(tensor));
+    it->pipeline_ = comm::make_host_communicator(*it->backend_, *std::move(pipeline));
+    auto decoder =
+        model::Decoder::load(*it->backend_, *architecture, *sources, shard, options.dtype, it->tensor_.get());
+    if (!decoder) return named(decoder.error());
+    it->decoder_ = *std::move(decoder);
+    infer::EngineRules rules;
+    rules.cache_dtype = options.dtype;
+    it->engine_.emplace(*it->backend_, *it->decoder_, rules, options.pipeline > 1 ? it->pipeline_.get() : nullptr);
+    it->texts_.emplace(*it->engine_, *std::move(tokenizer));
+    return it;
+  }
+
+  texts::TextEngine& texts() { return *texts_; }
+  /// Every rank ← what the first has.
+  Result<std::string> share(const std::string& own) { return comm::share_text(*all_, own, 0); }
+
+ private:
+  Model() = default;
+  /// A launcher may have bound each rank to CPUs of its own; if not, all ranks share what there is.
+  static int threads_of(const Options& options, const worker::Ranks& ranks) {
+    const cpu_set_t all = ranks.cpus_of_node();
+    if (options.threads > 0) return options.threads;
+    cpu_set_t mine;
+    CPU_ZERO(&mine);
+    ::sched_getaffinity(0, sizeof mine, &mine);
+    const int count = CPU_COUNT(&mine);
+    return std::max(1, count < CPU_COUNT(&all) ? count : count / ranks.count());
+  }
+
+  std::unique_ptr<kernels::Backend> backend_;
+  std::unique_ptr<comm::Transport> all_;
+  std::unique_ptr<comm::Communicator> tensor_, pipeline_;
+  std::unique_ptr<model::Decoder> decoder_;
+  std::optional<infer::Engine> engine_;
+  std::optional<texts::TextEngine> texts_;
+};
+
+Result<ordered_json> generate(const Options& options, const std::string& input, Model& model) {
+  const auto prompts = strings_of(input, name_of_input(options));
+  if (!prompts) return prompts.error();
+  std::vector<texts::Prompt> asked;
+  for (const std::string& prompt : *prompts) {
+    infer::Sampling sampling = options.sampling;
+    sampling.seed += asked.size() * 0x9e3779b97f4a7c15U;
+    asked.push_back({prompt, options.most, options.stop, sampling});
+  }
+  const auto answers = model.texts().write(asked);
+  if (!answers) return answers.error();
+  ordered_json all = ordered_json::array();
+  for (std::size_t i = 0; i < answers->size(); ++i)
+    all.push_back({{"prompt", asked[i].text}, {"ids", (*answers)[i].ids}, {"text", (*answers)[i].text}});
+  return all;
+}
+
+Result<ordered_json> score(const Options& options, const std::string& input, Model& model) {
+  const auto pairs = pairs_of(input, name_of_input(options));
+  if (!pairs) return pairs.error();
+  const auto scores = model.texts().score(*pairs);
+  if (!scores) return scores.error();
+  ordered_json all = ordered_json::array();
+  for (const texts::PairScore& each : *scores)
+    all.push_back({{"logprob", each.logprob}, {"is_greedy", each.is_greedy}, {"tokens", each.tokens}});
+  return all;
+}
+
+Result<ordered_json> tokenize(const Options& options, const std::string& input, const fs::path& folder) {
+  const auto texts = strings_of(input, name_of_input(options));
+  if (!texts) return texts.error();
+  const auto tokenizer = tokenizer::Tokenizer::open(folder);
+  if (!tokenizer) return tokenizer.error();
+  ordered_json all = ordered_json::array();
+  for (const std::string& text : *texts) {
+    const auto ids = tokenizer->encode(text, options.special);
+    if (!ids) return ids.error();
+    all.push_back(*ids);
+  }
+  return all;
+}
+
+ordered_json attention_of(const model::AttentionKind& attention) {
+  ordered_json it = {{"heads", attention.heads}, {"kv_heads", attention.kv_heads}, {"head_dim", attention.head_dim}};
+  if (attention.latent) it["latent"] = {{"kv_rank", attention.latent->kv_rank}, {"q_rank", attention.latent->q_rank}};
+  return it;
+}
+
+Result<ordered_json> inspect(const fs::path& folder) {
+  const auto it = model::open_architecture(folder);
+  if (!it) return it.error();
+  const auto checkpoint = model::Checkpoint::open(folder);
+  if (!checkpoint) return checkpoint.error();
+  const auto sources = model::find_sources(*it, *checkpoint, {});
+  if (!sources) return Error{folder.string() + ": " + sources.error().what};
+  const std::int64_t parameters = model::parameters_of(*it, *sources);
+  const model::AttentionKind& attention = it->attention;
+  // Numbers of one token in the cache of all layers.
+  const std::int64_t kv = attention.latent ? attention.latent->kv_rank + attention.latent->rope_dim
+                                           : 2LL * attention.kv_heads * attention.head_dim;
+  ordered_json weights, cache;
+  for (const auto& [name, bytes] : {std::pair("fp32", 4), {"bf16", 2}, {"fp16", 2}}) {
+    weights[name] = parameters * bytes;
+    cache[name] = kv * static_cast<std::int64_t>(it->layers.size()) * bytes;
+  }
+  ordered_json layouts = ordered_json::array();
+  for (const int tensor : {1, 2, 4, 8, 16})
+    for (const int pipeline : {1, 2, 3, 4, 6, 8}) {
+      model::Shard shard;
+      shard.ranks = tensor;
+      shard.stages = pipeline;
+      if (model::check_shard(*it, shard)) layouts.push_back({{"tp", tensor}, {"pp", pipeline}});
+    }
+  ordered_json all = {{"folder", folder.string()}, {"family", it->family},
+                      {"parameters", parameters},  {"layers", it->layers.size()},
+                      {"hidden", it->hidden},      {"vocab", it->vocab},
+                      {"context", it->context},    {"attention", attention_of(attention)}};
+  if (it->experts)
+    all["experts"] = {{"count", it->experts->count}, {"active", it->experts->active}, {"inner", it->experts->inner}};
+  all["tied_embeddings"] = it->tied;
+  all["dtype"] = it->dtype;
+  all["weight_bytes"] = weights;
+  all["kv_bytes_per_token"] = cache;
+  all["layouts"] = layouts;
+  return all;
+}
+
+Result<ordered_json> with_model(const Options& options, const fs::path& folder, const worker::Ranks& ranks) {
+  if (options.tensor * options.pipeline != ranks.count())
+    return Error{"--tp " + std::to_string(options.tensor) + " × --pp " + std::to_string(options.pipeline) + " are " +
+                 counted(options.tensor * options.pipeline, "rank") + ", and " +
+                 (ranks.count() == 1 ? "one was started" : std::to_string(ranks.count()) + " were started") +
+                 " (mpirun -n " + std::to_string(options.tensor * options.pipeline) + " orch-worker …)"};
+  auto model = Model::open(options, folder, ranks);
+  if (!model) return model.error();
+  // All ranks are told whether there is anything to do: those that wait for input that never comes would wait for ever.
+  Result<std::string> input = ranks.is_first() ? read_input(options.file) : Result<std::string>(std::string());
+  auto told = (*model)->share(input ? "+" + *input : "-" + input.error().what);
+  if (!told) return told.error();
+  if (told->starts_with('-')) return Error{told->substr(1)};
+  const std::string text = told->substr(1);
+  return options.command == "generate" ? generate(options, text, **model) : score(options, text, **model);
+}
+
+}  // namespace
+
+int run(std::span<char* const> words, const fs::path& program) {
+  const auto refuse = [](const Error& error, int code) {
+    std::cerr << "orch-worker: " << error.what << std::endl;
+    return code;
+  };
+  const auto options = read_options(words);
+  if (!options) return refuse(options.error(), 2);
+  if (options->help) {
+    std::cout << help_of(options->command);
+    return 0;
+  }
+  const worker::Ranks ranks;
+  const auto folder = locate_model(options->model, program);
+  if (!folder) return refuse(folder.error(), 1);
+  Result<ordered_json> answer = Error{};
+  if (options->command == "inspect") {
+    answer = inspect(*folder);
+  } else if (options->command == "tokenize") {
+    const auto input = read_input(options->file);
+    answer = input ? tokenize(*options, *input, *folder) : Result<ordered_json>(input.error());
+  } else {
+    answer = with_model(*options, *folder, ranks);
+  }
+  if (!answer) return refuse(answer.error(), 1);
+  if (ranks.is_first())
+    std::cout << answer->dump(options->command == "inspect" ? 2 : -1, ' ', false, json::error_handler_t::replace)
+              << std::endl;
+  return std::cout ? 0 : 1;
+}
+
+}  // namespace orch::hand

@@ -1,0 +1,152 @@
+#include "hand/options.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <functional>
+#include <limits>
+
+#include "base/text.h"
+
+namespace orch::hand {
+namespace {
+
+struct Option {
+  const char* name;
+  const char* value;     ///< what stands behind it; null: nothing
+  const char* commands;  ///< that have it
+  const char* text;
+  std::function<bool(Options&, const std::string&)> set;  ///< false: it is no such value
+};
+
+template <class T>
+bool number(const std::string& text, T least, T most, T& to) {
+  T value{};
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  // Written so that what is no number at all (nan) is refused too.
+  if (error != std::errc() || end != text.data() + text.size() || !(value >= least && value <= most)) return false;
+  to = value;
+  return true;
+}
+
+const std::vector<Option>& options() {
+  static const std::vector<Option> kOptions = {
+      {"--no-special", nullptr, "tokenize", "without the tokens that the tokenizer puts around a text",
+       [](Options& it, const std::string&) {
+         it.special = false;
+         return true;
+       }},
+      {"--max-new", "N", "generate", "tokens of a text at most (32)",
+       [](Options& it, const std::string& text) { return number<std::int64_t>(text, 1, 1'000'000, it.most); }},
+      {"--stop", "TEXT", "generate", "end before this text; may be given several times",
+       [](Options& it, const std::string& text) {
+         it.stop.push_back(text);
+         return !text.empty();
+       }},
+      {"--temperature", "T", "generate", "0, the default, always takes the likeliest token",
+       [](Options& it, const std::string& text) { return number(text, 0.0F, 100.0F, it.sampling.temperature); }},
+      {"--top-p", "P", "generate", "draw from the likeliest tokens that hold so much probability (1)",
+       [](Options& it, const std::string& text) { return number(text, 0.0F, 1.0F, it.sampling.top_p); }},
+      {"--top-k", "K", "generate", "draw from the K likeliest tokens (0: from all)",
+       [](Options& it, const std::string& text) { return number(text, 0, 1'000'000'000, it.sampling.top_k); }},
+      {"--seed", "S", "generate", "of the draws (0); each text has draws of its own",
+       [](Options& it, const std::string& text) {
+         return number<std::uint64_t>(text, 0, std::numeric_limits<std::uint64_t>::max(), it.sampling.seed);
+       }},
+      {"--tp", "N", "generate score", "ranks that share each layer (1); mpirun starts tp × pp of them",
+       [](Options& it, const std::string& text) { return number(text, 1, 1024, it.tensor); }},
+      {"--pp", "N", "generate score", "stages that have the layers one after another (1)",
+       [](Options& it, const std::string& text) { return number(text, 1, 1024, it.pipeline); }},
+      {"--dtype", "D", "generate score", "fp32 (the default), bf16 or fp16",
+       [](Options& it, const std::string& text) {
+         for (const auto& [name, dtype] :
+              {std::pair("fp32", DType::kFp32), {"bf16", DType::kBf16}, {"fp16", DType::kFp16}})
+           if (text == name) {
+             it.dtype = dtype;
+             return true;
+           }
+         return false;
+       }},
+      {"--threads", "N", "generate score", "of each rank (its share of this machine's CPUs)",
+       [](Options& it, const std::string& text) { return number(text, 1, 4096, it.threads); }},
+  };
+  return kOptions;
+}
+
+struct Command {
+  const char *name, *usage, *text;
+};
+constexpr std::array<Command, 4> kCommands = {{
+    {"tokenize", "MODEL [FILE] [--no-special]", "A list of strings becomes a list of lists of token ids."},
+    {"generate", "MODEL [FILE] [OPTION...]",
+     "A list of strings becomes a list of {prompt, ids, text}: the tokens that were written behind each, and their "
+     "text."},
+    {"score", "MODEL [FILE] [OPTION...]",
+     "A list of [context, continuation] becomes a list of {logprob, is_greedy, tokens}: the natural logarithm of the\n"
+     "continuation's probability, whether it is what the model would write, and of how many tokens it is."},
+    {"inspect", "MODEL", "What the model's files say: architecture, parameters, memory, how it can be cut over GPUs."},
+}};
+
+bool has(const Option& option, std::string_view command) {
+  return std::string_view(option.commands).find(command) != std::string_view::npos;
+}
+
+}  // namespace
+
+bool is_command(std::string_view word) {
+  return std::any_of(kCommands.begin(), kCommands.end(), [&](const Command& each) { return each.name == word; });
+}
+
+std::string help_of(const std::string& command) {
+  std::string text;
+  for (const Command& each : kCommands)
+    if (each.name == command)
+      text = "orch-worker " + command + " " + each.usage + "\n\n" + each.text +
+             "\n\nMODEL is a folder, org/name[@revision] of the hub's cache, or a name of the catalog." +
+             (command == "inspect" ? "" : " Without FILE\nthe JSON is read from standard input.") +
+             " The answer is JSON.\n\n";
+  for (const Option& option : options()) {
+    if (!has(option, command)) continue;
+    std::string name = std::string("  ") + option.name + (option.value ? std::string(" ") + option.value : "");
+    name.resize(std::max<std::size_t>(name.size() + 1, 20), ' ');
+    text += name + option.text + "\n";
+  }
+  return text + "  --help            print this and stop\n";
+}
+
+Result<Options> read_options(std::span<char* const> words) {
+  Options it;
+  it.command = words[0];
+  const std::string help = "; orch-worker " + it.command + " --help shows what it takes";
+  for (std::size_t i = 1; i < words.size(); ++i) {
+    const std::string word = words[i];
+    if (word == "--help" || word == "-h") {
+      it.help = true;
+      return it;
+    }
+    if (!word.starts_with("-")) {
+      std::string& place = it.model.empty() ? it.model : it.file;
+      if (!place.empty() || word.empty() || (!it.model.empty() && &place == &it.file && it.command == "inspect"))
+        return Error{quote(word) + " is one word too many" + help};
+      place = word;
+      continue;
+    }
+    const std::size_t equals = word.find('=');
+    const std::string name = word.substr(0, equals);
+    const auto option = std::find_if(options().begin(), options().end(),
+                                     [&](const Option& each) { return each.name == name && has(each, it.command); });
+    if (option == options().end()) return Error{quote(name) + " is no option" + help};
+    std::string value;
+    if (option->value) {
+      if (equals == std::string::npos && i + 1 == words.size()) return Error{name + " needs " + option->value + help};
+      value = equals == std::string::npos ? words[++i] : word.substr(equals + 1);
+    } else if (equals != std::string::npos) {
+      return Error{name + " takes no value" + help};
+    }
+    if (!option->set(it, value)) return Error{quote(value) + " is no value of " + name + help};
+  }
+  if (it.model.empty()) return Error{"a model is missing" + help};
+  return it;
+}
+
+}  // namespace orch::hand

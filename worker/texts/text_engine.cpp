@@ -1,0 +1,155 @@
+#include "texts/text_engine.h"
+
+#include <algorithm>
+#include <optional>
+
+namespace orch::texts {
+namespace {
+
+using tokenizer::TokenId;
+
+/// One answer as it grows.
+class Growing {
+ public:
+  Growing(const tokenizer::Tokenizer& tokenizer, const Prompt& prompt) : tokenizer_(tokenizer), prompt_(&prompt) {
+    begin();
+  }
+
+  /// Whether it is over, given all its tokens so far. They may begin anew: what was computed may be computed again.
+  bool is_over_with(std::span<const std::int32_t> ids) {
+    if (ids.size() <= seen_) begin();
+    for (; seen_ < ids.size() && !over_; ++seen_) {
+      const std::int32_t id = ids[seen_];
+      const std::vector<TokenId>& ends = tokenizer_.specials().eos;
+      if (std::find(ends.begin(), ends.end(), static_cast<TokenId>(id)) != ends.end()) {
+        finish();
+        over_ = true;
+      } else if (auto news = stream_->push(static_cast<TokenId>(id)); news) {
+        add(*news);
+      } else {
+        problem_ = news.error();
+        over_ = true;
+      }
+    }
+    return over_;
+  }
+  /// Its text, once it has all its tokens.
+  Result<std::string> text() {
+    if (!over_) finish();
+    if (problem_) return *problem_;
+    return text_;
+  }
+
+ private:
+  void begin() {
+    stream_.emplace(tokenizer_);
+    text_.clear();
+    seen_ = 0;
+    over_ = false;
+    problem_.reset();
+  }
+  void finish() {
+    if (auto rest = stream_->finish(); rest)
+      add(*rest);
+    else
+      problem_ = rest.error();
+  }
+  void add(const std::string& news) {
+    if (news.empty()) return;
+    std::size_t longest = 0;
+    for (const std::string& stop : prompt_->stop) longest = std::max(longest, stop.size());
+    // A stop may have begun in what was there before.
+    const std::size_t from = text_.size() - std::min(text_.size(), longest);
+    text_ += news;
+    std::size_t first = std::string::npos;
+    for (const std::string& stop : prompt_->stop)
+      if (!stop.empty()) first = std::min(first, text_.find(stop, from));
+    if (first == std::string::npos) return;
+    text_.resize(first);
+    over_ = true;
+  }
+
+  const tokenizer::Tokenizer& tokenizer_;
+  const Prompt* prompt_;
+  std::optional<tokenizer::TokenStream> stream_;
+  std::string text_;
+  std::size_t seen_ = 0;
+  bool over_ = false;
+  std::optional<Error> problem_;
+};
+
+std::vector<std::int32_t> tokens_of(const std::vector<TokenId>& ids) { return {ids.begin(), ids.end()}; }
+
+}  // namespace
+
+Result<infer::ScoreRequest> TextEngine::encode(const Pair& pair) const {
+  // Spaces at the context's end belong to the word behind them.
+  std::string context = pair.context, continuation = pair.continuation;
+  const std::size_t end = context.find_last_not_of(" \t\n\v\f\r");
+  const std::size_t keep = end == std::string::npos ? 0 : end + 1;
+  continuation.insert(0, context, keep);
+  context.resize(keep);
+
+  infer::ScoreRequest request;
+  if (context.empty()) {
+    const tokenizer::Specials& specials = tokenizer_.specials();
+    const std::optional<TokenId> first = specials.bos           ? specials.bos
+                                         : specials.eos.empty() ? std::nullopt
+                                                                : std::optional(specials.eos.front());
+    if (!first)
+      return Error{"the tokenizer has no token that begins a text, so what stands behind nothing has no likelihood"};
+    const auto ids = tokenizer_.encode(continuation, false);
+    if (!ids) return ids.error();
+    request.context = {static_cast<std::int32_t>(*first)};
+    request.continuation = tokens_of(*ids);
+    return request;
+  }
+  const auto whole = tokenizer_.encode(context + continuation), before = tokenizer_.encode(context);
+  if (!whole) return whole.error();
+  if (!before) return before.error();
+  // The context's own tokens, also where the whole text's are others up to there: the harness has it so.
+  request.context = tokens_of(*before);
+  const auto cut = static_cast<std::ptrdiff_t>(std::min(before->size(), whole->size()));
+  request.continuation.assign(whole->begin() + cut, whole->end());
+  return request;
+}
+
+Result<std::vector<PairScore>> TextEngine::score(std::span<const Pair> pairs) {
+  std::vector<infer::ScoreRequest> requests;
+  for (const Pair& pair : pairs) {
+    auto request = encode(pair);
+    if (!request) return request.error();
+    requests.push_back(*std::move(request));
+  }
+  const auto scored = engine_.score(requests);
+  if (!scored) return scored.error();
+  std::vector<PairScore> scores;
+  for (const infer::Scored& each : *scored)
+    scores.push_back({each.logprob, each.is_greedy, static_cast<std::int64_t>(each.logprobs.size())});
+  return scores;
+}
+
+Result<std::vector<Answer>> TextEngine::write(std::span<const Prompt> prompts) {
+  std::vector<infer::WriteRequest> requests;
+  std::vector<Growing> growing;
+  growing.reserve(prompts.size());
+  for (const Prompt& prompt : prompts) {
+    const auto ids = tokenizer_.encode(prompt.text);
+    if (!ids) return ids.error();
+    requests.push_back({tokens_of(*ids), prompt.most, prompt.sampling});
+    growing.emplace_back(tokenizer_, prompt);
+  }
+  const auto written = engine_.write(requests, [&](std::size_t request, std::span<const std::int32_t> ids) {
+    return growing[request].is_over_with(ids);
+  });
+  if (!written) return written.error();
+  std::vector<Answer> answers;
+  for (std::size_t i = 0; i < written->size(); ++i) {
+    auto text = growing[i].text();
+    if (!text) return text.error();
+    answers.push_back({(*written)[i].tokens, *std::move(text), (*written)[i].is_over});
+  }
+  return answers;
+}
+
+}  // namespace orch::texts
