@@ -44,7 +44,7 @@ std::optional<Rank> rank_of(const State& state, CellId id, Now now) {
   state.each_want(id, [&](const Want& want) {
     const Sweep& sweep = state.sweeps[index(want.sweep)];
     const Wanted& wanted = sweep.cells[want.order];
-    if (sweep.state != SweepState::kRunning || wanted.generation != cell.generation) return;
+    if (sweep.state != SweepState::kRunning || !state.cares(want, id)) return;
     const Rank rank{static_cast<double>(wanted.score) + age_bonus(state, sweep, now), want.sweep, want.order};
     if (!best || rank.before(*best)) best = rank;
   });
@@ -148,7 +148,7 @@ std::string why_waiting(const State& state, CellId id, Now now) {
   bool live = false;
   state.each_want(id, [&](const Want& want) {
     const Sweep& sweep = state.sweeps[index(want.sweep)];
-    if (sweep.cells[want.order].generation != cell.generation) return;
+    if (!state.cares(want, id)) return;
     live = live || sweep.state == SweepState::kRunning;
     if (sweep.state == SweepState::kHeld) held.push_back(id_of(sweep.id));
   });
@@ -169,7 +169,7 @@ float score_of(const State& state, CellId id) {
   float score = 0;
   state.each_want(id, [&](const Want& want) {
     const Wanted& wanted = state.sweeps[index(want.sweep)].cells[want.order];
-    if (wanted.generation == state.cells[index(id)].generation) score = std::max(score, wanted.score);
+    if (state.cares(want, id)) score = std::max(score, wanted.score);
   });
   return score;
 }

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <utility>
 
 #include "control/step.h"
@@ -42,6 +43,19 @@ struct Apply {
 
 State::State(policy::Policy with, std::string of_instance, Rules by)
     : policy(std::move(with)), instance(std::move(of_instance)), rules(by), leases(by.lease_term) {}
+
+bool State::cares(const Want& want, CellId cell) const {
+  if (sweeps[index(want.sweep)].cells[want.order].generation == cells[index(cell)].generation) return true;
+  const auto found = dependents.find(cell);
+  if (found == dependents.end()) return false;
+  return std::any_of(found->second.begin(), found->second.end(), [&](CellId dependent) {
+    if (cells[index(dependent)].state == CellState::kDone) return false;
+    bool wanted = false;
+    each_want(dependent,
+              [&](const Want& other) { wanted = wanted || (other.sweep == want.sweep && cares(other, dependent)); });
+    return wanted;
+  });
+}
 
 const Job* State::job_named(std::string_view name) const {
   const auto at = by_name.find(name);

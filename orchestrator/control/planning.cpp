@@ -165,7 +165,7 @@ Snapshot snapshot(State& state, Now now) {
     std::optional<Snapshot::Item> best;
     state.each_want(id, [&](const Want& want) {
       const Sweep& sweep = state.sweeps[index(want.sweep)];
-      if (sweep.state != SweepState::kRunning || sweep.cells[want.order].generation != cell.generation) return;
+      if (sweep.state != SweepState::kRunning || !state.cares(want, id)) return;
       const double rank = static_cast<double>(sweep.cells[want.order].score) + age_bonus(state, sweep, now);
       if (!best || rank > best->rank) best = Snapshot::Item{id, rank, 0, 0, want.sweep};
     });

@@ -124,6 +124,9 @@ struct State {
     if (const auto more = more_wants.find(cell); more != more_wants.end())
       for (const Want& want : more->second) visit(want);
   }
+  /// Whether a want of a cell is of the cell as it is now: its sweep asked for this generation, or for something that
+  /// needs the cell and is not done. What another sweep had made afresh, and then cancelled, is still owed to the latter.
+  bool cares(const Want& want, CellId cell) const;
 };
 
 Effects apply(State& state, const Event& event, Now now);

@@ -93,6 +93,10 @@ void Step::set(CellId id, CellState to) {
     if (to == CellState::kDone) state.chunks.erase(id);
   }
   if (is_final(to) || from == CellState::kDone) settle_dependents(id);
+  // What it needs may have been made afresh before it: now its sweeps care for that too.
+  if (from == CellState::kDone)
+    for (CellId up = it.depends; up != kNoCell; up = cell(up).depends)
+      if (may_be_leased(up)) enqueue(up);
 }
 
 void Step::set_need(CellId id, NeedId need) {
@@ -151,7 +155,7 @@ void Step::enqueue(CellId id) {
   state.each_want(id, [&](const Want& want) {
     const Sweep& of = sweep(want.sweep);
     const Wanted& wanted = of.cells[want.order];
-    if (is_live(of.state) && wanted.generation == it.generation)
+    if (is_live(of.state) && state.cares(want, id))
       state.queue.push(it.need, want.sweep, {wanted.score, want.order, id});
   });
 }

@@ -132,7 +132,9 @@ void agree(Step& step, RequestId request) {
 
 bool is_wanted_elsewhere(const State& state, CellId cell, SweepId but) {
   bool wanted = false;
-  state.each_want(cell, [&](const Want& want) { wanted = wanted || (want.sweep != but && state.is_live(want.sweep)); });
+  state.each_want(cell, [&](const Want& want) {
+    wanted = wanted || (want.sweep != but && state.is_live(want.sweep) && state.cares(want, cell));
+  });
   return wanted;
 }
 
@@ -228,10 +230,11 @@ void retry(Step& step, const event::RetrySweep& asked) {
   Sweep* sweep = asked_sweep(step, asked.sweep, asked.request);
   if (!sweep) return;
   std::uint32_t again = 0;
-  for (const Wanted& wanted : sweep->cells) {
+  for (std::uint32_t order = 0; order < sweep->cells.size(); ++order) {
+    const Wanted& wanted = sweep->cells[order];
     const Cell& cell = step.cell(wanted.cell);
     if (cell.state != CellState::kFailed && cell.state != CellState::kCancelled) continue;
-    if (wanted.generation != cell.generation) continue;
+    if (!step.state.cares({asked.sweep, order}, wanted.cell)) continue;
     Need& need = step.need(cell.need);
     if (need.strikes > 0 || !need.stopped.empty()) {
       need.strikes = 0;

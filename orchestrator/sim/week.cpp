@@ -10,6 +10,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/units.h"
+#include "control/estimate.h"
 #include "control/planning.h"
 #include "control/state.h"
 #include "sim/cluster.h"
@@ -494,7 +496,7 @@ class World {
   std::string why_not(const Sweep& sweep) const {
     for (const Wanted& wanted : sweep.cells) {
       const Cell& cell = state_->cells[index(wanted.cell)];
-      if (is_final(cell.state)) continue;
+      if (is_final(cell.state) || wanted.generation != cell.generation) continue;
       const auto trouble = state_->troubles.find(wanted.cell);
       const auto jobs = std::count_if(state_->jobs.begin(), state_->jobs.end(),
                                       [](const auto& job) { return job.second.state != JobState::kEnded; });
@@ -504,9 +506,25 @@ class World {
              std::to_string(trouble == state_->troubles.end() ? 0 : trouble->second.crashes) + " crashes; " +
              std::to_string(jobs) + " jobs are not over, " + std::to_string(state_->plan.size()) +
              " are planned, plan " + std::to_string(state_->plan_made) + " of " + std::to_string(state_->plan_version) +
-             (state_->plan_asked ? " is asked for" : "");
+             (state_->plan_asked ? " is asked for" : "") + about(wanted.cell);
     }
     return "no cell of it is open";
+  }
+
+  /// What a plan sees of a cell.
+  std::string about(CellId id) const {
+    const Cell& cell = state_->cells[index(id)];
+    if (cell.depends != kNoCell) {
+      const Cell& other = state_->cells[index(cell.depends)];
+      return "; what it needs, cell " + std::to_string(index(cell.depends)) + ", is " +
+             std::string(name_of(other.state)) + " in its generation " + std::to_string(other.generation);
+    }
+    const Estimate takes = estimate(*state_, id);
+    const Need& need = state_->needs[index(state_->cells[index(id)].need)];
+    return "; it takes " + format_fixed(takes.expected, 3) + " to " + format_fixed(takes.bound, 3) + " s, asked " +
+           format_fixed(static_cast<double>(state_->cells[index(id)].bound), 3) + ", its need has " +
+           format_fixed(need.most, 3) + " s less " + format_fixed(need.load, 3) + " for loading" +
+           (need.stopped.empty() ? "" : ", stopped: " + need.stopped);
   }
 
   void fail_if(const std::string& what) {

@@ -75,6 +75,74 @@ TEST(Cancel, TouchesNoCellThatAnotherSweepWants) {
   EXPECT_EQ(desk.cell(2), CellState::kCancelled);
 }
 
+/// Cells of which each needs the one before it.
+event::SubmitSweep chain(std::size_t cells, bool fresh) {
+  event::SubmitSweep sweep;
+  sweep.name = "chain";
+  sweep.user = "mara";
+  sweep.fresh = fresh;
+  sweep.needs = {Desk::need()};
+  for (std::size_t i = 0; i < cells; ++i) {
+    event::AskedCell cell;
+    cell.key.bytes[0] = static_cast<std::uint8_t>(i);
+    cell.model = "m";
+    cell.task = "t";
+    cell.expected = cell.bound = 100;
+    if (i > 0) cell.depends = static_cast<std::uint32_t>(i - 1);
+    sweep.cells.push_back(std::move(cell));
+  }
+  return sweep;
+}
+
+// Seed 1000903 of the soak: what a cell waited for was made afresh by another sweep, which was then cancelled.
+TEST(Cancel, LeavesWhatAnotherSweepsCellsNeed) {
+  for (const bool restarted : {false, true}) {
+    SCOPED_TRACE(restarted);
+    Desk desk;
+    const SweepId first = desk.ask(chain(3, false)).sweep;
+    const std::string job = desk.run_job();
+    for (int i = 0; i < 2; ++i) desk.deliver(job, desk.lease(job).given.at(0), What::kDone);
+    ASSERT_EQ(desk.cell(2), CellState::kWaiting);
+    const SweepId second = desk.ask(chain(2, true)).sweep;
+    EXPECT_EQ(desk.cell(2), CellState::kBlocked) << "what it needs is made afresh";
+    desk.ask(event::CancelSweep{{}, second, "mara"});
+    EXPECT_EQ(desk.cell(0), CellState::kWaiting);
+    if (restarted) desk.state = desk.tables.restore(desk.state.policy, "desk", {});
+    for (int i = 0; i < 3; ++i) {
+      const Answer given = desk.lease(job);
+      ASSERT_THAT(given.given, SizeIs(1)) << i;
+      EXPECT_EQ(given.given[0].chunk.cell, CellId{static_cast<std::uint32_t>(i)});
+      desk.deliver(job, given.given[0], What::kDone);
+    }
+    EXPECT_EQ(desk.state.sweeps[index(first)].state, SweepState::kDone);
+  }
+}
+
+TEST(Cancel, OfWhatWasMadeAfreshEndsItWhereNobodyNeedsIt) {
+  Desk desk;
+  desk.ask(chain(2, false));
+  const std::string job = desk.run_job();
+  for (int i = 0; i < 2; ++i) desk.deliver(job, desk.lease(job).given.at(0), What::kDone);
+  const SweepId second = desk.ask(chain(1, true)).sweep;
+  EXPECT_EQ(desk.cell(0), CellState::kWaiting);
+  desk.ask(event::CancelSweep{{}, second, "mara"});
+  EXPECT_EQ(desk.cell(0), CellState::kCancelled);
+}
+
+TEST(Retry, TriesWhatItsCellsNeedToo) {
+  Desk desk;
+  const SweepId first = desk.ask(chain(2, false)).sweep;
+  std::string job = desk.run_job();
+  desk.deliver(job, desk.lease(job).given.at(0), What::kDone);
+  desk.ask(chain(1, true));
+  desk.deliver(job, desk.lease(job).given.at(0), What::kFailed, policy::Cause::kBadInput);
+  ASSERT_EQ(desk.cell(0), CellState::kFailed);
+  ASSERT_EQ(desk.state.sweeps[index(first)].state, SweepState::kFailed);
+  EXPECT_EQ(desk.ask(event::RetrySweep{{}, first, "mara"}).cells, 2u);
+  EXPECT_EQ(desk.cell(0), CellState::kWaiting);
+  EXPECT_EQ(desk.cell(1), CellState::kBlocked);
+}
+
 TEST(Cancel, IsHeardByTheWorkerAtItsNextHeartbeat) {
   Desk desk;
   const SweepId sweep = desk.submit(1);
