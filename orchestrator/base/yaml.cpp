@@ -139,7 +139,9 @@ class Builder : public YAML::EventHandler {
   }
 
   void refuse_tag(const YAML::Mark& mark, const std::string& tag) {
-    diagnostics_.error({file_, line(mark), column(mark)}, "the tag " + quote(tag) + " means nothing here; remove it");
+    diagnostics_.error({file_, line(mark), column(mark)},
+                       tag == "!function" ? "'!function' calls a function of Python, and none is called here"
+                                          : "the tag " + quote(tag) + " means nothing here; remove it");
   }
 
   Yaml start(const YAML::Mark& mark, Yaml::Kind kind, std::size_t bytes = 0) {
