@@ -51,6 +51,11 @@ Result<Evaluation> Evaluation::make(const Task& task, std::vector<Document> docu
     return Error{"task " + quote(task.name) + " is scored by " + quote(task.scorer.name) + ", which is not to be had here"};
   auto questions = Questions::make(task, std::move(documents), std::move(pool), std::move(settings));
   if (!questions) return questions.error();
+  const int repeats = questions->sampling().repeats;
+  for (const std::string& metric : task.metrics)
+    if (const auto k = Task::pass_at(metric); k && *k > repeats)
+      return Error{"task " + quote(task.name) + ": " + quote(metric) + " needs " + std::to_string(*k) +
+                   " answers to each question, and " + std::to_string(repeats) + " is asked for"};
   return Evaluation(std::move(*questions), std::move(scorers));
 }
 
@@ -149,7 +154,11 @@ Result<std::vector<double>> Evaluation::text_score(SampleScore& made, const std:
     }
     const auto right = static_cast<int>(std::ranges::count(credits, 1.0));
     for (const std::string& metric : task.metrics) {
-      if (const auto k = Task::pass_at(metric))
+      const auto k = Task::pass_at(metric);
+      if (k && *k > static_cast<int>(credits.size()))
+        return Error{quote(metric) + " was left " + counted(static_cast<long long>(credits.size()), "answer") + " by " +
+                     quote(extraction.name)};
+      if (k)
         scores.push_back(pass_at_k(static_cast<int>(credits.size()), right, *k));
       else
         scores.push_back(credits.empty() ? 0 : credits[0]);

@@ -162,7 +162,10 @@ Result<std::monostate> SampleLog::append(std::span<const SampleScore> samples) {
     lines += log_line(sample) + "\n";
     added.push_back(&sample);
   }
+  const off_t whole = ::lseek(descriptor_, 0, SEEK_END);
   if (auto written = write_all(descriptor_, file_, lines); !written) {
+    // No half line may stand before what is added later; if this fails too, it is cut off when the log is opened again.
+    static_cast<void>(::ftruncate(descriptor_, whole));
     for (const SampleScore* sample : added) known_.erase(sample->sample);
     return written;
   }

@@ -250,7 +250,7 @@ std::optional<Task> read_task(const Yaml& root, const std::string& file, const s
     if (const Yaml* extract = fields.get("extract"))
       task.extractions = read_extractions(*extract, file, diagnostics);
     else
-      task.extractions = {{"none", {TakeFirst{1}}}};
+      task.extractions = {{"none", {}}};
     if (const Yaml* scorer = fields.get("scorer")) task.scorer = read_scorer(fields, *scorer, file, diagnostics);
   }
   fields.require("metrics");
