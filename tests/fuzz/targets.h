@@ -21,6 +21,7 @@ void tokenizer_target(
     std::string_view bytes);  ///< a tokenizer.json; after a line `---8<---` a text, that is a pattern and rules, too
 void safetensors_target(std::string_view bytes);  ///< a file of tensors, and all its numbers
 void config_target(std::string_view bytes);       ///< a model's config.json
+void task_target(std::string_view bytes);  ///< a task file, ours or the harness's; after a line `---8<---` its data
 void plan_target(
     std::string_view bytes);  ///< a matrix, expanded and planned; after a line `---8<---` a cluster file, too
 

@@ -13,12 +13,14 @@ namespace orch::eval {
 namespace {
 
 constexpr std::size_t kMostText = std::size_t{4} << 20;  // bytes of one text
+constexpr std::size_t kMostSteps = 1'000'000;
 constexpr std::size_t kMostPrinted = std::size_t{1} << 20;
 
 tmpl::Options options() {
   tmpl::Options options;  // as lm-evaluation-harness sets Jinja up
   options.keep_trailing_newline = true;
   options.most_output = kMostText;
+  options.most_steps = kMostSteps;
   return options;
 }
 

@@ -8,7 +8,7 @@ namespace orch::eval {
 namespace {
 
 constexpr std::size_t kMostPattern = 10'000;  // bytes
-constexpr std::uint32_t kMostSteps = 10'000'000;
+constexpr std::uint32_t kMostSteps = 1'000'000;
 constexpr std::uint32_t kMostMemory = 64 * 1024;  // KiB
 
 /// What Python and PCRE2 read differently, in PCRE2's words: `\Z` and `{,3}`.
