@@ -1,0 +1,153 @@
+"""import_test.py: scripts/import-data on files of every published form.
+
+The parquet part is skipped where there is no pyarrow (ORCH_PYARROW_PYTHON, or one that was installed before): nothing is downloaded here.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import unittest
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+ROWS = ROOT / "tests/eval/data/rows"
+DATA = pathlib.Path(os.environ.get("ORCH_TEST_DATA") or ROOT.parent / "shared/data")
+TASKS = sorted(path.stem for path in (ROOT / "db/tasks").glob("*.yaml"))
+
+
+def run(*arguments, **environment):
+    return subprocess.run([sys.executable, ROOT / "scripts/import-data", *map(str, arguments)], capture_output=True, text=True,
+                          env=os.environ | environment, check=False)
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text().split("\n") if line]
+
+
+class Import(unittest.TestCase):
+    def setUp(self):
+        held = tempfile.TemporaryDirectory()
+        self.addCleanup(held.cleanup)
+        self.folder = pathlib.Path(held.name)
+        self.to = self.folder / "to"
+
+    def imported(self, task, source, **environment):
+        ended = run("--from", source, "--to", self.to, task, **environment)
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        return {path.stem: lines(path) for path in (self.to / task).glob("*.jsonl")}
+
+    def test_knows_every_task_that_ships_and_no_other(self):
+        self.assertEqual(sorted(line.split(":")[0] for line in run("--list").stdout.splitlines()), TASKS)
+
+    def test_writes_a_manifest_of_counts_and_checksums(self):
+        self.imported("piqa", ROWS)
+        manifest = json.loads((self.to / "piqa/manifest.json").read_text())
+        self.assertEqual(manifest["dataset"], "ybisk/piqa")
+        for name, entry in manifest["files"].items():
+            data = (self.to / "piqa" / name).read_bytes()
+            self.assertEqual(entry, {"rows": data.count(b"\n"), "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()})
+        self.assertEqual(set(manifest["files"]), {"train.jsonl", "validation.jsonl"})
+
+    def test_takes_the_one_configuration_that_a_task_asks(self):
+        self.assertEqual({split: len(rows) for split, rows in self.imported("arc_challenge", ROWS).items()}, {"train": 27, "test": 3})
+        self.assertNotIn("An easy one?", (self.to / "arc_challenge/train.jsonl").read_text())
+
+    def test_finds_a_data_set_in_the_cache_of_the_hub(self):
+        snapshot = self.folder / "hub/datasets--openai--gsm8k/snapshots/abc/main"
+        snapshot.mkdir(parents=True)
+        (snapshot / "test-00000-of-00001.jsonl").write_text('{"question": "q", "answer": "#### 1"}\n')
+        ended = run("--to", self.to, "gsm8k", HF_HUB_CACHE=str(self.folder / "hub"))
+        self.assertEqual(ended.returncode, 0, ended.stderr)
+        self.assertEqual(lines(self.to / "gsm8k/test.jsonl"), [{"question": "q", "answer": "#### 1"}])
+
+    def test_reads_csv_with_quotes_and_newlines(self):
+        for split in ("dev", "test"):
+            folder = self.folder / "mmlu" / split
+            folder.mkdir(parents=True)
+            (folder / f"anatomy_{split}.csv").write_text('"Which, of\n""these""?",a,b,"c, d",e,C\n')
+        rows = self.imported("mmlu", self.folder)
+        self.assertEqual(rows["test"], [{"subject": "anatomy", "question": 'Which, of\n"these"?', "choices": ["a", "b", "c, d", "e"], "answer": 2}])
+
+    def test_reads_packed_files_and_those_that_hold_one_list(self):
+        (self.folder / "humaneval").mkdir()
+        row = {"task_id": "h/0", "prompt": "p", "entry_point": "f", "canonical_solution": "s", "test": "t"}
+        with gzip.open(self.folder / "humaneval/HumanEval.jsonl.gz", "wt") as file:
+            file.write(json.dumps(row) + "\n")
+        self.assertEqual(self.imported("humaneval", self.folder), {"test": [row]})
+        (self.folder / "bbh").mkdir()
+        (self.folder / "bbh/snarks.json").write_text(json.dumps({"canary": "c", "examples": [{"input": "i", "target": "(A)"}]}))
+        self.assertEqual(self.imported("bbh", self.folder), {"test": [{"subtask": "snarks", "input": "i", "target": "(A)"}]})
+
+    def test_joins_questions_and_answers_of_function_calls(self):
+        folder = self.folder / "bfcl/possible_answer"
+        folder.mkdir(parents=True)
+        (folder / "BFCL_v3_simple.json").write_text('{"id": "simple_0", "ground_truth": [{"f": {"a": [1]}}]}\n')
+        (folder.parent / "BFCL_v3_simple.json").write_text('{"id": "simple_0", "question": [[{"role": "user", "content": "q"}]], "function": [{"name": "f"}]}\n')
+        rows = self.imported("bfcl", self.folder)["test"]
+        self.assertEqual([(row["category"], row["ground_truth"]) for row in rows], [("simple", [{"f": {"a": [1]}}])])
+
+    def test_shuffles_choices_the_same_way_every_time(self):
+        folder = self.folder / "gpqa"
+        folder.mkdir()
+        head = "Question,Correct Answer,Incorrect Answer 1,Incorrect Answer 2,Incorrect Answer 3\n"
+        (folder / "gpqa_main.csv").write_text(head + "".join(f"q{i},right,a,b,c\n" for i in range(20)))
+        rows = self.imported("gpqa", self.folder)["train"]
+        self.assertEqual(rows, self.imported("gpqa", self.folder)["train"])
+        self.assertGreater(len({row["answer"] for row in rows}), 2)
+        for row in rows:
+            self.assertEqual(row[f"choice{'ABCD'.index(row['answer'][1]) + 1}"], "right")
+
+    def test_says_what_is_not_there_and_what_is_gated(self):
+        ended = run("--from", self.folder, "--to", self.to, "gpqa")
+        self.assertEqual(ended.returncode, 1)
+        self.assertIn("hf download --repo-type dataset Idavidrein/gpqa", ended.stderr)
+        self.assertIn("it is gated", ended.stderr)
+        self.assertNotIn("gated", run("--from", self.folder, "--to", self.to, "piqa").stderr)
+
+    def test_says_which_file_is_broken_and_writes_nothing(self):
+        (self.folder / "gsm8k").mkdir()
+        (self.folder / "gsm8k/test.jsonl").write_text('{"question": "q", "answer": "a"}\n{"question"\n')
+        ended = run("--from", self.folder, "--to", self.to, "gsm8k")
+        self.assertEqual(ended.returncode, 1)
+        self.assertIn("gsm8k/test.jsonl:2 is no JSON", ended.stderr)
+        self.assertFalse((self.to / "gsm8k").exists())
+        (self.folder / "gsm8k/test.jsonl").write_text('{"question": "q"}\n')
+        self.assertIn("a row of test has no 'answer'", run("--from", self.folder, "--to", self.to, "gsm8k").stderr)
+
+    def test_refuses_what_it_does_not_know(self):
+        for arguments in (["gsm9k"], ["--from"], ["--from", str(self.folder / "none")]):
+            self.assertEqual(run(*arguments).returncode, 2, arguments)
+
+    def test_counts_the_shared_data_as_its_publishers_do(self):
+        if not (DATA / "README.md").exists():
+            if os.environ.get("ORCH_NEED_TEST_DATA"):
+                self.fail(f"no test data at {DATA}")
+            self.skipTest(f"no test data at {DATA}")
+        for task, counts in (("mmlu", {"dev": 285, "test": 14079}), ("gsm8k", {"train": 7473, "test": 1319}), ("humaneval", {"test": 164}),
+                             ("arc_challenge", {"test": 1172})):
+            self.assertEqual({split: len(rows) for split, rows in self.imported(task, DATA / "tasks").items()}, counts)
+        self.assertEqual(len({row["subtask"] for row in self.imported("bbh", DATA / "tasks")["test"]}), 18)
+
+    def test_reads_parquet_and_puts_pictures_into_files(self):
+        python = next((python for python in (os.environ.get("ORCH_PYARROW_PYTHON"), ROOT / "build/venv-pyarrow/bin/python", sys.executable)
+                       if python and pathlib.Path(python).exists() and subprocess.run([python, "-c", "import pyarrow"], capture_output=True, check=False).returncode == 0), None)
+        if not python:
+            self.skipTest("no Python with pyarrow here")
+        (self.folder / "chartqa/data").mkdir(parents=True)
+        made = f"""
+import pyarrow, pyarrow.parquet
+rows = [{{"type": "human", "question": "é?", "answer": "3", "image": {{"bytes": b"\\x89PNGx", "path": None}}}}]
+pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), {str(self.folder / "chartqa/data/test-00000-of-00001.parquet")!r})
+"""
+        subprocess.run([python, "-c", made], check=True)
+        rows = self.imported("chartqa", self.folder, ORCH_PYARROW_PYTHON=str(python))["test"]
+        self.assertEqual(rows[0]["question"], "é?")
+        self.assertEqual((self.to / "chartqa" / rows[0]["image"]).read_bytes(), b"\x89PNGx")
+
+
+if __name__ == "__main__":
+    unittest.main()
