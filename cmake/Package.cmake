@@ -65,7 +65,7 @@ foreach(program orchctl orchd orch-worker)
 endforeach()
 
 install(TARGETS orchctl orchd orch-worker RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR})
-install(DIRECTORY db/catalog policies templates examples DESTINATION share/orch)
+install(DIRECTORY db/catalog db/tasks policies templates examples DESTINATION share/orch)
 install(DIRECTORY docs/schemas/ DESTINATION share/orch/schemas OPTIONAL)
 install(FILES LICENSE DESTINATION share/doc/orch)
 install(FILES README.md DESTINATION share/doc/orch OPTIONAL)

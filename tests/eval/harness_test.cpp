@@ -59,7 +59,8 @@ TEST(HarnessTasks, KeepWhatTheirFilesSayOfGenerationAndScores) {
 TEST(HarnessTasks, FindTheirDataByTheNamesOfTheHub) {
   Diagnostics diagnostics;
   const auto root = parse_yaml(
-      "{task: t, dataset_path: org/set, dataset_name: main, validation_split: dev, doc_to_text: q, doc_to_target: a, metric_list: [{metric: "
+      "{task: t, dataset_path: org/set, dataset_name: main, validation_split: dev, doc_to_text: q, doc_to_target: a, "
+      "metric_list: [{metric: "
       "exact_match}]}",
       "t.yaml", diagnostics);
   const auto task = read_harness_task(*root, "t.yaml", diagnostics);
@@ -80,17 +81,21 @@ std::string problem(const std::string& text) {
 TEST(HarnessTasks, ThatCallPythonAreRefusedWithTheReason) {
   EXPECT_THAT(problem("task: t\ndoc_to_text: !function utils.f\n"),
               HasSubstr("t.yaml:2:14: '!function' calls a function of Python, and none is called here"));
-  EXPECT_THAT(problem("task: t\nprocess_docs: utils.f\n"), HasSubstr("t.yaml:2:15: 'process_docs' is a Python function"));
+  EXPECT_THAT(problem("task: t\nprocess_docs: utils.f\n"),
+              HasSubstr("t.yaml:2:15: 'process_docs' is a Python function"));
 }
 
 TEST(HarnessTasks, OutsideOfTheSubsetAreRefusedWithTheReason) {
   const std::string begin = "task: t\ndataset_path: d\ntest_split: s\ndoc_to_text: q\ndoc_to_target: a\n";
-  EXPECT_THAT(problem(begin + "output_type: loglikelihood_rolling\n"), HasSubstr("can be multiple_choice or generate_until here"));
+  EXPECT_THAT(problem(begin + "output_type: loglikelihood_rolling\n"),
+              HasSubstr("can be multiple_choice or generate_until here"));
   EXPECT_THAT(problem(begin + "metric_list: [{metric: bleu}]\n"), HasSubstr("the metric 'bleu' is not known here"));
-  EXPECT_THAT(problem(begin + "filter_list: [{name: n, filter: [{function: format_span}]}]\n"), HasSubstr("the filter 'format_span' is not known here"));
+  EXPECT_THAT(problem(begin + "filter_list: [{name: n, filter: [{function: format_span}]}]\n"),
+              HasSubstr("the filter 'format_span' is not known here"));
   EXPECT_THAT(problem(begin + "doc_to_txt: q\n"), HasSubstr("t.yaml:6:1: "));
   EXPECT_THAT(problem("group: g\ntask: [a, b]\n"), HasSubstr("this is a group of tasks"));
-  EXPECT_THAT(problem(begin + "dataset_kwargs: {data_files: {s: ../x.jsonl}}\n"), HasSubstr("must not be reached by '..'"));
+  EXPECT_THAT(problem(begin + "dataset_kwargs: {data_files: {s: ../x.jsonl}}\n"),
+              HasSubstr("must not be reached by '..'"));
 }
 
 TEST(HarnessTasks, ThatIncludeThemselvesAreRefused) {
@@ -106,7 +111,8 @@ TEST(HarnessTasks, ThatIncludeThemselvesAreRefused) {
 TEST(HarnessTasks, SayWhichOfTheirFilesIsWrong) {
   test::TemporaryFolder temporary;
   std::ofstream(temporary / "base.yaml") << "dataset_path: d\nnonsense: 1\n";
-  std::ofstream(temporary / "a.yaml") << "include: base.yaml\ntask: a\ntest_split: s\ndoc_to_text: q\ndoc_to_target: a\nmetric_list: [{metric: exact_match}]\n";
+  std::ofstream(temporary / "a.yaml") << "include: base.yaml\ntask: a\ntest_split: s\ndoc_to_text: q\ndoc_to_target: "
+                                         "a\nmetric_list: [{metric: exact_match}]\n";
   Diagnostics diagnostics;
   EXPECT_FALSE(load_task(temporary / "a.yaml", diagnostics));
   ASSERT_EQ(diagnostics.errors().size(), 1u);

@@ -16,7 +16,8 @@ const RunHead kHead{"sums", "abc", 3};
 
 SampleScore choice_sample(std::uint64_t sample) {
   return {sample,
-          {{{sample, 0}, Likelihood{-0.1 * static_cast<double>(sample) - 1.0 / 3, true, 2}}, {{sample, 1}, Likelihood{-INFINITY, false, 7}}},
+          {{{sample, 0}, Likelihood{-0.1 * static_cast<double>(sample) - 1.0 / 3, true, 2}},
+           {{sample, 1}, Likelihood{-INFINITY, false, 7}}},
           {},
           {1, std::nan("")}};
 }
@@ -104,12 +105,16 @@ TEST(SampleLogs, PutARunTogetherWhateverItsChunks) {
   std::mt19937 random(5);
   std::vector<SampleScore> samples;
   for (int i = 0; i < 60; ++i)
-    documents.push_back({{"passage", "p"}, {"question", "q"}, {"label", i % 2}, {"part", std::string(1, static_cast<char>('a' + i % 7))}});
+    documents.push_back({{"passage", "p"},
+                         {"question", "q"},
+                         {"label", i % 2},
+                         {"part", std::string(1, static_cast<char>('a' + i % 7))}});
   task.group_by = "part";
   const auto evaluation = Evaluation::make(task, documents, {}, {});
   for (std::uint64_t i = 0; i < documents.size(); ++i) {
     const auto drawn = [&] { return -static_cast<double>(random() % 1000) / 7; };
-    samples.push_back(*evaluation->score(i, {{{i, 0}, Likelihood{drawn(), false, 1}}, {{i, 1}, Likelihood{drawn(), false, 1}}}));
+    samples.push_back(
+        *evaluation->score(i, {{{i, 0}, Likelihood{drawn(), false, 1}}, {{i, 1}, Likelihood{drawn(), false, 1}}}));
   }
   const auto whole = evaluation->summary(samples);
   ASSERT_TRUE(whole);

@@ -150,14 +150,17 @@ TEST(Scores, NeedTheirScorer) {
 }
 
 TEST(Scores, AreRefusedForAnswersThatAreNotTheQuestions) {
-  const auto evaluation = Evaluation::make(test::shipped_task("boolq"), {{{"passage", "p"}, {"question", "q"}, {"label", 1}}}, {}, {});
-  EXPECT_THAT(evaluation->score(0, {{{0, 0}, Likelihood{}}}).error().what, HasSubstr("2 answers of its own were expected, found 1"));
+  const auto evaluation =
+      Evaluation::make(test::shipped_task("boolq"), {{{"passage", "p"}, {"question", "q"}, {"label", 1}}}, {}, {});
+  EXPECT_THAT(evaluation->score(0, {{{0, 0}, Likelihood{}}}).error().what,
+              HasSubstr("2 answers of its own were expected, found 1"));
   EXPECT_FALSE(evaluation->score(1, {}));
   EXPECT_FALSE(evaluation->score(0, {{{0, 0}, Likelihood{}}, {{0, 1}, Generated{}}}));
 }
 
 TEST(Scores, AreOfEachSampleOnce) {
-  const auto evaluation = Evaluation::make(test::shipped_task("boolq"), {{{"passage", "p"}, {"question", "q"}, {"label", 1}}}, {}, {});
+  const auto evaluation =
+      Evaluation::make(test::shipped_task("boolq"), {{{"passage", "p"}, {"question", "q"}, {"label", 1}}}, {}, {});
   const auto score = evaluation->score(0, {{{0, 1}, Likelihood{-1, true, 1}}, {{0, 0}, Likelihood{-2, false, 1}}});
   ASSERT_TRUE(score) << score.error().what;
   EXPECT_EQ(score->scores[0], 1);

@@ -16,12 +16,15 @@ std::vector<std::string> problems(const std::string& text) {
   if (const auto root = parse_yaml(text, "t.yaml", diagnostics)) read_task(*root, "t.yaml", {}, diagnostics);
   std::vector<std::string> lines;
   for (const Problem& problem : diagnostics.errors())
-    lines.push_back(std::to_string(problem.place.line) + ":" + std::to_string(problem.place.column) + ": " + problem.what);
+    lines.push_back(std::to_string(problem.place.line) + ":" + std::to_string(problem.place.column) + ": " +
+                    problem.what);
   return lines;
 }
 
-const std::string kChoice = "task: t\nkind: choice\ndata: t.jsonl\nprompt: q\nchoices: [a, b]\ntarget: 0\nmetrics: [acc]\n";
-const std::string kGenerate = "task: t\nkind: generate\ndata: t.jsonl\nprompt: q\ntarget: a\ngeneration: {stop: x}\nmetrics: [exact_match]\n";
+const std::string kChoice =
+    "task: t\nkind: choice\ndata: t.jsonl\nprompt: q\nchoices: [a, b]\ntarget: 0\nmetrics: [acc]\n";
+const std::string kGenerate =
+    "task: t\nkind: generate\ndata: t.jsonl\nprompt: q\ntarget: a\ngeneration: {stop: x}\nmetrics: [exact_match]\n";
 
 struct Wrong {
   std::string text;
@@ -35,7 +38,8 @@ TEST(TaskFiles, AreCheckedWholeAndSayWhereAndWhat) {
       {kChoice + "promt: x\n", "8:1: a task file has no key 'promt'"},
       {kChoice + "status: verifed\n", "did you mean 'verified'?"},
       {kChoice + "description: '{{ a '\n", "8:14: the template 'description' cannot be read (line 1, column "},
-      {kChoice + "gen_prefix: [x]\n", "8:13: 'gen_prefix' must be a template, the name of a field or a number; found a list"},
+      {kChoice + "gen_prefix: [x]\n",
+       "8:13: 'gen_prefix' must be a template, the name of a field or a number; found a list"},
       {kChoice + "shots: {count: 3}\n", "worked examples need 'from' (a file of the data) or 'examples'"},
       {kChoice + "shots: {count: 101, from: a}\n", "'count' must be"},
       {kChoice + "shots: {count: 1, from: ../a}\n", "'from' must be a relative path without '..'"},
@@ -50,17 +54,24 @@ TEST(TaskFiles, AreCheckedWholeAndSayWhereAndWhat) {
       {kGenerate + "extract: []\n", "'extract' must be a map from names to lists of steps"},
       {kGenerate + "scorer: {exact_match: {ignore: ['[']}}\n", "the pattern '[' cannot be read"},
       {kGenerate + "right: 0\n", "has no key 'right'"},
-      {"task: t\nkind: choice\ndata: d\nprompt: q\nchoices: []\ntarget: 0\nmetrics: [acc]\n", "'choices' is an empty list"},
-      {"task: t\nkind: choice\ndata: d\nprompt: q\nchoices: [a]\ntarget: 0\nmetrics: [accc]\n", "choices are not scored by 'accc'; did you mean 'acc'?"},
-      {"task: t\nkind: choice\ndata: d\nprompt: q\nchoices: [a]\ntarget: 0\nmetrics: [mc2]\n", "'mc2' needs the key 'labels'"},
-      {"task: t\nkind: generate\ndata: d\nprompt: q\ntarget: a\ngeneration: {repeats: 4}\nmetrics: [pass_at_5]\n", "'pass_at_5' needs 'repeats' of at least 5"},
-      {"task: t\nkind: generate\ndata: d\nprompt: q\ntarget: a\ngeneration: {stop: ['']}\nmetrics: [m]\n", "a stop string is empty"},
-      {"task: t\nkind: generate\ndata: d\nprompt: q\ntarget: a\ngeneration: {}\nmetrics: [m, n]\n", "one scorer gives one metric"},
+      {"task: t\nkind: choice\ndata: d\nprompt: q\nchoices: []\ntarget: 0\nmetrics: [acc]\n",
+       "'choices' is an empty list"},
+      {"task: t\nkind: choice\ndata: d\nprompt: q\nchoices: [a]\ntarget: 0\nmetrics: [accc]\n",
+       "choices are not scored by 'accc'; did you mean 'acc'?"},
+      {"task: t\nkind: choice\ndata: d\nprompt: q\nchoices: [a]\ntarget: 0\nmetrics: [mc2]\n",
+       "'mc2' needs the key 'labels'"},
+      {"task: t\nkind: generate\ndata: d\nprompt: q\ntarget: a\ngeneration: {repeats: 4}\nmetrics: [pass_at_5]\n",
+       "'pass_at_5' needs 'repeats' of at least 5"},
+      {"task: t\nkind: generate\ndata: d\nprompt: q\ntarget: a\ngeneration: {stop: ['']}\nmetrics: [m]\n",
+       "a stop string is empty"},
+      {"task: t\nkind: generate\ndata: d\nprompt: q\ntarget: a\ngeneration: {}\nmetrics: [m, n]\n",
+       "one scorer gives one metric"},
       {"task: t\nkind: choise\n", "did you mean 'choice'?"},
       {"task: t\nkind: contexts\ndata: d\nchoices: c\ntarget: a\nmetrics: [acc]\n", "needs the key 'right'"},
       {"- 1\n", "a task file must be a map of keys, found a list"},
   };
-  for (const Wrong& wrong : all) EXPECT_THAT(problems(wrong.text), testing::Contains(HasSubstr(wrong.what))) << wrong.text;
+  for (const Wrong& wrong : all)
+    EXPECT_THAT(problems(wrong.text), testing::Contains(HasSubstr(wrong.what))) << wrong.text;
 }
 
 TEST(TaskFiles, TakeATextThatNamesAFieldForThatField) {
@@ -111,8 +122,10 @@ TEST(ShippedTasks, AreTheTasksOfTheCatalogWithItsMetricsAndShots) {
 }
 
 TEST(Documents, SayInWhichLineTheyAreWrong) {
-  EXPECT_THAT(parse_documents("{\"a\": 1}\n\n{\"a\": }\n", "d.jsonl").error().what, HasSubstr("d.jsonl:3: expected one JSON object in this line"));
-  EXPECT_THAT(parse_documents("[1]\n", "d.jsonl").error().what, HasSubstr("d.jsonl:1: expected an object, found a JSON array"));
+  EXPECT_THAT(parse_documents("{\"a\": 1}\n\n{\"a\": }\n", "d.jsonl").error().what,
+              HasSubstr("d.jsonl:3: expected one JSON object in this line"));
+  EXPECT_THAT(parse_documents("[1]\n", "d.jsonl").error().what,
+              HasSubstr("d.jsonl:1: expected an object, found a JSON array"));
   EXPECT_FALSE(parse_documents("{\"a\": " + std::string(100, '[') + std::string(100, ']') + "}", "d.jsonl"));
   EXPECT_EQ(parse_documents("{\"a\": 1}\r\n{}", "d.jsonl")->size(), 2u);
 }

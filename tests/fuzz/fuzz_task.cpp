@@ -8,7 +8,8 @@ namespace orch::fuzz {
 namespace {
 
 constexpr std::string_view kMark = "\n---8<---\n";
-constexpr std::string_view kData = R"({"question": "2 + 2 = é?", "choices": {"text": ["4", "5"], "label": ["A", "B"]}, "answer": 0, "q": "x", "part": 1}
+constexpr std::string_view kData =
+    R"({"question": "2 + 2 = é?", "choices": {"text": ["4", "5"], "label": ["A", "B"]}, "answer": 0, "q": "x", "part": 1}
 {"question": "", "choices": ["a", "b"], "answer": "#### 1,000", "q": [1, null], "label": true})";
 
 /// Asks and scores the first questions.

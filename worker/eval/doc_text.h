@@ -28,7 +28,8 @@ class DocText {
   Result<std::string> text(const Document& document) const;
   /// A list of texts: a field's, or the text read as a Python literal.
   Result<std::vector<std::string>> texts(const Document& document) const;
-  /// As `value`, where a text of digits alone is that number: which of the choices. A text in brackets is read as a list.
+  /// As `value`, where a text of digits alone is that number: which of the choices. A text in brackets is read as a
+  /// list.
   Result<Json> target(const Document& document, bool has_choices) const;
 
  private:

@@ -20,7 +20,8 @@ std::vector<std::size_t> places_of(const Json& target, std::span<const std::stri
   const auto add = [&](const Json& one) {
     if (one.is_number_integer()) {
       const auto place = one.get<std::int64_t>();
-      if (place >= 0 && place < static_cast<std::int64_t>(choices.size())) places.push_back(static_cast<std::size_t>(place));
+      if (place >= 0 && place < static_cast<std::int64_t>(choices.size()))
+        places.push_back(static_cast<std::size_t>(place));
     } else if (one.is_string()) {
       const auto at = std::ranges::find(choices, one.get_ref<const std::string&>());
       if (at != choices.end()) places.push_back(static_cast<std::size_t>(at - choices.begin()));
@@ -48,7 +49,8 @@ Evaluation::Evaluation(Questions questions, Scorers scorers)
 Result<Evaluation> Evaluation::make(const Task& task, std::vector<Document> documents, std::vector<Document> pool,
                                     AskSettings settings, Scorers scorers) {
   if (task.kind == Kind::kGenerate && !is_built_in(task.scorer.name) && !scorers.contains(task.scorer.name))
-    return Error{"task " + quote(task.name) + " is scored by " + quote(task.scorer.name) + ", which is not to be had here"};
+    return Error{"task " + quote(task.name) + " is scored by " + quote(task.scorer.name) +
+                 ", which is not to be had here"};
   auto questions = Questions::make(task, std::move(documents), std::move(pool), std::move(settings));
   if (!questions) return questions.error();
   const int repeats = questions->sampling().repeats;
@@ -175,8 +177,8 @@ Result<SampleScore> Evaluation::score(std::uint64_t sample, std::vector<Answer> 
   std::ranges::sort(answers, {}, &Answer::id);
   const bool fits = std::ranges::equal(answers, *requests, {}, &Answer::id, &Request::id);
   if (!fits)
-    return about(sample, counted(static_cast<long long>(requests->size()), "answer") + " of its own were expected, found " +
-                             std::to_string(answers.size()));
+    return about(sample, counted(static_cast<long long>(requests->size()), "answer") +
+                             " of its own were expected, found " + std::to_string(answers.size()));
   SampleScore made{sample, std::move(answers), {}, {}};
   auto scores = questions_.kind() == Kind::kGenerate ? text_score(made, *requests) : choice_score(sample, made.answers);
   if (!scores) return about(sample, scores.error().what);

@@ -1,7 +1,8 @@
 // One run of a task: its questions' requests, the score of each from its answers, and the scores of the whole.
 //
 // Holds:
-//  - A sample's score is a function of its answers alone; the whole is a function of the samples' scores in their order.
+//  - A sample's score is a function of its answers alone; the whole is a function of the samples' scores in their
+//  order.
 //    So a run can be cut into chunks of samples, on any workers, and is put together exactly.
 #pragma once
 

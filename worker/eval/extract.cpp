@@ -15,7 +15,8 @@ std::string taken(const TakeMatch& step, const std::string& answer) {
   const std::ptrdiff_t at = step.which < 0 ? count + step.which : step.which;
   if (at < 0 || at >= count) return step.otherwise;
   const Pattern::Match& match = matches[static_cast<std::size_t>(at)];
-  if (match.groups.empty()) return std::string(python_strip(std::string_view(answer).substr(match.begin, match.end - match.begin)));
+  if (match.groups.empty())
+    return std::string(python_strip(std::string_view(answer).substr(match.begin, match.end - match.begin)));
   if (match.groups.size() == 1) return std::string(python_strip(match.groups[0]));
   const auto some = std::ranges::find_if(match.groups, [](const std::string& group) { return !group.empty(); });
   return some == match.groups.end() ? step.otherwise : std::string(python_strip(*some));

@@ -41,9 +41,7 @@ class Layers {
     const Yaml* node = of(key).fields.get(key);
     return node && !node->is_null() ? node : nullptr;
   }
-  std::optional<std::string> text(std::string_view key) {
-    return get(key) ? of(key).fields.text(key) : std::nullopt;
-  }
+  std::optional<std::string> text(std::string_view key) { return get(key) ? of(key).fields.text(key) : std::nullopt; }
   std::optional<DocText> doc_text(std::string_view key) {
     return get(key) ? read_doc_text(of(key).fields, key, of(key).file, diagnostics_) : std::nullopt;
   }
@@ -58,8 +56,10 @@ class Layers {
 };
 
 constexpr std::array<std::string_view, 10> kSaysNothing{
-    "include", "task_alias", "tag", "metadata", "should_decontaminate", "doc_to_decontamination_query", "unsafe_code",
-    "process_docs", "process_results", "custom_dataset"};
+    "include",       "task_alias",           "tag",
+    "metadata",      "should_decontaminate", "doc_to_decontamination_query",
+    "unsafe_code",   "process_docs",         "process_results",
+    "custom_dataset"};
 constexpr std::array<std::string_view, 3> kPython{"process_docs", "process_results", "custom_dataset"};
 
 /// The choices: a list, a template, or a map, of which the values are taken.
@@ -88,7 +88,8 @@ class Splits {
     if (const Yaml* files = fields.get("data_files")) {
       if (files->is_map())
         for (const Yaml::Entry& entry : files->entries)
-          files_[entry.key] = entry.value.is_list() && entry.value.items.size() == 1 ? entry.value.items[0].text : entry.value.text;
+          files_[entry.key] =
+              entry.value.is_list() && entry.value.items.size() == 1 ? entry.value.items[0].text : entry.value.text;
       else
         files_["train"] = files->text;  // what `datasets` calls files without a split
       for (const auto& [split, file] : files_)
@@ -275,8 +276,8 @@ void read_shots(Layers& layers, const Splits& splits, Task& task, Diagnostics& d
 }  // namespace
 
 bool is_harness_task(const Yaml& root) {
-  constexpr std::array<std::string_view, 7> kTheirs{"doc_to_text", "doc_to_target",   "output_type", "dataset_path",
-                                                    "include",     "group", "fewshot_split"};
+  constexpr std::array<std::string_view, 7> kTheirs{"doc_to_text", "doc_to_target", "output_type",  "dataset_path",
+                                                    "include",     "group",         "fewshot_split"};
   return root.is_map() && std::ranges::any_of(kTheirs, [&](std::string_view key) { return root.find(key) != nullptr; });
 }
 
@@ -295,7 +296,10 @@ std::optional<Task> read_layers(std::span<const std::pair<const Yaml*, std::stri
   Layers layers(files, diagnostics);
   for (const std::string_view key : kSaysNothing) layers.get(key);
   for (const std::string_view key : kPython)
-    if (layers.get(key)) layers.error(key, quote(key) + " is a Python function, and none are run here: import the data with the fields it computes, or write a task file of our own");
+    if (layers.get(key))
+      layers.error(key, quote(key) +
+                            " is a Python function, and none are run here: import the data with the fields it "
+                            "computes, or write a task file of our own");
   if (layers.get("use_prompt")) layers.error("use_prompt", "'use_prompt' needs promptsource, which is not read here");
   for (const std::string_view key : {"doc_to_image", "doc_to_audio"})
     if (layers.get(key)) layers.error(key, "questions with images or sound are not read here");
@@ -317,7 +321,8 @@ std::optional<Task> read_layers(std::span<const std::pair<const Yaml*, std::stri
   } else if (auto text = layers.doc_text("doc_to_target")) {
     task.wording.target = std::move(*text);
   }
-  task.wording.choices = choices_of(layers.of("doc_to_choice").fields, "doc_to_choice", layers.of("doc_to_choice").file, diagnostics);
+  task.wording.choices =
+      choices_of(layers.of("doc_to_choice").fields, "doc_to_choice", layers.of("doc_to_choice").file, diagnostics);
   if (task.kind == Kind::kChoice && !layers.get("doc_to_choice"))
     layers.error("doc_to_choice", "the key 'doc_to_choice' is needed");
   task.wording.gen_prefix = layers.doc_text("gen_prefix");

@@ -1,4 +1,5 @@
-// The normal form of Lewkowycz et al. 2022, appendix D, with the later corrections that lm-evaluation-harness 0.4.13 has.
+// The normal form of Lewkowycz et al. 2022, appendix D, with the later corrections that lm-evaluation-harness 0.4.13
+// has.
 #include <algorithm>
 #include <array>
 #include <stdexcept>
@@ -27,13 +28,47 @@ constexpr std::array<Pair, 10> kReplaced{{{"an ", ""},
                                           {"\\text{and}", ","},
                                           {"\\text{m}", "\\text{}"}}};
 
-constexpr std::array<std::string_view, 41> kRemoved{
-    "square",   "ways",       "integers",     "dollars",   "mph",         "inches",         "ft",
-    "hours",    "km",         "units",        "\\ldots",   "sue",         "points",         "feet",
-    "minutes",  "digits",     "cents",        "degrees",   "cm",          "gm",             "pounds",
-    "meters",   "meals",      "edges",        "students",  "childrentickets", "multiples",  "\\text{s}",
-    "\\text{.}", "\\text{\ns}", "\\text{}^2", "\\text{}^3", "\\text{\n}",  "\\text{}",       "\\mathrm{th}",
-    "^\\circ",  "^{\\circ}",  "\\;",          ",\\!",      "{,}",         "\""};
+constexpr std::array<std::string_view, 41> kRemoved{"square",
+                                                    "ways",
+                                                    "integers",
+                                                    "dollars",
+                                                    "mph",
+                                                    "inches",
+                                                    "ft",
+                                                    "hours",
+                                                    "km",
+                                                    "units",
+                                                    "\\ldots",
+                                                    "sue",
+                                                    "points",
+                                                    "feet",
+                                                    "minutes",
+                                                    "digits",
+                                                    "cents",
+                                                    "degrees",
+                                                    "cm",
+                                                    "gm",
+                                                    "pounds",
+                                                    "meters",
+                                                    "meals",
+                                                    "edges",
+                                                    "students",
+                                                    "childrentickets",
+                                                    "multiples",
+                                                    "\\text{s}",
+                                                    "\\text{.}",
+                                                    "\\text{\ns}",
+                                                    "\\text{}^2",
+                                                    "\\text{}^3",
+                                                    "\\text{\n}",
+                                                    "\\text{}",
+                                                    "\\mathrm{th}",
+                                                    "^\\circ",
+                                                    "^{\\circ}",
+                                                    "\\;",
+                                                    ",\\!",
+                                                    "{,}",
+                                                    "\""};
 
 bool is_word(std::string_view text) { return std::ranges::all_of(text, tmpl::is_alpha); }
 

@@ -65,9 +65,9 @@ Result<Pattern> Pattern::compile(std::string_view pattern) {
   pcre2_set_parens_nest_limit(context.get(), 100);
   int error = 0;
   PCRE2_SIZE at = 0;
-  pcre2_code* const code =
-      pcre2_compile(units(words), words.size(), PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C | PCRE2_MATCH_INVALID_UTF,
-                    &error, &at, context.get());
+  pcre2_code* const code = pcre2_compile(units(words), words.size(),
+                                         PCRE2_UTF | PCRE2_UCP | PCRE2_NEVER_BACKSLASH_C | PCRE2_MATCH_INVALID_UTF,
+                                         &error, &at, context.get());
   if (!code) {
     std::string why(256, '\0');
     const int length = pcre2_get_error_message(error, reinterpret_cast<PCRE2_UCHAR*>(why.data()), why.size());

@@ -35,7 +35,8 @@ Result<std::string> answer_text(const Json& target, const std::optional<std::vec
   if (!first.is_number_integer() || !choices) return printed(first);
   const auto index = first.get<std::int64_t>();
   if (index < 0 || index >= static_cast<std::int64_t>(choices->size()))
-    return Error{"the target is choice " + std::to_string(index) + " of " + std::to_string(choices->size()) + ", counted from 0"};
+    return Error{"the target is choice " + std::to_string(index) + " of " + std::to_string(choices->size()) +
+                 ", counted from 0"};
   return (*choices)[static_cast<std::size_t>(index)];
 }
 
@@ -119,14 +120,16 @@ std::optional<Error> Questions::draw_shots() {
       }
     }
     if (shots.size() < count)
-      return about(task_, sample, Error{std::to_string(count) + " worked examples are asked for, and there are " +
-                                        std::to_string(part.pool.size()) +
-                                        (groups_[sample].empty() ? "" : " for " + quote(groups_[sample]))});
+      return about(
+          task_, sample,
+          Error{std::to_string(count) + " worked examples are asked for, and there are " +
+                std::to_string(part.pool.size()) + (groups_[sample].empty() ? "" : " for " + quote(groups_[sample]))});
     for (const std::uint32_t i : shots) {
       if (!examples_[i].empty()) continue;
       auto turns = shot_turns(pool_[i]);
       if (!turns)
-        return Error{"task " + quote(task_.name) + ", worked example " + std::to_string(i + 1) + ": " + turns.error().what};
+        return Error{"task " + quote(task_.name) + ", worked example " + std::to_string(i + 1) + ": " +
+                     turns.error().what};
       examples_[i] = std::move(*turns);
     }
   }
@@ -165,7 +168,8 @@ Result<std::vector<Questions::Turn>> Questions::shot_turns(const Document& examp
   }
   std::vector<Turn> turns;
   const bool has_answer = !answer->empty();
-  const bool needs_blank = !gen_prefix.empty() && !question.empty() && !ends_blank(question) && !begins_blank(gen_prefix);
+  const bool needs_blank =
+      !gen_prefix.empty() && !question.empty() && !ends_blank(question) && !begins_blank(gen_prefix);
   const bool is_delimited = (has_answer && gen_prefix.empty()) || needs_blank;
   turns.push_back({{"user", std::move(question)}, is_delimited ? wording.target_delimiter : ""});
   if (has_answer)
@@ -177,7 +181,8 @@ Result<std::vector<Questions::Turn>> Questions::shot_turns(const Document& examp
 
 void Questions::append_question(std::vector<Turn>& turns, std::string question, const std::string& gen_prefix,
                                 const std::string& delimiter) {
-  const bool needs_blank = !gen_prefix.empty() && !question.empty() && !ends_blank(question) && !begins_blank(gen_prefix);
+  const bool needs_blank =
+      !gen_prefix.empty() && !question.empty() && !ends_blank(question) && !begins_blank(gen_prefix);
   turns.push_back({{"user", std::move(question)}, needs_blank ? delimiter : ""});
   if (!gen_prefix.empty()) turns.push_back({{"assistant", gen_prefix}, ""});
 }
@@ -271,9 +276,10 @@ Result<std::vector<Request>> Questions::requests(std::size_t sample) const {
   if (!prompt) return about(task_, sample, prompt.error());
   std::vector<Request> requests;
   for (std::uint32_t index = 0; index < static_cast<std::uint32_t>(sampling_.repeats); ++index)
-    requests.push_back({{sample, index},
-                        Generation{*prompt, sampling_.stop, sampling_.max_new_tokens, sampling_.temperature, sampling_.top_p,
-                                   sampling_.top_k, mixed(mixed(mixed(settings_.seed) ^ sample) ^ index)}});
+    requests.push_back(
+        {{sample, index},
+         Generation{*prompt, sampling_.stop, sampling_.max_new_tokens, sampling_.temperature, sampling_.top_p,
+                    sampling_.top_k, mixed(mixed(mixed(settings_.seed) ^ sample) ^ index)}});
   return requests;
 }
 

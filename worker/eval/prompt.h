@@ -73,7 +73,8 @@ class Questions {
                               const std::string& delimiter);
   Result<std::vector<Turn>> turns_before(std::size_t sample) const;
   Result<std::string> written(const std::vector<Turn>& turns, bool goes_on) const;
-  Result<std::vector<Request>> choice_requests(std::size_t sample, std::vector<Turn> turns, const std::string& gen_prefix) const;
+  Result<std::vector<Request>> choice_requests(std::size_t sample, std::vector<Turn> turns,
+                                               const std::string& gen_prefix) const;
 
   Task task_;
   Kind kind_ = Kind::kChoice;

@@ -185,9 +185,9 @@ class Reader {
     if (!is_negative) skip('+');
     skip_blanks();
     std::size_t length = 0;
-    while (length < text_.size() &&
-           (tmpl::is_name_char(text_[length]) || text_[length] == '.' ||
-            ((text_[length] == '-' || text_[length] == '+') && length > 0 && tmpl::digit_value(text_[length - 1]) == 14)))
+    while (length < text_.size() && (tmpl::is_name_char(text_[length]) || text_[length] == '.' ||
+                                     ((text_[length] == '-' || text_[length] == '+') && length > 0 &&
+                                      tmpl::digit_value(text_[length - 1]) == 14)))
       ++length;
     std::string digits;
     for (std::size_t i = 0; i < length; ++i) {
@@ -201,7 +201,8 @@ class Reader {
     const char* const end = digits.data() + digits.size();
     const bool is_whole = digits.find_first_not_of("0123456789") == std::string::npos;
     if (is_whole) {
-      if (digits.size() > 1 && digits[0] == '0' && digits.find_first_not_of('0') != std::string::npos) return std::nullopt;
+      if (digits.size() > 1 && digits[0] == '0' && digits.find_first_not_of('0') != std::string::npos)
+        return std::nullopt;
       std::int64_t value = 0;
       const auto read = std::from_chars(digits.data(), end, value);
       if (read.ec != std::errc() || read.ptr != end) return std::nullopt;

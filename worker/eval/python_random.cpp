@@ -9,8 +9,7 @@ namespace orch::eval {
 PythonRandom::PythonRandom(std::uint32_t seed) {
   // Python seeds by array, with the number's 32-bit words as the array: here one word.
   state_[0] = 19650218u;
-  for (std::uint32_t i = 1; i < kWords; ++i)
-    state_[i] = 1812433253u * (state_[i - 1] ^ (state_[i - 1] >> 30)) + i;
+  for (std::uint32_t i = 1; i < kWords; ++i) state_[i] = 1812433253u * (state_[i - 1] ^ (state_[i - 1] >> 30)) + i;
   std::size_t i = 1;
   const auto step_on = [&] {
     if (++i == kWords) {
@@ -23,8 +22,7 @@ PythonRandom::PythonRandom(std::uint32_t seed) {
     step_on();
   }
   for (std::size_t k = 0; k + 1 < kWords; ++k) {
-    state_[i] =
-        (state_[i] ^ ((state_[i - 1] ^ (state_[i - 1] >> 30)) * 1566083941u)) - static_cast<std::uint32_t>(i);
+    state_[i] = (state_[i] ^ ((state_[i - 1] ^ (state_[i - 1] >> 30)) * 1566083941u)) - static_cast<std::uint32_t>(i);
     step_on();
   }
   state_[0] = 0x80000000u;

@@ -1,5 +1,5 @@
-// The random numbers of Python's `random.Random`: lm-evaluation-harness draws worked examples with them, so that the same
-// examples are to be drawn here.
+// The random numbers of Python's `random.Random`: lm-evaluation-harness draws worked examples with them, so that the
+// same examples are to be drawn here.
 #pragma once
 
 #include <array>

@@ -1,7 +1,8 @@
 // What was made of each sample, in a file: a line of JSON for the run, then one for each sample.
 //
 // Holds:
-//  - Lines are only added. A torn last line (the machine stopped in the middle) is cut off, and its sample is asked again.
+//  - Lines are only added. A torn last line (the machine stopped in the middle) is cut off, and its sample is asked
+//  again.
 //  - A log belongs to one run: task, data and settings, by their digest. One of another run is refused.
 //  - Reading gives back the very numbers that were written.
 #pragma once

@@ -54,13 +54,14 @@ Shots read_shots(const Yaml& node, const std::string& file, const std::filesyste
         fields.error("examples", read.error().what);
       }
     }
-    if (fields.has("from")) fields.error("from", "worked examples come 'from' a file of the data or are given as 'examples', not both");
+    if (fields.has("from"))
+      fields.error("from", "worked examples come 'from' a file of the data or are given as 'examples', not both");
   } else if (shots.count > 0 && shots.file.empty()) {
     fields.error("count", "worked examples need 'from' (a file of the data) or 'examples'");
   }
   using Order = Shots::Order;
-  shots.order = fields.choice<Order>("order", {{"first", Order::kFirst}, {"sampled", Order::kSampled}})
-                    .value_or(Order::kFirst);
+  shots.order =
+      fields.choice<Order>("order", {{"first", Order::kFirst}, {"sampled", Order::kSampled}}).value_or(Order::kFirst);
   shots.leaves_out_question = fields.truth("leave_out_question").value_or(false);
   Wording wording = whole;
   read_wording(fields, file, wording, diagnostics);
@@ -84,11 +85,13 @@ Sampling read_sampling(const Yaml& node, const std::string& file, Diagnostics& d
 }
 
 std::optional<ExtractStep> read_step(const Yaml& node, const std::string& file, Diagnostics& diagnostics) {
-  static const std::vector<std::pair<std::string, ExtractStep>> kWords{
-      {"strip", Change::kStrip},           {"lower", Change::kLower},
-      {"upper", Change::kUpper},           {"take_first", TakeFirst{1}},
-      {"majority_vote", TakeMajority{}},   {"minerva_answer", Change::kMinervaAnswer},
-      {"between_dollars", Change::kBetweenDollars}};
+  static const std::vector<std::pair<std::string, ExtractStep>> kWords{{"strip", Change::kStrip},
+                                                                       {"lower", Change::kLower},
+                                                                       {"upper", Change::kUpper},
+                                                                       {"take_first", TakeFirst{1}},
+                                                                       {"majority_vote", TakeMajority{}},
+                                                                       {"minerva_answer", Change::kMinervaAnswer},
+                                                                       {"between_dollars", Change::kBetweenDollars}};
   if (node.is_scalar()) {
     std::vector<std::string> known;
     for (const auto& [word, step] : kWords) {
@@ -96,8 +99,8 @@ std::optional<ExtractStep> read_step(const Yaml& node, const std::string& file, 
       known.push_back(word);
     }
     diagnostics.error(place_of(node, file), "no step of extraction is called " + quote(node.text) +
-                                                hint_sentence(node.text, known) +
-                                                " There are " + join(known, ", ") + ", and maps with 'regex' or 'take_first'");
+                                                hint_sentence(node.text, known) + " There are " + join(known, ", ") +
+                                                ", and maps with 'regex' or 'take_first'");
     return std::nullopt;
   }
   Fields fields(node, file, "a step of extraction", diagnostics);
@@ -123,7 +126,8 @@ std::optional<ExtractStep> read_step(const Yaml& node, const std::string& file, 
 std::vector<Extraction> read_extractions(const Yaml& node, const std::string& file, Diagnostics& diagnostics) {
   std::vector<Extraction> extractions;
   if (!node.is_map() || node.entries.empty()) {
-    diagnostics.error(place_of(node, file), "'extract' must be a map from names to lists of steps, found " + describe(node));
+    diagnostics.error(place_of(node, file),
+                      "'extract' must be a map from names to lists of steps, found " + describe(node));
     return extractions;
   }
   for (const Yaml::Entry& entry : node.entries) {
@@ -190,7 +194,8 @@ void check_metrics(Fields& fields, Task& task) {
     if (!k)
       ++plain;
     else if (*k > task.sampling.repeats)
-      fields.error("metrics", quote(metric) + " needs 'repeats' of at least " + std::to_string(*k) + " in 'generation'");
+      fields.error("metrics",
+                   quote(metric) + " needs 'repeats' of at least " + std::to_string(*k) + " in 'generation'");
   }
   if (plain > 1) fields.error("metrics", "one scorer gives one metric, and any number of pass_at_ beside it");
 }
@@ -225,7 +230,9 @@ std::optional<Task> read_task(const Yaml& root, const std::string& file, const s
   task.status = fields.choice<Status>("status", {{"verified", Status::kVerified}, {"unverified", Status::kUnverified}})
                     .value_or(Status::kUnverified);
   task.notes = fields.text("notes").value_or("");
-  task.kind = fields.choice<Kind>("kind", {{"choice", Kind::kChoice}, {"contexts", Kind::kContexts}, {"generate", Kind::kGenerate}})
+  task.kind = fields
+                  .choice<Kind>(
+                      "kind", {{"choice", Kind::kChoice}, {"contexts", Kind::kContexts}, {"generate", Kind::kGenerate}})
                   .value_or(Kind::kChoice);
   if (const auto data = read_path(fields, "data")) task.data = *data;
   task.group_by = fields.text("group_by").value_or("");
@@ -246,7 +253,8 @@ std::optional<Task> read_task(const Yaml& root, const std::string& file, const s
     task.shots = read_shots(*shots, file, beside, task.wording, content, diagnostics);
   if (task.kind == Kind::kGenerate) {
     fields.require("generation");
-    if (const Yaml* generation = fields.get("generation")) task.sampling = read_sampling(*generation, file, diagnostics);
+    if (const Yaml* generation = fields.get("generation"))
+      task.sampling = read_sampling(*generation, file, diagnostics);
     if (const Yaml* extract = fields.get("extract"))
       task.extractions = read_extractions(*extract, file, diagnostics);
     else

@@ -33,10 +33,11 @@ enum class Status {
 
 /// How a question is written, be it asked or shown as a worked example.
 struct Wording {
-  DocText prompt = DocText::constant("");   ///< of kContexts: which of the choices is right
-  std::optional<DocText> choices;           ///< a list
-  DocText target = DocText::constant("");   ///< a text, which of the choices, or a list of those; of kContexts the continuation
-  std::optional<DocText> gen_prefix;        ///< begins the answer
+  DocText prompt = DocText::constant("");  ///< of kContexts: which of the choices is right
+  std::optional<DocText> choices;          ///< a list
+  DocText target =
+      DocText::constant("");  ///< a text, which of the choices, or a list of those; of kContexts the continuation
+  std::optional<DocText> gen_prefix;  ///< begins the answer
   std::string target_delimiter = " ";
   std::string shot_delimiter = "\n\n";
 };
@@ -80,9 +81,9 @@ struct Task {
   Status status = Status::kUnverified;
   std::string notes;
   Kind kind = Kind::kChoice;
-  std::string data;      ///< a JSONL file of the data folder
-  std::string group_by;  ///< the field that says which part of the task a question belongs to, or nothing
-  std::optional<DocText> description;                 ///< before everything
+  std::string data;                    ///< a JSONL file of the data folder
+  std::string group_by;                ///< the field that says which part of the task a question belongs to, or nothing
+  std::optional<DocText> description;  ///< before everything
   std::map<std::string, std::string> descriptions;  ///< by group, where each has its own
   Wording wording;
   std::optional<DocText> labels;  ///< of mc2: 1 for each true choice

@@ -56,9 +56,9 @@ std::optional<DocText> read_doc_text(Fields& fields, std::string_view key, const
     if (const auto whole = node->integer()) return DocText::constant(static_cast<std::int64_t>(*whole));
   auto parsed = DocText::parse(node->text, file);
   if (parsed) return std::move(*parsed);
-  diagnostics.error(place_of(*node, file), "the template " + quote(key) + " cannot be read (line " +
-                                               std::to_string(parsed.error().line) + ", column " +
-                                               std::to_string(parsed.error().column) + " of it): " + parsed.error().what);
+  diagnostics.error(place_of(*node, file),
+                    "the template " + quote(key) + " cannot be read (line " + std::to_string(parsed.error().line) +
+                        ", column " + std::to_string(parsed.error().column) + " of it): " + parsed.error().what);
   return std::nullopt;
 }
 

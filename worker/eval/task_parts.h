@@ -24,7 +24,6 @@ std::optional<DocText> read_choices(Fields& fields, std::string_view key, const 
 std::optional<Pattern> read_pattern(Fields& fields, std::string_view key, Diagnostics& diagnostics);
 std::vector<Pattern> read_patterns(Fields& fields, std::string_view key, Diagnostics& diagnostics);
 
-
 /// A list of objects.
 std::vector<Document> read_examples(const Yaml& list, const std::string& file, Diagnostics& diagnostics);
 
