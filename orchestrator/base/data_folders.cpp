@@ -10,13 +10,14 @@ namespace fs = std::filesystem;
 
 std::optional<DataFolders> shared_data(const fs::path& root) {
   if (!fs::is_directory(root / "catalog")) return std::nullopt;
-  return DataFolders{root / "catalog", root / "policies", root / "templates", root / "schemas", root / "examples"};
+  return DataFolders{root / "catalog", root / "policies", root / "templates",
+                     root / "schemas", root / "examples", root / "tasks"};
 }
 
 std::optional<DataFolders> source_tree(const fs::path& root) {
   if (!fs::is_directory(root / "db" / "catalog") || !fs::is_directory(root / "policies")) return std::nullopt;
-  return DataFolders{root / "db" / "catalog", root / "policies", root / "templates", root / "docs" / "schemas",
-                     root / "examples"};
+  return DataFolders{root / "db" / "catalog",   root / "policies", root / "templates",
+                     root / "docs" / "schemas", root / "examples", root / "db" / "tasks"};
 }
 
 }  // namespace

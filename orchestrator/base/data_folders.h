@@ -8,7 +8,7 @@
 namespace orch {
 
 struct DataFolders {
-  std::filesystem::path catalog, policies, templates, schemas, examples;
+  std::filesystem::path catalog, policies, templates, schemas, examples, tasks;
 };
 
 /// $ORCH_DATA_DIR, or beside the program, or the source tree above it.

@@ -158,6 +158,23 @@ TEST(Scores, AreRefusedForAnswersThatAreNotTheQuestions) {
   EXPECT_FALSE(evaluation->score(0, {{{0, 0}, Likelihood{}}, {{0, 1}, Generated{}}}));
 }
 
+TEST(Runs, AreKnownByTheirTaskTheirDataAndTheirSettings) {
+  const std::vector<Document> documents{{{"passage", "p"}, {"question", "q"}, {"label", 1}}};
+  const auto digest = [](const std::string& task, const std::vector<Document>& data, const AskSettings& settings) {
+    return Evaluation::make(test::shipped_task(task), data, data, settings)->digest();
+  };
+  const std::string first = digest("boolq", documents, {});
+  EXPECT_EQ(first, digest("boolq", documents, {}));
+  AskSettings settings;
+  settings.shots = 1;
+  settings.shot_seed = 2;
+  EXPECT_NE(first, digest("boolq", documents, settings));
+  std::vector<Document> other = documents;
+  other[0]["label"] = 0;
+  EXPECT_NE(first, digest("boolq", other, {}));
+  EXPECT_NE(first, digest("piqa", documents, {}));
+}
+
 TEST(Scores, AreOfEachSampleOnce) {
   const auto evaluation =
       Evaluation::make(test::shipped_task("boolq"), {{{"passage", "p"}, {"question", "q"}, {"label", 1}}}, {}, {});

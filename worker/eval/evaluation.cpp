@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/digest.h"
 #include "base/text.h"
 #include "eval/math_answer.h"
 
@@ -34,6 +35,31 @@ std::vector<std::size_t> places_of(const Json& target, std::span<const std::stri
   return places;
 }
 
+std::string digest_of(const Task& task, std::span<const Document> documents, std::span<const Document> pool,
+                      const AskSettings& settings) {
+  const auto given = [](const auto& setting) { return setting ? Json(*setting) : Json(); };
+  const Json says{task.name,
+                  task.digest,
+                  given(settings.shots),
+                  given(settings.temperature),
+                  given(settings.max_new_tokens),
+                  given(settings.repeats),
+                  given(settings.limit),
+                  settings.seed,
+                  settings.shot_seed,
+                  settings.prefix,
+                  static_cast<bool>(settings.chat)};
+  const auto written = [](const Json& json) {
+    return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
+  };
+  std::string content = written(says);
+  for (const std::span<const Document> part : {documents, pool}) {
+    for (const Document& document : part) content += written(document);
+    content += "\n";
+  }
+  return to_hex(sha256(content));
+}
+
 }  // namespace
 
 Evaluation::Evaluation(Questions questions, Scorers scorers)
@@ -51,6 +77,7 @@ Result<Evaluation> Evaluation::make(const Task& task, std::vector<Document> docu
   if (task.kind == Kind::kGenerate && !is_built_in(task.scorer.name) && !scorers.contains(task.scorer.name))
     return Error{"task " + quote(task.name) + " is scored by " + quote(task.scorer.name) +
                  ", which is not to be had here"};
+  std::string digest = digest_of(task, documents, pool, settings);
   auto questions = Questions::make(task, std::move(documents), std::move(pool), std::move(settings));
   if (!questions) return questions.error();
   const int repeats = questions->sampling().repeats;
@@ -58,7 +85,9 @@ Result<Evaluation> Evaluation::make(const Task& task, std::vector<Document> docu
     if (const auto k = Task::pass_at(metric); k && *k > repeats)
       return Error{"task " + quote(task.name) + ": " + quote(metric) + " needs " + std::to_string(*k) +
                    " answers to each question, and " + std::to_string(repeats) + " is asked for"};
-  return Evaluation(std::move(*questions), std::move(scorers));
+  Evaluation made(std::move(*questions), std::move(scorers));
+  made.digest_ = std::move(digest);
+  return made;
 }
 
 Result<Evaluation> Evaluation::open(const Task& task, const std::filesystem::path& folder, AskSettings settings,

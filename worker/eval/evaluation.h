@@ -66,6 +66,8 @@ class Evaluation {
 
   const Questions& questions() const { return questions_; }
   const std::vector<ScoreName>& score_names() const { return names_; }
+  /// SHA-256 of all that says what is asked: the task's file, its data, the settings.
+  const std::string& digest() const { return digest_; }
 
   /// `answers` are those of the sample's requests, in any order.
   Result<SampleScore> score(std::uint64_t sample, std::vector<Answer> answers) const;
@@ -82,6 +84,7 @@ class Evaluation {
   Questions questions_;
   Scorers scorers_;
   std::vector<ScoreName> names_;
+  std::string digest_;
 };
 
 }  // namespace orch::eval
