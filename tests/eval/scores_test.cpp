@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "eval/evaluation.h"
+#include "eval/math_answer.h"
 #include "import.h"
 
 namespace orch::eval {
@@ -119,6 +120,27 @@ Task code_task() {
   return task;
 }
 
+TEST(Scores, OfMathCompareWhatAModelIsSureOfWithWhatIsInTheBox) {
+  const Document document{
+      {"subject", "algebra"}, {"problem", "p"}, {"solution", "First $\\boxed{1}$, then $x=\\boxed{\\frac32}$."}};
+  AskSettings settings;
+  settings.shots = 0;
+  const auto evaluation = Evaluation::make(test::shipped_task("math"), {document}, {}, settings);
+  ASSERT_TRUE(evaluation) << evaluation.error().what;
+  const auto score = [&](const std::string& said) {
+    return evaluation->score(0, {{{0, 0}, Generated{said, 1}}})->scores[0];
+  };
+  EXPECT_EQ(score("So.\nFinal Answer: The final answer is $\\frac{3}{2}$. I hope it is correct."), 1);
+  EXPECT_EQ(score("Final Answer: The final answer is $x = 3/2$. I hope it is correct."), 1);  // by the authors' program
+  EXPECT_EQ(score("Final Answer: The final answer is $\\frac{2}{3}$. I hope it is correct."), 0);
+  EXPECT_EQ(score("\\frac{3}{2}"), 0);  // not where it is looked for
+}
+
+TEST(MathAnswers, OfASolutionWithoutABoxAreThatText) {
+  EXPECT_TRUE(is_answer_of("\\frac{1}{2}", "0.5"));
+  EXPECT_FALSE(is_answer_of("1", "2"));
+}
+
 TEST(Scores, ComeFromAScorerThatIsHandedIn) {
   const Scorers scorers{{"code", [](const ScorerInput& input) -> Result<double> {
                            EXPECT_EQ(input.target, "t\ncheck(f)");
@@ -166,8 +188,7 @@ TEST(Runs, AreKnownByTheirTaskTheirDataAndTheirSettings) {
   const std::string first = digest("boolq", documents, {});
   EXPECT_EQ(first, digest("boolq", documents, {}));
   AskSettings settings;
-  settings.shots = 1;
-  settings.shot_seed = 2;
+  settings.seed = 2;
   EXPECT_NE(first, digest("boolq", documents, settings));
   std::vector<Document> other = documents;
   other[0]["label"] = 0;

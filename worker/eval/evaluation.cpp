@@ -115,7 +115,8 @@ Result<double> Evaluation::credit(const ScorerInput& input) const {
   if (!is_built_in(scorer.name)) return scorers_.at(scorer.name)(input);
   const auto matches = [&](const Json& target) {
     const std::string text = printed(target);
-    return scorer.name == "math" ? math_equal(input.answer, text) : exact_match(input.answer, text, scorer.exact_match);
+    return scorer.name == "math" ? is_answer_of(input.answer, text)
+                                 : exact_match(input.answer, text, scorer.exact_match);
   };
   if (!input.target.is_array()) return matches(input.target) ? 1.0 : 0.0;
   return std::ranges::any_of(input.target, matches) ? 1.0 : 0.0;

@@ -166,6 +166,10 @@ std::string between_dollars(std::string_view text) {
   return std::string(text.substr(first + 1, last - first - 1));
 }
 
-bool math_equal(std::string_view a, std::string_view b) { return a == b || hendrycks_equal(a, b); }
+bool is_answer_of(std::string_view answer, std::string_view solution) {
+  const auto box = last_boxed(solution);
+  const std::string right = box ? unboxed(*box).value_or(*box) : std::string(solution);
+  return answer == minerva_normalized(right) || hendrycks_equal(answer, right);
+}
 
 }  // namespace orch::eval

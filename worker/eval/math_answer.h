@@ -27,8 +27,9 @@ std::string between_dollars(std::string_view text);
 std::string minerva_answer(std::string_view text);
 std::string minerva_normalized(std::string_view answer);
 
-/// Whether two answers in the normal form of 2022 are the same: the same text, or the same by the authors' program.
-/// lm-evaluation-harness also asks a computer algebra system, which sees that x+1 and 1+x are the same.
-bool math_equal(std::string_view a, std::string_view b);
+/// Whether an answer is that of a solution, which has it in a box, or is nothing else: in the normal form of 2022 the
+/// same text, or the same by the authors' program. lm-evaluation-harness also asks a computer algebra system, which
+/// sees that x+1 and 1+x are the same.
+bool is_answer_of(std::string_view answer, std::string_view solution);
 
 }  // namespace orch::eval
