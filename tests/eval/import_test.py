@@ -90,6 +90,14 @@ class Import(unittest.TestCase):
         rows = self.imported("bfcl", self.folder)["test"]
         self.assertEqual([(row["category"], row["ground_truth"]) for row in rows], [("simple", [{"f": {"a": [1]}}])])
 
+    def test_takes_the_newest_edition_of_a_data_set_that_has_several(self):
+        folder = self.folder / "bigcodebench/data"
+        folder.mkdir(parents=True)
+        for version in ("v0.1.2", "v0.1.10", "v0.1.9"):
+            row = {"task_id": version, "complete_prompt": "p", "canonical_solution": "s", "test": "t", "entry_point": "f", "libs": "[]", "more": 1}
+            (folder / f"{version}-00000-of-00001.jsonl").write_text(json.dumps(row) + "\n")
+        self.assertEqual([row["task_id"] for row in self.imported("bigcodebench", self.folder)["test"]], ["v0.1.10"])
+
     def test_shuffles_choices_the_same_way_every_time(self):
         folder = self.folder / "gpqa"
         folder.mkdir()
