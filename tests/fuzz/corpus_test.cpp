@@ -44,6 +44,7 @@ constexpr std::array kTargets = {
     Target{"safetensors", orch::fuzz::safetensors_target, 4000},
     Target{"config", orch::fuzz::config_target, 800},
     Target{"task", orch::fuzz::task_target, 1500},
+    Target{"calls", orch::fuzz::calls_target, 1500},
 };
 
 /// PCG's generator with its usual constants: the same numbers on every machine.
