@@ -25,7 +25,8 @@ tops=("$work/some where/else"/*)
 top="${tops[0]}"
 [[ ${#tops[@]} == 1 && "$(basename "$top")" == "$(basename "${tarball[0]}" .tar.gz)" ]] ||
   fail "the tarball does not unpack into one folder of its own name: ${tops[*]}"
-for file in bin/orchctl bin/orchd bin/orch-worker share/orch/catalog share/orch/tasks share/orch/policies share/orch/templates share/orch/examples share/doc/orch/LICENSE; do
+for file in bin/orchctl bin/orchd bin/orch-worker bin/orch-sandbox share/orch/catalog share/orch/tasks share/orch/policies share/orch/templates \
+  share/orch/examples share/doc/orch/LICENSE; do
   [[ -e "$top/$file" ]] || fail "the tarball lacks $file"
 done
 
