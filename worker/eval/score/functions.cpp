@@ -88,8 +88,8 @@ bool matches_dict(const Dict& value, const Value& possible) {
     const auto* list = values ? values->as<Values>() : nullptr;
     if (!list || !holds(std::get<Values>(plain_items(*list).held), plain(one))) return false;
   }
-  return std::ranges::all_of(wanted->entries, [&](const auto& entry) {
-    return value.find(*entry.first.template as<std::string>()) || can_be_left_out(entry.second);
+  return std::ranges::all_of(wanted->entries, [&](const Entry& entry) {
+    return value.find(*entry.key.as<std::string>()) || can_be_left_out(entry.value);
   });
 }
 

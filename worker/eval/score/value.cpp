@@ -1,6 +1,7 @@
 #include "eval/score/value.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace orch::eval {
 namespace {
@@ -29,7 +30,7 @@ void Dict::set(Value key, Value value) {
       held = std::move(value);
       return;
     }
-  entries.emplace_back(std::move(key), std::move(value));
+  entries.push_back({std::move(key), std::move(value)});
 }
 
 const Value* Dict::find(const std::string& key) const {
@@ -47,9 +48,9 @@ bool equal(const Value& a, const Value& b) {
   if (const auto* tuple = a.as<Tuple>()) return equal_items(tuple->items, b.as<Tuple>()->items);
   if (const auto* dict = a.as<Dict>()) {
     const auto& others = b.as<Dict>()->entries;
-    return dict->entries.size() == others.size() && std::ranges::all_of(dict->entries, [&](const auto& entry) {
-             return std::ranges::any_of(others, [&](const auto& other) {
-               return equal(entry.first, other.first) && equal(entry.second, other.second);
+    return dict->entries.size() == others.size() && std::ranges::all_of(dict->entries, [&](const Entry& entry) {
+             return std::ranges::any_of(others, [&](const Entry& other) {
+               return equal(entry.key, other.key) && equal(entry.value, other.value);
              });
            });
   }
@@ -87,7 +88,7 @@ std::optional<Value> value_of(const nlohmann::ordered_json& json, int depth) {
       for (const auto& [key, one] : json.items()) {
         auto item = value_of(one, depth - 1);
         if (!item) return std::nullopt;
-        dict.entries.emplace_back(Value{key}, *std::move(item));
+        dict.entries.push_back({Value{key}, *std::move(item)});
       }
       return Value{std::move(dict)};
     }

@@ -5,13 +5,13 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
-#include <utility>
 #include <variant>
 #include <vector>
 
 namespace orch::eval {
 
 struct Value;
+struct Entry;
 using Values = std::vector<Value>;
 
 struct Tuple {
@@ -20,7 +20,7 @@ struct Tuple {
 
 /// In the order of writing, each key once.
 struct Dict {
-  std::vector<std::pair<Value, Value>> entries;
+  std::vector<Entry> entries;
 
   void set(Value key, Value value);
   const Value* find(const std::string& key) const;
@@ -36,6 +36,10 @@ struct Value {
   }
   /// Whether both are of one type, as Python's type() tells them.
   bool is_like(const Value& other) const { return held.index() == other.held.index(); }
+};
+
+struct Entry {
+  Value key, value;
 };
 
 /// Python's ==: numbers and truth values by what they count, a list is no tuple.
