@@ -89,5 +89,22 @@ TEST(PythonCode, ThatNeedsAnInterpreterWhichIsNotThereIsRefused) {
   EXPECT_EQ(judged->outcome.end, End::kRefused);
 }
 
+TEST(PythonProgram, ReadsItsInputAndIsJudgedByWhatItPrints) {
+  const auto outcome =
+      run_python_with_input(sandbox(),
+                            "import sys\nif __name__ == '__main__':\n    print(sum(map(int, input().split())))\n"
+                            "    print(repr(sys.stdin.read()))\n",
+                            "1 2 3\nand 'more'", limits());
+  ASSERT_TRUE(outcome);
+  EXPECT_EQ(printed(*outcome), "6\n\"and 'more'\"\n");
+}
+
+TEST(PythonProgram, WhoseInputEndsFails) {
+  const auto outcome = run_python_with_input(sandbox(), "input()\ninput()\n", "one line\n", limits());
+  ASSERT_TRUE(outcome);
+  EXPECT_EQ(outcome->code, 1);
+  EXPECT_THAT(outcome->errors, HasSubstr("EOFError"));
+}
+
 }  // namespace
 }  // namespace orch::sandbox::test

@@ -51,4 +51,13 @@ Result<Verdict> run_python(const Sandbox& sandbox, std::string_view code, const 
   return verdict;
 }
 
+Result<Outcome> run_python_with_input(const Sandbox& sandbox, std::string_view code, std::string_view input,
+                                      const Limits& limits, const Python& python) {
+  Program program;
+  program.run = {"sh", "-c", "exec \"$0\" -s -B \"$1\" < input", python.interpreter, kName};
+  program.files = {{kName, std::string(code)}, {"input", std::string(input)}};
+  program.read_only = python.read_only;
+  return sandbox.run(program, limits);
+}
+
 }  // namespace orch::sandbox

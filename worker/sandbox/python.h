@@ -27,4 +27,9 @@ struct Python {
 Result<Verdict> run_python(const Sandbox& sandbox, std::string_view code, const Limits& limits,
                            const Python& python = {});
 
+/// Of tasks whose tests are inputs and outputs: runs the code as a program that reads `input` from its standard input.
+/// What it printed, as far as `kept` goes, is the caller's to compare.
+Result<Outcome> run_python_with_input(const Sandbox& sandbox, std::string_view code, std::string_view input,
+                                      const Limits& limits, const Python& python = {});
+
 }  // namespace orch::sandbox

@@ -35,5 +35,16 @@ TEST(CodePrograms, AreTextsPutTogetherAsPublished) {
             "def f(x): return x\nimport math\nassert f(1) == 1\nassert f(2) == 2\n");
 }
 
+TEST(PrintedOutput, IsComparedByLinesWithoutWhatCannotBeSeen) {
+  EXPECT_TRUE(same_output("1 2\n3\n", "1 2\n3"));
+  EXPECT_TRUE(same_output("1 2 \r\n3\t\n\n\n", "1 2\n3\n"));
+  EXPECT_TRUE(same_output("", "\n \n"));
+  EXPECT_FALSE(same_output("1 2\n3", "1  2\n3"));
+  EXPECT_FALSE(same_output(" 1", "1"));
+  EXPECT_FALSE(same_output("1\n\n2", "1\n2"));
+  EXPECT_FALSE(same_output("1\n2", "1"));
+  EXPECT_FALSE(same_output("A", "a"));
+}
+
 }  // namespace
 }  // namespace orch::eval

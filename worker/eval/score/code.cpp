@@ -1,6 +1,23 @@
 #include "eval/score/code.h"
 
+#include <algorithm>
+#include <vector>
+
+#include "base/text.h"
+
 namespace orch::eval {
+namespace {
+
+std::vector<std::string_view> lines_of(std::string_view text) {
+  std::vector<std::string_view> lines = split(text, '\n');
+  for (std::string_view& line : lines)
+    while (!line.empty() && std::string_view(" \t\r\f\v").find(line.back()) != std::string_view::npos)
+      line.remove_suffix(1);
+  while (!lines.empty() && lines.back().empty()) lines.pop_back();
+  return lines;
+}
+
+}  // namespace
 
 std::string humaneval_program(std::string_view prompt, std::string_view completion, std::string_view test,
                               std::string_view entry_point) {
@@ -20,6 +37,10 @@ std::string mbpp_program(std::string_view code, std::span<const std::string> tes
   if (!setup.empty()) (program += setup) += "\n";
   for (const std::string& test : tests) (program += test) += "\n";
   return program;
+}
+
+bool same_output(std::string_view printed, std::string_view expected) {
+  return std::ranges::equal(lines_of(printed), lines_of(expected));
 }
 
 double pass_at_k(std::int64_t n, std::int64_t c, std::int64_t k) {
