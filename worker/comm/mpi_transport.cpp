@@ -64,10 +64,10 @@ class MpiTransport : public Transport {
     if (auto begun = begin_send(bytes, to, requests); !begun) return begun;
     return finish(requests);
   }
-  Result<bool> receive(std::span<std::byte> bytes, int from) override {
+  Result<bool> receive(std::span<std::byte> bytes, int from, Wait wait) override {
     std::vector<MPI_Request> requests;
     if (auto begun = begin_receive(bytes, from, requests); !begun) return begun;
-    return finish(requests);
+    return finish(requests, wait);
   }
   Result<std::unique_ptr<Transport>> split(int color) override {
     MPI_Comm group = MPI_COMM_NULL;
@@ -96,15 +96,17 @@ class MpiTransport : public Transport {
     return problem_ ? Result<bool>(*problem_) : Result<bool>(true);
   }
   /// Until all are done: looked at again and again at first, for that is quickest, then ever less often.
-  Result<bool> finish(std::vector<MPI_Request>& requests) {
+  Result<bool> finish(std::vector<MPI_Request>& requests, Wait wait = Wait::kPatience) {
     const Clock::time_point begun = Clock::now();
     for (int done = 0;;) {
       const int code = MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE);
       if (auto tested = went(code, "a rank is gone"); !tested) return tested;
       if (done) return true;
       const auto waited = Clock::now() - begun;
-      if (waited > patience_) return went(MPI_ERR_OTHER, "a rank was silent for too long");
-      if (waited > 10ms)
+      if (wait == Wait::kPatience && waited > patience_) return went(MPI_ERR_OTHER, "a rank was silent for too long");
+      if (waited > 1s)
+        std::this_thread::sleep_for(10ms);
+      else if (waited > 10ms)
         std::this_thread::sleep_for(1ms);
       else if (waited > 100us)
         std::this_thread::yield();

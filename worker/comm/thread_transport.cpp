@@ -37,11 +37,13 @@ class Meeting {
     changed_.notify_all();
     return problem_ ? Result<bool>(*problem_) : Result<bool>(true);
   }
-  Result<bool> receive(std::span<std::byte> bytes, int from, int to) {
+  Result<bool> receive(std::span<std::byte> bytes, int from, int to, Wait wait) {
     std::unique_lock lock(mutex_);
     auto& box = letters_[{from, to}];
-    if (!changed_.wait_for(lock, patience_,
-                           [&] { return problem_ || !box.empty() || gone_[static_cast<std::size_t>(from)]; }))
+    const auto has_come = [&] { return problem_ || !box.empty() || gone_[static_cast<std::size_t>(from)]; };
+    if (wait == Wait::kForever)
+      changed_.wait(lock, has_come);
+    else if (!changed_.wait_for(lock, patience_, has_come))
       fail("rank " + std::to_string(from) + " was silent for too long");
     if (box.empty()) {
       if (!problem_) fail("rank " + std::to_string(from) + " is gone");
@@ -136,7 +138,9 @@ class ThreadTransport : public Transport {
     });
   }
   Result<bool> send(std::span<const std::byte> bytes, int to) override { return meeting_->send(bytes, rank_, to); }
-  Result<bool> receive(std::span<std::byte> bytes, int from) override { return meeting_->receive(bytes, from, rank_); }
+  Result<bool> receive(std::span<std::byte> bytes, int from, Wait wait) override {
+    return meeting_->receive(bytes, from, rank_, wait);
+  }
 
   Result<std::unique_ptr<Transport>> split(int color) override {
     std::vector<int> colors(static_cast<std::size_t>(ranks()));

@@ -4,11 +4,11 @@
 
 namespace orch::comm {
 
-Result<std::string> share_text(Transport& transport, const std::string& own, int from) {
+Result<std::string> share_text(Transport& transport, const std::string& own, int from, Wait wait) {
   std::uint64_t size = own.size();
   const auto size_bytes = std::as_writable_bytes(std::span(&size, 1));
   if (transport.rank() != from) {
-    if (auto got = transport.receive(size_bytes, from); !got) return got.error();
+    if (auto got = transport.receive(size_bytes, from, wait); !got) return got.error();
     std::string text(size, '\0');
     if (auto got = transport.receive(std::as_writable_bytes(std::span(text)), from); !got) return got.error();
     return text;

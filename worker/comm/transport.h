@@ -8,6 +8,7 @@
 
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
@@ -16,6 +17,12 @@
 #include "base/result.h"
 
 namespace orch::comm {
+
+/// How long a rank waits for what another sends.
+enum class Wait : std::uint8_t {
+  kPatience,  ///< as long as its group's patience: then the other is taken for lost
+  kForever,   ///< for an order that may come at any time; a rank that is gone still ends it, where that is known
+};
 
 class Transport {
  public:
@@ -28,7 +35,7 @@ class Transport {
   /// all ← every rank's own, in rank order.
   virtual Result<bool> gather(std::span<const std::byte> own, std::span<std::byte> all) = 0;
   virtual Result<bool> send(std::span<const std::byte> bytes, int to) = 0;
-  virtual Result<bool> receive(std::span<std::byte> bytes, int from) = 0;
+  virtual Result<bool> receive(std::span<std::byte> bytes, int from, Wait wait = Wait::kPatience) = 0;
 
   /// A group of those ranks that give the same color, in the order of their numbers. All ranks call it.
   virtual Result<std::unique_ptr<Transport>> split(int color) = 0;
@@ -40,6 +47,6 @@ std::vector<std::unique_ptr<Transport>> make_thread_transports(
     int ranks, std::chrono::milliseconds patience = std::chrono::seconds(60));
 
 /// What rank `from` has, on every rank. All call it.
-Result<std::string> share_text(Transport& transport, const std::string& own, int from);
+Result<std::string> share_text(Transport& transport, const std::string& own, int from, Wait wait = Wait::kPatience);
 
 }  // namespace orch::comm

@@ -1,7 +1,5 @@
 #include "hand/hand.h"
 
-#include <sched.h>
-
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -12,12 +10,11 @@
 #include <optional>
 
 #include "base/text.h"
-#include "comm/mpi_transport.h"
 #include "comm/ranks.h"
+#include "hand/evaluate.h"
 #include "hand/locate.h"
+#include "hand/opened_model.h"
 #include "hand/options.h"
-#include "kernels/cpu/backend.h"
-#include "texts/text_engine.h"
 
 namespace orch::hand {
 namespace {
@@ -26,7 +23,6 @@ namespace fs = std::filesystem;
 using nlohmann::json;
 using nlohmann::ordered_json;
 
-constexpr auto kPatience = std::chrono::minutes(10);  // of ranks with each other
 constexpr std::size_t kMostInput = std::size_t{1} << 30;
 
 Result<std::string> read_input(const std::string& file) {
@@ -66,81 +62,7 @@ Result<std::vector<texts::Pair>> pairs_of(const std::string& text, const std::st
   return pairs;
 }
 
-/// A model over this process's ranks.
-class Model {
- public:
-  static Result<std::unique_ptr<Model>> open(const Options& options, const fs::path& folder,
-                                             const worker::Ranks& ranks) {
-    std::unique_ptr<Model> it(new Model);
-    std::unique_ptr<comm::Transport> all;
-    if (ranks.count() > 1) {
-      auto joined = comm::make_mpi_transport(kPatience);
-      if (!joined) return joined.error();
-      all = *std::move(joined);
-    } else {
-      all = std::move(comm::make_thread_transports(1).front());
-    }
-    model::Shard shard;
-    shard.rank = all->rank() % options.tensor;
-    shard.ranks = options.tensor;
-    shard.stage = all->rank() / options.tensor;
-    shard.stages = options.pipeline;
-    const auto named = [&](const Error& error) { return Error{folder.string() + ": " + error.what}; };
-    const auto architecture = model::open_architecture(folder);
-    if (!architecture) return architecture.error();
-    if (auto fits = model::check_shard(*architecture, shard); !fits) return named(fits.error());
-    shard.layers = model::stage_layers(*architecture, shard.stage, shard.stages);
-    auto tokenizer = tokenizer::Tokenizer::open(folder);
-    if (!tokenizer) return tokenizer.error();
-    const auto checkpoint = model::Checkpoint::open(folder);
-    if (!checkpoint) return checkpoint.error();
-    const auto sources = model::find_sources(*architecture, *checkpoint, shard);
-    if (!sources) return named(sources.error());
-
-    it->backend_ = kernels::make_cpu_backend({threads_of(options, ranks), 0, {}});
-    auto tensor = all->split(shard.stage), pipeline = all->split(shard.rank);
-    if (!tensor) return tensor.error();
-    if (!pipeline) return pipeline.error();
-    it->all_ = std::move(all);
-    it->tensor_ = comm::make_host_communicator(*it->backend_, *std::move(tensor));
-    it->pipeline_ = comm::make_host_communicator(*it->backend_, *std::move(pipeline));
-    auto decoder =
-        model::Decoder::load(*it->backend_, *architecture, *sources, shard, options.dtype, it->tensor_.get());
-    if (!decoder) return named(decoder.error());
-    it->decoder_ = *std::move(decoder);
-    infer::EngineRules rules;
-    rules.cache_dtype = options.dtype;
-    it->engine_.emplace(*it->backend_, *it->decoder_, rules, options.pipeline > 1 ? it->pipeline_.get() : nullptr);
-    it->texts_.emplace(*it->engine_, *std::move(tokenizer));
-    return it;
-  }
-
-  texts::TextEngine& texts() { return *texts_; }
-  /// Every rank ← what the first has.
-  Result<std::string> share(const std::string& own) { return comm::share_text(*all_, own, 0); }
-
- private:
-  Model() = default;
-  /// A launcher may have bound each rank to CPUs of its own; if not, all ranks share what there is.
-  static int threads_of(const Options& options, const worker::Ranks& ranks) {
-    const cpu_set_t all = ranks.cpus_of_node();
-    if (options.threads > 0) return options.threads;
-    cpu_set_t mine;
-    CPU_ZERO(&mine);
-    ::sched_getaffinity(0, sizeof mine, &mine);
-    const int count = CPU_COUNT(&mine);
-    return std::max(1, count < CPU_COUNT(&all) ? count : count / ranks.count());
-  }
-
-  std::unique_ptr<kernels::Backend> backend_;
-  std::unique_ptr<comm::Transport> all_;
-  std::unique_ptr<comm::Communicator> tensor_, pipeline_;
-  std::unique_ptr<model::Decoder> decoder_;
-  std::optional<infer::Engine> engine_;
-  std::optional<texts::TextEngine> texts_;
-};
-
-Result<ordered_json> generate(const Options& options, const std::string& input, Model& model) {
+Result<ordered_json> generate(const Options& options, const std::string& input, texts::TextEngine& engine) {
   const auto prompts = strings_of(input, name_of_input(options));
   if (!prompts) return prompts.error();
   std::vector<texts::Prompt> asked;
@@ -149,7 +71,7 @@ Result<ordered_json> generate(const Options& options, const std::string& input, 
     sampling.seed += asked.size() * 0x9e3779b97f4a7c15U;
     asked.push_back({prompt, options.most, options.stop, sampling});
   }
-  const auto answers = model.texts().write(asked);
+  const auto answers = engine.write(asked);
   if (!answers) return answers.error();
   ordered_json all = ordered_json::array();
   for (std::size_t i = 0; i < answers->size(); ++i)
@@ -157,10 +79,10 @@ Result<ordered_json> generate(const Options& options, const std::string& input, 
   return all;
 }
 
-Result<ordered_json> score(const Options& options, const std::string& input, Model& model) {
+Result<ordered_json> score(const Options& options, const std::string& input, texts::TextEngine& engine) {
   const auto pairs = pairs_of(input, name_of_input(options));
   if (!pairs) return pairs.error();
-  const auto scores = model.texts().score(*pairs);
+  const auto scores = engine.score(*pairs);
   if (!scores) return scores.error();
   ordered_json all = ordered_json::array();
   for (const texts::PairScore& each : *scores)
@@ -227,21 +149,31 @@ Result<ordered_json> inspect(const fs::path& folder) {
   return all;
 }
 
-Result<ordered_json> with_model(const Options& options, const fs::path& folder, const worker::Ranks& ranks) {
+Result<ordered_json> with_model(const Options& options, const fs::path& folder, const fs::path& program,
+                                const worker::Ranks& ranks) {
   if (options.tensor * options.pipeline != ranks.count())
     return Error{"--tp " + std::to_string(options.tensor) + " × --pp " + std::to_string(options.pipeline) + " are " +
                  counted(options.tensor * options.pipeline, "rank") + ", and " +
                  (ranks.count() == 1 ? "one was started" : std::to_string(ranks.count()) + " were started") +
                  " (mpirun -n " + std::to_string(options.tensor * options.pipeline) + " orch-worker …)"};
-  auto model = Model::open(options, folder, ranks);
+  auto model = OpenedModel::open(options, folder, ranks);
   if (!model) return model.error();
-  // All ranks are told whether there is anything to do: those that wait for input that never comes would wait for ever.
-  Result<std::string> input = ranks.is_first() ? read_input(options.file) : Result<std::string>(std::string());
-  auto told = (*model)->share(input ? "+" + *input : "-" + input.error().what);
-  if (!told) return told.error();
-  if (told->starts_with('-')) return Error{told->substr(1)};
-  const std::string text = told->substr(1);
-  return options.command == "generate" ? generate(options, text, **model) : score(options, text, **model);
+  texts::TextEngine& texts = (*model)->texts();
+  if (!ranks.is_first()) {
+    const auto followed = texts.follow();
+    return followed ? Result<ordered_json>(ordered_json()) : Result<ordered_json>(followed.error());
+  }
+  Result<ordered_json> answer = Error{};
+  if (options.command == "eval") {
+    answer = evaluate(options, texts, program);
+  } else {
+    const auto input = read_input(options.file);
+    answer = !input                          ? Result<ordered_json>(input.error())
+             : options.command == "generate" ? generate(options, *input, texts)
+                                             : score(options, *input, texts);
+  }
+  if (auto finished = texts.finish(); !finished && answer) return finished.error();
+  return answer;
 }
 
 }  // namespace
@@ -267,11 +199,12 @@ int run(std::span<char* const> words, const fs::path& program) {
     const auto input = read_input(options->file);
     answer = input ? tokenize(*options, *input, *folder) : Result<ordered_json>(input.error());
   } else {
-    answer = with_model(*options, *folder, ranks);
+    answer = with_model(*options, *folder, program, ranks);
   }
   if (!answer) return refuse(answer.error(), 1);
   if (ranks.is_first())
-    std::cout << answer->dump(options->command == "inspect" ? 2 : -1, ' ', false, json::error_handler_t::replace)
+    std::cout << answer->dump(options->command == "inspect" || options->command == "eval" ? 2 : -1, ' ', false,
+                              json::error_handler_t::replace)
               << std::endl;
   return std::cout ? 0 : 1;
 }

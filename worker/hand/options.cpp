@@ -49,15 +49,31 @@ const std::vector<Option>& options() {
        [](Options& it, const std::string& text) { return number(text, 0.0F, 1.0F, it.sampling.top_p); }},
       {"--top-k", "K", "generate", "draw from the K likeliest tokens (0: from all)",
        [](Options& it, const std::string& text) { return number(text, 0, 1'000'000'000, it.sampling.top_k); }},
-      {"--seed", "S", "generate", "of the draws (0); each text has draws of its own",
+      {"--seed", "S", "generate eval", "of the draws (0); each text has draws of its own",
        [](Options& it, const std::string& text) {
          return number<std::uint64_t>(text, 0, std::numeric_limits<std::uint64_t>::max(), it.sampling.seed);
        }},
-      {"--tp", "N", "generate score", "ranks that share each layer (1); mpirun starts tp × pp of them",
+      {"--data", "FOLDER", "eval", "where scripts/import-data has put the questions; must be given",
+       [](Options& it, const std::string& text) {
+         it.data = text;
+         return !text.empty();
+       }},
+      {"--shots", "N", "eval", "worked examples (as many as the task says)",
+       [](Options& it, const std::string& text) { return number(text, 0, 1000, it.shots.emplace()); }},
+      {"--limit", "N", "eval", "only the first N questions",
+       [](Options& it, const std::string& text) {
+         return number<std::uint64_t>(text, 1, std::uint64_t{1} << 40, it.limit.emplace());
+       }},
+      {"--samples", "FILE", "eval", "a line of JSON for each question goes there",
+       [](Options& it, const std::string& text) {
+         it.samples = text;
+         return !text.empty();
+       }},
+      {"--tp", "N", "generate score eval", "ranks that share each layer (1); mpirun starts tp × pp of them",
        [](Options& it, const std::string& text) { return number(text, 1, 1024, it.tensor); }},
-      {"--pp", "N", "generate score", "stages that have the layers one after another (1)",
+      {"--pp", "N", "generate score eval", "stages that have the layers one after another (1)",
        [](Options& it, const std::string& text) { return number(text, 1, 1024, it.pipeline); }},
-      {"--dtype", "D", "generate score", "fp32 (the default), bf16 or fp16",
+      {"--dtype", "D", "generate score eval", "fp32 (the default), bf16 or fp16",
        [](Options& it, const std::string& text) {
          for (const auto& [name, dtype] :
               {std::pair("fp32", DType::kFp32), {"bf16", DType::kBf16}, {"fp16", DType::kFp16}})
@@ -67,7 +83,7 @@ const std::vector<Option>& options() {
            }
          return false;
        }},
-      {"--threads", "N", "generate score", "of each rank (its share of this machine's CPUs)",
+      {"--threads", "N", "generate score eval", "of each rank (its share of this machine's CPUs)",
        [](Options& it, const std::string& text) { return number(text, 1, 4096, it.threads); }},
   };
   return kOptions;
@@ -76,7 +92,7 @@ const std::vector<Option>& options() {
 struct Command {
   const char *name, *usage, *text;
 };
-constexpr std::array<Command, 4> kCommands = {{
+constexpr std::array<Command, 5> kCommands = {{
     {"tokenize", "MODEL [FILE] [--no-special]", "A list of strings becomes a list of lists of token ids."},
     {"generate", "MODEL [FILE] [OPTION...]",
      "A list of strings becomes a list of {prompt, ids, text}: the tokens that were written behind each, and their "
@@ -84,6 +100,8 @@ constexpr std::array<Command, 4> kCommands = {{
     {"score", "MODEL [FILE] [OPTION...]",
      "A list of [context, continuation] becomes a list of {logprob, is_greedy, tokens}: the natural logarithm of the\n"
      "continuation's probability, whether it is what the model would write, and of how many tokens it is."},
+    {"eval", "MODEL TASK --data FOLDER [OPTION...]",
+     "A task's questions are asked and scored; TASK is a file, or a name such as mmlu (docs/tasks.md)."},
     {"inspect", "MODEL", "What the model's files say: architecture, parameters, memory, how it can be cut over GPUs."},
 }};
 
@@ -103,7 +121,7 @@ std::string help_of(const std::string& command) {
     if (each.name == command)
       text = "orch-worker " + command + " " + each.usage + "\n\n" + each.text +
              "\n\nMODEL is a folder, org/name[@revision] of the hub's cache, or a name of the catalog." +
-             (command == "inspect" ? "" : " Without FILE\nthe JSON is read from standard input.") +
+             (command == "inspect" || command == "eval" ? "" : " Without FILE\nthe JSON is read from standard input.") +
              " The answer is JSON.\n\n";
   for (const Option& option : options()) {
     if (!has(option, command)) continue;
@@ -146,6 +164,8 @@ Result<Options> read_options(std::span<char* const> words) {
     if (!option->set(it, value)) return Error{quote(value) + " is no value of " + name + help};
   }
   if (it.model.empty()) return Error{"a model is missing" + help};
+  if (it.command == "eval" && it.file.empty()) return Error{"a task is missing" + help};
+  if (it.command == "eval" && it.data.empty()) return Error{"--data FOLDER is missing" + help};
   return it;
 }
 

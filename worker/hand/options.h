@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -14,10 +15,14 @@ namespace orch::hand {
 
 struct Options {
   std::string command, model;
-  std::string file;  ///< of JSON; empty: standard input
+  std::string file;  ///< of JSON; empty: standard input; of eval the task
   bool special = true;
   bool help = false;
-  std::int64_t most = 32;  ///< new tokens of a text
+  std::string data;                    ///< of eval: the folder of questions
+  std::string samples;                 ///< of eval: a log of them; empty: none
+  std::optional<int> shots;            ///< of eval; nothing: as many as the task says
+  std::optional<std::uint64_t> limit;  ///< of eval: questions; nothing: all
+  std::int64_t most = 32;              ///< new tokens of a text
   std::vector<std::string> stop;
   infer::Sampling sampling;
   int tensor = 1, pipeline = 1;

@@ -428,11 +428,14 @@ Engine::Engine(kernels::Backend& backend, model::Decoder& decoder, const EngineR
 
 Engine::~Engine() = default;
 
+Result<bool> Engine::joined() const {
+  if (auto tensor = decoder_.joined(); !tensor) return tensor;
+  return pipeline_ ? pipeline_->state() : Result<bool>(true);
+}
+
 Result<bool> Engine::wait() {
   auto waited = backend_.wait(*stream_);
-  if (!waited) return waited;
-  if (auto joined = decoder_.joined(); !joined) return joined;
-  return pipeline_ ? pipeline_->state() : Result<bool>(true);
+  return waited ? joined() : waited;
 }
 
 /// Every stage must know what the last one found.

@@ -48,6 +48,8 @@ class Engine {
   Result<std::vector<Scored>> score(std::span<const ScoreRequest> requests);
   Result<std::vector<Written>> write(std::span<const WriteRequest> requests, const IsOver& is_over);
 
+  /// What went wrong between the ranks, if anything did: then nothing more can be computed.
+  Result<bool> joined() const;
   const EngineCounts& counts() const { return counts_; }
 
  private:

@@ -1,11 +1,13 @@
 #include "texts/text_engine.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 namespace orch::texts {
 namespace {
 
+using nlohmann::json;
 using tokenizer::TokenId;
 
 /// One answer as it grows.
@@ -114,7 +116,58 @@ Result<infer::ScoreRequest> TextEngine::encode(const Pair& pair) const {
   return request;
 }
 
+Result<bool> TextEngine::tell(const json& order) {
+  if (!ranks_ || ranks_->ranks() == 1) return true;
+  // CBOR carries bytes that are no UTF-8 as they are.
+  const std::vector<std::uint8_t> bytes = json::to_cbor(order);
+  auto told = comm::share_text(*ranks_, std::string(bytes.begin(), bytes.end()), ranks_->rank());
+  return told ? Result<bool>(true) : Result<bool>(told.error());
+}
+
 Result<std::vector<PairScore>> TextEngine::score(std::span<const Pair> pairs) {
+  if (pairs.empty()) return std::vector<PairScore>{};
+  json order = json::array();
+  for (const Pair& pair : pairs) order.push_back({pair.context, pair.continuation});
+  if (auto told = tell({{"score", std::move(order)}}); !told) return told.error();
+  return score_here(pairs);
+}
+
+Result<std::vector<Answer>> TextEngine::write(std::span<const Prompt> prompts) {
+  if (prompts.empty()) return std::vector<Answer>{};
+  json order = json::array();
+  for (const Prompt& it : prompts)
+    order.push_back(
+        {it.text, it.most, it.stop, it.sampling.temperature, it.sampling.top_p, it.sampling.top_k, it.sampling.seed});
+  if (auto told = tell({{"write", std::move(order)}}); !told) return told.error();
+  return write_here(prompts);
+}
+
+Result<bool> TextEngine::finish() { return tell(json::object()); }
+
+Result<bool> TextEngine::follow() {
+  while (true) {
+    const auto told = comm::share_text(*ranks_, "", 0, comm::Wait::kForever);
+    if (!told) return told.error();
+    const json order = json::from_cbor(*told);
+    // What cannot be answered the first rank cannot answer either, for the same reason, and says so: here it is passed
+    // over. What went wrong between the ranks ends this one too.
+    if (order.contains("score")) {
+      std::vector<Pair> pairs;
+      for (const json& each : order["score"]) pairs.push_back({each[0], each[1]});
+      static_cast<void>(score_here(pairs));
+    } else if (order.contains("write")) {
+      std::vector<Prompt> prompts;
+      for (const json& each : order["write"])
+        prompts.push_back({each[0], each[1], each[2], {each[3], each[4], each[5], each[6]}});
+      static_cast<void>(write_here(prompts));
+    } else {
+      return true;
+    }
+    if (auto joined = engine_.joined(); !joined) return joined;
+  }
+}
+
+Result<std::vector<PairScore>> TextEngine::score_here(std::span<const Pair> pairs) {
   std::vector<infer::ScoreRequest> requests;
   for (const Pair& pair : pairs) {
     auto request = encode(pair);
@@ -129,7 +182,7 @@ Result<std::vector<PairScore>> TextEngine::score(std::span<const Pair> pairs) {
   return scores;
 }
 
-Result<std::vector<Answer>> TextEngine::write(std::span<const Prompt> prompts) {
+Result<std::vector<Answer>> TextEngine::write_here(std::span<const Prompt> prompts) {
   std::vector<infer::WriteRequest> requests;
   std::vector<Growing> growing;
   growing.reserve(prompts.size());

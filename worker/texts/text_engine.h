@@ -4,10 +4,12 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "comm/transport.h"
 #include "infer/engine.h"
 #include "model/tokenizer/tokenizer.h"
 
@@ -35,21 +37,34 @@ struct Answer {
   bool is_over = false;           ///< by a stop or by the model itself
 };
 
+/// Over several ranks the first asks, and the others follow() what it asks until it has said that it is over.
 class TextEngine {
  public:
-  TextEngine(infer::Engine& engine, tokenizer::Tokenizer tokenizer)
-      : engine_(engine), tokenizer_(std::move(tokenizer)) {}
+  /// `ranks`: all that share the model; null: it is alone. Engine and ranks must outlive this.
+  TextEngine(infer::Engine& engine, tokenizer::Tokenizer tokenizer, comm::Transport* ranks = nullptr)
+      : engine_(engine), tokenizer_(std::move(tokenizer)), ranks_(ranks) {}
 
   Result<std::vector<PairScore>> score(std::span<const Pair> pairs);
   Result<std::vector<Answer>> write(std::span<const Prompt> prompts);
 
+  /// Of the first rank: nothing more will be asked.
+  Result<bool> finish();
+  /// Of the others: until the first one has finished.
+  Result<bool> follow();
+
   const tokenizer::Tokenizer& tokenizer() const { return tokenizer_; }
+  const infer::EngineCounts& counts() const { return engine_.counts(); }
 
  private:
   Result<infer::ScoreRequest> encode(const Pair& pair) const;
+  Result<std::vector<PairScore>> score_here(std::span<const Pair> pairs);
+  Result<std::vector<Answer>> write_here(std::span<const Prompt> prompts);
+  /// The others are told what is asked.
+  Result<bool> tell(const nlohmann::json& order);
 
   infer::Engine& engine_;
   tokenizer::Tokenizer tokenizer_;
+  comm::Transport* const ranks_;
 };
 
 }  // namespace orch::texts

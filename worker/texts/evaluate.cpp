@@ -1,0 +1,77 @@
+#include "texts/evaluate.h"
+
+#include <algorithm>
+#include <map>
+
+namespace orch::texts {
+namespace {
+
+/// Samples that are asked together: enough for a prefix to pay, few enough for progress to be seen.
+constexpr std::size_t kTogether = 256;
+
+}  // namespace
+
+Result<std::vector<eval::Answer>> answer(TextEngine& engine, std::span<const eval::Request> requests) {
+  std::vector<Pair> pairs;
+  std::vector<Prompt> prompts;
+  for (const eval::Request& request : requests) {
+    if (const auto* asked = std::get_if<eval::LogLikelihood>(&request.what)) {
+      pairs.push_back({asked->context, asked->continuation});
+      continue;
+    }
+    const auto& asked = std::get<eval::Generation>(request.what);
+    infer::Sampling sampling;
+    sampling.temperature = static_cast<float>(asked.temperature);
+    sampling.top_p = static_cast<float>(asked.top_p);
+    sampling.top_k = asked.top_k;
+    sampling.seed = asked.seed;
+    prompts.push_back({asked.prompt, asked.max_new_tokens, asked.stop, sampling});
+  }
+  auto scores = engine.score(pairs);
+  if (!scores) return scores.error();
+  auto texts = engine.write(prompts);
+  if (!texts) return texts.error();
+  std::vector<eval::Answer> answers;
+  std::size_t scored = 0, written = 0;
+  for (const eval::Request& request : requests) {
+    if (std::holds_alternative<eval::LogLikelihood>(request.what)) {
+      const PairScore& score = (*scores)[scored++];
+      answers.push_back({request.id, eval::Likelihood{score.logprob, score.is_greedy, static_cast<int>(score.tokens)}});
+    } else {
+      Answer& text = (*texts)[written++];
+      const auto tokens = static_cast<int>(text.ids.size());
+      answers.push_back({request.id, eval::Generated{std::move(text.text), tokens}});
+    }
+  }
+  return answers;
+}
+
+Result<bool> evaluate(TextEngine& engine, const eval::Evaluation& evaluation, std::span<const std::uint64_t> samples,
+                      const OnScored& on_scored) {
+  for (std::size_t from = 0; from < samples.size(); from += kTogether) {
+    const std::span<const std::uint64_t> some = samples.subspan(from, std::min(kTogether, samples.size() - from));
+    std::vector<eval::Request> requests;
+    std::vector<std::size_t> ends;
+    for (const std::uint64_t sample : some) {
+      auto asked = evaluation.questions().requests(static_cast<std::size_t>(sample));
+      if (!asked) return asked.error();
+      requests.insert(requests.end(), asked->begin(), asked->end());
+      ends.push_back(requests.size());
+    }
+    auto answers = answer(engine, requests);
+    if (!answers) return answers.error();
+    std::vector<eval::SampleScore> scored;
+    std::size_t begin = 0;
+    for (std::size_t i = 0; i < some.size(); ++i) {
+      auto score = evaluation.score(some[i], {answers->begin() + static_cast<std::ptrdiff_t>(begin),
+                                              answers->begin() + static_cast<std::ptrdiff_t>(ends[i])});
+      if (!score) return score.error();
+      scored.push_back(*std::move(score));
+      begin = ends[i];
+    }
+    if (auto told = on_scored(scored); !told) return told;
+  }
+  return true;
+}
+
+}  // namespace orch::texts
