@@ -1,4 +1,4 @@
-"""orch-worker tokenize, generate, score and inspect, as a person calls them, alone and under mpirun.
+"""orch-worker tokenize, generate, score, eval and inspect, as a person calls them, alone and under mpirun.
 
 Called as: hand_test.py ORCH_WORKER ROOT MPIRUN, the last an empty word where there is no MPI. The numbers that are expected
 are those of a reference in float64 that was written for the model (../shared/data/models)."""
@@ -102,6 +102,44 @@ class TinyStories(unittest.TestCase):
         self.assertEqual(got[1], got[2])
         self.assertNotEqual(got[0], got[1])
 
+    def write_tasks(self, folder):
+        """A task of choices and one of written answers, made of the reference: the scores are known from it."""
+        folder = pathlib.Path(folder)
+        pairs = [pair for pair in self.reference["pairs"] if pair["context"] == "Tom saw a big dog. He was"]
+        self.assertEqual(len(pairs), 2)
+        (folder / "data").mkdir()
+        choices = [pair["continuation"].removeprefix(" ") for pair in pairs]
+        # The same question with each answer called right: one of them is what the model holds for likelier.
+        rows = [{"text": pairs[0]["context"], "choices": choices, "right": right} for right in (0, 1, 1)]
+        (folder / "data" / "choices.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (folder / "choices.yaml").write_text("task: choices\nkind: choice\ndata: choices.jsonl\nprompt: text\nchoices: choices\n"
+                                             "target: right\nmetrics: [acc]\n")
+        rows = [{"text": each["prompt"], "answer": each["greedy_text"].split(".")[0]} for each in self.reference["prompts"]]
+        rows[0]["answer"] = "something else"
+        (folder / "data" / "stories.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        (folder / "stories.yaml").write_text(
+            "task: stories\nkind: generate\ndata: stories.jsonl\nprompt: text\ntarget: answer\ngeneration:\n  stop: ['.']\n"
+            "  max_new_tokens: 48\nextract:\n  whole: [take_first]\nmetrics: [exact_match]\n")
+        likelier = max(range(2), key=lambda i: pairs[i]["logprob"])
+        return (1 + likelier) / 3, (len(rows) - 1) / len(rows)
+
+    def test_eval(self):
+        with tempfile.TemporaryDirectory() as folder:
+            of_choices, of_stories = self.write_tasks(folder)
+            for tensor, pipeline in self.layouts:
+                with self.subTest(tensor=tensor, pipeline=pipeline):
+                    how = ("--data", f"{folder}/data", "--tp", tensor, "--pp", pipeline)
+                    got = answer("eval", MODEL, f"{folder}/choices.yaml", *how, "--samples", f"{folder}/samples.jsonl", ranks=tensor * pipeline)
+                    self.assertAlmostEqual(got["metrics"]["acc"]["value"], of_choices)
+                    self.assertEqual((got["samples"], got["metrics"]["acc"]["samples"]), (3, 3))
+                    self.assertLess(got["tokens"], got["tokens_without_sharing"])
+                    samples = [json.loads(line) for line in pathlib.Path(f"{folder}/samples.jsonl").read_text().splitlines()]
+                    self.assertEqual([sample["sample"] for sample in samples], [0, 1, 2])
+                    got = answer("eval", MODEL, f"{folder}/stories.yaml", *how, ranks=tensor * pipeline)
+                    self.assertAlmostEqual(got["metrics"]["exact_match,whole"]["value"], of_stories)
+                    got = answer("eval", MODEL, f"{folder}/stories.yaml", *how, "--limit", "1", ranks=tensor * pipeline)
+                    self.assertEqual((got["samples"], got["metrics"]["exact_match,whole"]["value"]), (1, 0))
+
     def test_inspect(self):
         got = answer("inspect", MODEL)
         config = json.loads((MODEL / "config.json").read_text())
@@ -142,6 +180,11 @@ class TinyStories(unittest.TestCase):
                     (("score", MODEL, "--tp", "2"), "[]", 1, "--tp 2 × --pp 1 are 2 ranks, and one was started (mpirun -n 2"),
                     (("score", broken), "[]", 1, "model.safetensors"),
                     (("score", empty), "[]", 1, "config.json"),
+                    (("eval", MODEL, "mmlu"), "", 2, "--data FOLDER is missing"),
+                    (("eval", MODEL), "", 2, "a task is missing"),
+                    (("eval", MODEL, "mmllu", "--data", folder), "", 1, "there is no file and no task 'mmllu'; did you mean 'mmlu'?"),
+                    (("eval", MODEL, "mmlu", "--data", folder), "", 1, f"the data of task 'mmlu' is not there: {folder}/mmlu/test.jsonl"),
+                    (("eval", MODEL, MODEL / "config.json", "--data", folder), "", 1, "config.json:"),
                     (("inspect", MODEL / "config.json"), "", 1, "is a file; a model is a folder"),
                     (("inspect", "llama2_7"), "", 1, "there is no folder and no model 'llama2_7'; did you mean 'llama2_7b'?"),
                     (("inspect", "llama2_7b"), "", 1, f"at main is not in {folder}"),
@@ -174,7 +217,7 @@ class TinyStories(unittest.TestCase):
                 self.assertEqual(got["folder"], str(repo / "snapshots" / commit))
 
     def test_help(self):
-        for command in ("tokenize", "generate", "score", "inspect"):
+        for command in ("tokenize", "generate", "score", "eval", "inspect"):
             done = worker(command, "--help")
             self.assertEqual(done.returncode, 0)
             self.assertTrue(done.stdout.startswith(f"orch-worker {command} MODEL"), done.stdout)
