@@ -43,7 +43,7 @@ constexpr std::array kTargets = {
     Target{"tokenizer", orch::fuzz::tokenizer_target, 300},
     Target{"safetensors", orch::fuzz::safetensors_target, 4000},
     Target{"config", orch::fuzz::config_target, 800},
-    Target{"task", orch::fuzz::task_target, 1500},
+    Target{"task", orch::fuzz::task_target, 600},
     Target{"calls", orch::fuzz::calls_target, 1500},
 };
 
