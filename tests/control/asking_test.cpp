@@ -18,8 +18,9 @@ using testing::SizeIs;
 struct World {
   explicit World(const std::string& matrix, const std::string& cluster = "h100x8") {
     const std::filesystem::path root = test::source_dir();
-    const inputs::Sources sources{
-        {root / "db/catalog", root / "policies", root / "templates", root / "docs/schemas", root / "examples"}, {}};
+    const inputs::Sources sources{{root / "db/catalog", root / "policies", root / "templates", root / "docs/schemas",
+                                   root / "examples", root / "db/tasks"},
+                                  {}};
     Diagnostics diagnostics;
     planned.catalog = inputs::load_catalog(sources, diagnostics);
     planned.policy = *inputs::load_policy(sources, "default", diagnostics);

@@ -27,8 +27,8 @@ class Weights : public testing::Test {
     std::string pattern = (fs::temp_directory_path() / "orch-weights-XXXXXX").string();
     root_ = mkdtemp(pattern.data());
     const fs::path source = test::source_dir();
-    sources_.data = {source / "db/catalog", source / "policies", source / "templates", source / "docs/schemas",
-                     source / "examples"};
+    sources_.data = {source / "db/catalog",   source / "policies", source / "templates",
+                     source / "docs/schemas", source / "examples", source / "db/tasks"};
   }
   ~Weights() override { fs::remove_all(root_); }
 

@@ -28,8 +28,8 @@ class Ceilings : public testing::Test {
     options_.state = options_.database = folder_;
     options_.jobs = folder_ / "jobs";
     const fs::path source = test::source_dir();
-    options_.sources.data = {source / "db/catalog", source / "policies", source / "templates", source / "docs/schemas",
-                             source / "examples"};
+    options_.sources.data = {source / "db/catalog",   source / "policies", source / "templates",
+                             source / "docs/schemas", source / "examples", source / "db/tasks"};
     options_.ceilings = folder_ / "ceilings.yaml";
     options_.version = "test";
     options_.log = [this](const std::string& what) {
