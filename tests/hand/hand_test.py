@@ -184,7 +184,6 @@ class TinyStories(unittest.TestCase):
                     (("eval", MODEL), "", 2, "a task is missing"),
                     (("eval", MODEL, "mmllu", "--data", folder), "", 1, "there is no file and no task 'mmllu'; did you mean 'mmlu'?"),
                     (("eval", MODEL, "mmlu", "--data", folder), "", 1, f"the data of task 'mmlu' is not there: {folder}/mmlu/test.jsonl"),
-                    (("eval", MODEL, MODEL / "config.json", "--data", folder), "", 1, "config.json:"),
                     (("inspect", MODEL / "config.json"), "", 1, "is a file; a model is a folder"),
                     (("inspect", "llama2_7"), "", 1, "there is no folder and no model 'llama2_7'; did you mean 'llama2_7b'?"),
                     (("inspect", "llama2_7b"), "", 1, f"at main is not in {folder}"),
@@ -195,6 +194,15 @@ class TinyStories(unittest.TestCase):
                     self.assertEqual((done.returncode, done.stdout), (code, ""), done.stderr)
                     self.assertIn(said, done.stderr)
                     self.assertEqual(done.stderr.count("\n"), 1)
+
+    def test_all_that_is_wrong_with_a_task_is_said(self):
+        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+            file.write("task: t\nkind: chioce\ndata: d.jsonl\nprompt: p\nmetric: [acc]\n")
+            file.flush()
+            done = worker("eval", MODEL, file.name, "--data", "/tmp")
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn(f"{file.name}:2:7: ", done.stderr)
+        self.assertIn(f"{file.name}:5:1: ", done.stderr)
 
     @unittest.skipUnless(MPIRUN, "no MPI")
     def test_what_cannot_be_done_ends_all_ranks(self):
