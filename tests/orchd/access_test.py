@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import ssl
+import sys
+import traceback
 import http.client
 import unittest
 
@@ -88,6 +90,9 @@ class Access(DaemonTest):
                 os.setgid(nobody), os.setuid(nobody)
                 status, body = self.daemon.call("GET", "/v1/status")
                 os.write(writes, json.dumps([status, body]).encode())
+            except BaseException:
+                traceback.print_exc()
+                sys.stderr.flush()
             finally:
                 os._exit(0)
         os.close(writes)

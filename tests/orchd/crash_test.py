@@ -55,7 +55,7 @@ class Crash(DaemonTest):
 
     def test_of_the_daemon_as_it_submits_leaves_no_job_behind(self):
         for i in range(8):
-            self.daemon.submit(self.matrix(f"s{i}", [f"a{i}"]))
+            self.daemon.submit(self.matrix(f"sweep{i}", [f"a{i}"]))
             time.sleep(self.random.uniform(0, 0.1))
             self.daemon.kill()
             self.daemon.start()

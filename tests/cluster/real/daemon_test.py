@@ -238,7 +238,7 @@ class Submissions(OnSlurm):
         print(f"seed {seed}", flush=True)
         moments = random.Random(seed)
         # Each is a job of its own: no two share a need.
-        sweeps = {f"c{i}": self.submit(f"s{i}", [f"c{i}"], "sleep=1", cpus=i + 1) for i in range(8)}
+        sweeps = {f"c{i}": self.submit(f"sweep{i}", [f"c{i}"], "sleep=1", cpus=i + 1) for i in range(8)}
         for _ in range(8):
             time.sleep(moments.uniform(0, 0.4))
             self.daemon.kill()
