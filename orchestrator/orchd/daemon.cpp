@@ -306,11 +306,8 @@ Result<std::monostate> Daemon::Inside::write_endpoint(const std::string& fingerp
     endpoint.port = server_->tls_port();
     endpoint.certificate = fingerprint;
   }
-  if (auto written = worker::write_whole(options_.around.endpoint, wire::write(endpoint)); !written) return written;
   // There is no secret in it; who may go into the state directory may know where the daemon is.
-  std::error_code ignored;
-  fs::permissions(options_.around.endpoint, fs::perms(0644), ignored);
-  return std::monostate{};
+  return worker::write_whole(options_.around.endpoint, wire::write(endpoint), 0644);
 }
 
 Daemon::Inside::~Inside() {

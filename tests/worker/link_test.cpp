@@ -1,5 +1,6 @@
 // What a worker leaves in its job's directory.
 #include <gmock/gmock.h>
+#include <sys/stat.h>
 
 #include <fstream>
 
@@ -72,6 +73,19 @@ TEST(JobDirectory, MakesNoFolderOutsideItself) {
   for (const char* name : {"", "/etc", "../x", "a/../../x", ".."}) EXPECT_FALSE(directory.attempt_folder(name).ok());
   std::filesystem::create_directory_symlink(elsewhere.path(), folder / "link");
   EXPECT_FALSE(directory.attempt_folder("link/x").ok());
+}
+
+// Whoever sees it there can read it, whatever the account's mask: it is never there with another mode.
+TEST(WriteWhole, GivesTheFileItsModeWhateverTheMask) {
+  const TemporaryFolder folder;
+  const mode_t before = ::umask(077);
+  EXPECT_TRUE(write_whole(folder / "open", "x", 0644).ok());
+  ::umask(0);
+  EXPECT_TRUE(write_whole(folder / "closed", "x").ok());
+  ::umask(before);
+  namespace fs = std::filesystem;
+  EXPECT_EQ(fs::status(folder / "open").permissions(), fs::perms(0644));
+  EXPECT_EQ(fs::status(folder / "closed").permissions(), fs::perms(0600));
 }
 
 TEST(Spool, IsReadBackAfterARestartInOrder) {

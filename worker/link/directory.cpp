@@ -41,12 +41,14 @@ Result<std::string> read_small(const fs::path& file, std::size_t most) {
 
 }  // namespace
 
-Result<std::monostate> write_whole(const fs::path& file, std::string_view text) {
+Result<std::monostate> write_whole(const fs::path& file, std::string_view text, mode_t mode) {
   const fs::path aside = file.string() + ".new";
   {
     const Descriptor out(::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
     if (!out.is_open()) return system_error("cannot write " + aside.string());
-    if (!write_all(out.get(), text) || ::fsync(out.get()) != 0) return system_error("cannot write " + aside.string());
+    // Said of the file itself: an account's mask would take something off.
+    if (!write_all(out.get(), text) || ::fchmod(out.get(), mode) != 0 || ::fsync(out.get()) != 0)
+      return system_error("cannot write " + aside.string());
   }
   if (::rename(aside.c_str(), file.c_str()) != 0) return system_error("cannot rename " + aside.string());
   sync_folder(file.parent_path());
