@@ -191,7 +191,7 @@ TEST(Hostile, NothingOfTheMachineCanBeReadButItsPrograms) {
                    "os.listdir('" + std::string(std::getenv("HOME") ? std::getenv("HOME") : "/home") + "')",
                    "os.listdir('" + orch::test::source_dir().string() + "')"}),
             "ENOENT\nENOENT\nENOENT\nENOENT\nENOENT\nENOENT\nENOENT\nENOENT\nENOENT\n");
-  EXPECT_EQ(printed("import os\nprint(sorted(os.listdir('/work')), os.listdir('/tmp'), sorted(os.listdir('/dev')))"),
+  EXPECT_EQ(printed("import os\nprint(sorted(os.listdir('/sandbox')), os.listdir('/tmp'), sorted(os.listdir('/dev')))"),
             "['code.py'] [] ['fd', 'full', 'null', 'random', 'shm', 'stderr', 'stdin', 'stdout', 'urandom', 'zero']\n");
 }
 
@@ -205,10 +205,10 @@ TEST(Hostile, NothingCanBeWrittenButItsOwnFolders) {
                     "    for name in names:\n"
                     "        try: os.write(os.open(folder + '/' + name, os.O_WRONLY), b'1'); print('wrote', name)\n"
                     "        except OSError: pass\n"
-                    "for place in ('/work/a', '/tmp/b', '/dev/shm/c'): open(place, 'w').write('x')\n"
+                    "for place in ('/sandbox/a', '/tmp/b', '/dev/shm/c'): open(place, 'w').write('x')\n"
                     "print('done')"),
             "done\n");
-  for (const char* name : {"/x", "/work/a", "/tmp/b", "/dev/shm/c"}) EXPECT_FALSE(fs::exists(name)) << name;
+  for (const char* name : {"/x", "/sandbox/a", "/tmp/b", "/dev/shm/c"}) EXPECT_FALSE(fs::exists(name)) << name;
 }
 
 TEST(Hostile, TheDiskIsAsLargeAsItMayBe) {
@@ -216,7 +216,7 @@ TEST(Hostile, TheDiskIsAsLargeAsItMayBe) {
   little.disk = 4 << 20;
   EXPECT_EQ(printed("import os, errno\n"
                     "written = 0\n"
-                    "for folder in ('/work', '/tmp', '/dev/shm'):\n"
+                    "for folder in ('/sandbox', '/tmp', '/dev/shm'):\n"
                     "    try:\n"
                     "        file = open(folder + '/fill', 'wb', buffering=0)\n"
                     "        while True: written += file.write(b'x' * 65536)\n"
@@ -282,14 +282,14 @@ TEST(Hostile, KillingEverybodyKillsNobodyElse) {
 }
 
 TEST(Hostile, TheRootOfProcLeadsNowhereElse) {
-  EXPECT_EQ(
-      tried({"open('/proc/self/root/etc/shadow')", "os.listdir('/proc/self/cwd/../root')",
-             "open('/proc/self/root/../../../etc/shadow')", "os.chroot('/work')", "os.listdir('/proc/2/root/home')"}),
-      "ENOENT\nENOENT\nENOENT\nEPERM\nENOENT\n");
+  EXPECT_EQ(tried({"open('/proc/self/root/etc/shadow')", "os.listdir('/proc/self/cwd/../root')",
+                   "open('/proc/self/root/../../../etc/shadow')", "os.chroot('/sandbox')",
+                   "os.listdir('/proc/2/root/home')"}),
+            "ENOENT\nENOENT\nENOENT\nEPERM\nENOENT\n");
 }
 
 TEST(Hostile, CallsThatNoTestNeedsAreRefused) {
-  EXPECT_EQ(tried({call(SYS_mount, "b'none', b'/work', b'tmpfs', 0, 0"), call(SYS_umount2, "b'/work', 2"),
+  EXPECT_EQ(tried({call(SYS_mount, "b'none', b'/sandbox', b'tmpfs', 0, 0"), call(SYS_umount2, "b'/sandbox', 2"),
                    call(SYS_pivot_root, "b'.', b'.'"), call(SYS_unshare, "0x10000000"), call(SYS_unshare, "0x20000"),
                    call(SYS_setns, "3, 0"), call(SYS_clone, "0x10000000 | 17, 0, 0, 0, 0"),
                    call(SYS_keyctl, "0, 0, 0, 0, 0"), call(SYS_add_key, "0, 0, 0, 0, 0"), call(SYS_bpf, "0, 0, 0"),
@@ -313,10 +313,11 @@ TEST(Hostile, ProgramsHaveNoRightsAndCannotGetAny) {
       "['NoNewPrivs:', '1']\n['Seccomp:', '2']\n");
   EXPECT_EQ(tried({"os.setuid(0)", "os.setgid(0)", "os.setgroups([])"}), "EINVAL\nEINVAL\nEPERM\n");
   EXPECT_EQ(
-      printed("import subprocess\n"
-              "print(subprocess.run(['/usr/bin/su', '-c', 'id'], capture_output=True).returncode != 0)\n"
-              "flags = [l.split()[5] for l in open('/proc/self/mountinfo') if l.split()[4] in ('/usr', '/work', '/')]\n"
-              "print(len(flags), all('nosuid' in f and 'nodev' in f for f in flags))\n"),
+      printed(
+          "import subprocess\n"
+          "print(subprocess.run(['/usr/bin/su', '-c', 'id'], capture_output=True).returncode != 0)\n"
+          "flags = [l.split()[5] for l in open('/proc/self/mountinfo') if l.split()[4] in ('/usr', '/sandbox', '/')]\n"
+          "print(len(flags), all('nosuid' in f and 'nodev' in f for f in flags))\n"),
       "True\n3 True\n");
 }
 

@@ -76,7 +76,7 @@ TEST(Sandbox, GivesAProgramAnEmptyInputAndFewNamesInItsEnvironment) {
   EXPECT_EQ(
       printed(run(program)),
       "'' ['HOME', 'LANG', 'MORE', 'OMP_NUM_THREADS', 'PATH', 'PYTHONDONTWRITEBYTECODE', 'PYTHONHASHSEED', 'TMPDIR'] "
-      "/work sandbox\n['0', '1', '2', '3', '4']\n");
+      "/sandbox sandbox\n['0', '1', '2', '3', '4']\n");
   ::unsetenv("ORCH_TEST_SECRET");
 }
 
@@ -184,17 +184,17 @@ TEST(Sandbox, LeavesNoMountAndNoFile) {
     std::vector<std::string> found;
     std::istringstream lines(read("/proc/self/mountinfo"));
     for (std::string line; std::getline(lines, line);)
-      for (const char* place : {" / ", " /tmp", " /work", " /dev/shm", " /proc ", " /usr"})
+      for (const char* place : {" / ", " /tmp", " /sandbox", " /dev/shm", " /proc ", " /usr"})
         if (line.find(place) != std::string::npos) found.push_back(line);
     return found;
   };
   const auto before = mounts();
   const std::string name = "left-" + std::to_string(::getpid());
   EXPECT_EQ(
-      printed("for folder in ('/tmp/', '/work/', '/dev/shm/'): open(folder + '" + name + "', 'w')\nprint('left')"),
+      printed("for folder in ('/tmp/', '/sandbox/', '/dev/shm/'): open(folder + '" + name + "', 'w')\nprint('left')"),
       "left\n");
   EXPECT_EQ(mounts(), before);
-  for (const char* folder : {"/", "/tmp", "/work", "/dev/shm", "."})
+  for (const char* folder : {"/", "/tmp", "/sandbox", "/dev/shm", "."})
     EXPECT_FALSE(fs::exists(fs::path(folder) / name)) << folder;
 }
 
@@ -214,7 +214,7 @@ TEST(Sandbox, WorksForAnOrdinaryUser) {
       std::fprintf(stderr, "%s\n", box.error().what.c_str());
       ::_exit(2);
     }
-    const auto outcome = box->run(python("import os\nprint(os.getuid(), os.listdir('/work'))\n"
+    const auto outcome = box->run(python("import os\nprint(os.getuid(), os.listdir('/sandbox'))\n"
                                          "try: open('/etc/shadow')\nexcept FileNotFoundError: print('no')"),
                                   limits());
     const bool right = outcome && printed(*outcome) == "1000 ['code.py']\nno\n";

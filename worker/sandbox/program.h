@@ -17,7 +17,7 @@ struct File {
 struct Program {
   std::vector<std::string> run{};  ///< the first word is a path, or is looked for in /usr/local/bin, /usr/bin, /bin
   std::vector<std::string> environment{};  ///< NAME=value, besides the few that every program gets
-  std::vector<File> files{};               ///< in /work, where the program starts
+  std::vector<File> files{};               ///< in /sandbox, where the program starts
   /// Folders or files that the program may read besides the system's, at their own paths: an interpreter's, say.
   std::vector<std::string> read_only{};
   /// What the program can read from descriptor 3 and from nowhere else.

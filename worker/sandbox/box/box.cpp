@@ -80,7 +80,7 @@ Failure set_limits(const Limits& limits) {
 
 Failure write_files(const std::vector<File>& files) {
   for (const File& file : files) {
-    const int descriptor = ::open(("/work/" + file.name).c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    const int descriptor = ::open(("/sandbox/" + file.name).c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (descriptor < 0) return {"write its files", errno};
     std::string_view rest = file.content;
     while (!rest.empty()) {
@@ -114,10 +114,10 @@ Failure become(const Request& request, const Channels& channels) {
   ::sigprocmask(SIG_SETMASK, &none, nullptr);
   ::umask(0077);
   if (const Failure failure = write_files(request.program.files); failure.step) return failure;
-  if (::chdir("/work") != 0) return {"enter /work", errno};
+  if (::chdir("/sandbox") != 0) return {"enter /sandbox", errno};
   std::vector<std::string> run = request.program.run;
   std::vector<std::string> environment = {kPath,
-                                          "HOME=/work",
+                                          "HOME=/sandbox",
                                           "TMPDIR=/tmp",
                                           "LANG=C.UTF-8",
                                           "OMP_NUM_THREADS=1",

@@ -26,7 +26,7 @@ constexpr std::array kSystem = {"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib
 constexpr std::array kOfEtc = {"/etc/ld.so.cache", "/etc/alternatives", "/etc/localtime"};
 constexpr std::array kDevices = {"/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"};
 
-constexpr const char* kPasswd = "user:x:1000:1000::/work:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n";
+constexpr const char* kPasswd = "user:x:1000:1000::/sandbox:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n";
 constexpr const char* kGroup = "user:x:1000:\nnogroup:x:65534:\n";
 constexpr const char* kHosts = "127.0.0.1 localhost sandbox\n";
 
@@ -154,7 +154,7 @@ Failure make_writable(std::uint64_t disk) {
   if (::mkdir(store.c_str(), 0755) != 0 ||
       ::mount("tmpfs", store.c_str(), "tmpfs", MS_NOSUID | MS_NODEV, options.c_str()) != 0)
     return {"mount what is written to", errno};
-  for (const auto& [name, place] : {std::pair{"/work", "/work"}, {"/tmp", "/tmp"}, {"/shm", "/dev/shm"}}) {
+  for (const auto& [name, place] : {std::pair{"/sandbox", "/sandbox"}, {"/tmp", "/tmp"}, {"/shm", "/dev/shm"}}) {
     const std::string from = store + name, to = kBase + place;
     if (::mkdir(from.c_str(), 0700) != 0 || !make_folders(to) ||
         ::mount(from.c_str(), to.c_str(), nullptr, MS_BIND, nullptr) != 0)
