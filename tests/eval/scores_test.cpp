@@ -4,6 +4,7 @@
 
 #include "eval/evaluation.h"
 #include "eval/math_answer.h"
+#include "eval/score/code.h"
 #include "import.h"
 
 namespace orch::eval {

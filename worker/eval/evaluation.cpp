@@ -5,6 +5,7 @@
 #include "base/digest.h"
 #include "base/text.h"
 #include "eval/math_answer.h"
+#include "eval/score/code.h"
 
 namespace orch::eval {
 namespace {
@@ -191,7 +192,7 @@ Result<std::vector<double>> Evaluation::text_score(SampleScore& made, const std:
         return Error{quote(metric) + " was left " + counted(static_cast<long long>(credits.size()), "answer") + " by " +
                      quote(extraction.name)};
       if (k)
-        scores.push_back(pass_at_k(static_cast<int>(credits.size()), right, *k));
+        scores.push_back(pass_at_k(static_cast<std::int64_t>(credits.size()), right, *k));
       else
         scores.push_back(credits.empty() ? 0 : credits[0]);
     }

@@ -63,13 +63,6 @@ bool exact_match(const std::string& answer, const std::string& target, const Exa
   return comparable(answer, options) == comparable(target, options);
 }
 
-double pass_at_k(int n, int c, int k) {
-  if (n - c < k) return 1;
-  double none = 1;
-  for (int i = n - c + 1; i <= n; ++i) none *= 1.0 - static_cast<double>(k) / i;
-  return 1 - none;
-}
-
 Mean mean_of(std::span<const double> scores) {
   Mean mean;
   mean.samples = scores.size();

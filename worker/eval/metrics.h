@@ -30,9 +30,6 @@ double true_mass(std::span<const Likelihood> answers, std::span<const int> label
 
 bool exact_match(const std::string& answer, const std::string& target, const ExactMatch& options);
 
-/// The chance that one of k answers is right, of n answers with c right ones: 1 − C(n−c,k)/C(n,k).
-double pass_at_k(int n, int c, int k);
-
 struct Mean {
   double value = 0;
   std::optional<double> standard_error;  ///< nothing of fewer than two samples
