@@ -69,13 +69,14 @@ install(DIRECTORY db/catalog db/tasks policies templates examples DESTINATION sh
 install(DIRECTORY docs/schemas/ DESTINATION share/orch/schemas OPTIONAL)
 install(FILES LICENSE DESTINATION share/doc/orch)
 install(FILES README.md DESTINATION share/doc/orch OPTIONAL)
-install(DIRECTORY docs/ DESTINATION share/doc/orch FILES_MATCHING PATTERN "*.md" PATTERN "results" EXCLUDE
-        PATTERN "schemas" EXCLUDE)
+install(DIRECTORY docs/ DESTINATION share/doc/orch FILES_MATCHING PATTERN "*.md" PATTERN "openapi.yaml"
+        PATTERN "results" EXCLUDE PATTERN "schemas" EXCLUDE)
 
 # Every library that orchctl and orchd ask for and that is not part of the C library, with the links that lead to it.
 # orch-worker asks for the same ones, and where it is built with MPI for the site's MPI, which is never copied: it has to
-# be the one that srun speaks with.
+# be the one that srun speaks with. What an earlier installation left there would be found before the machine's own.
 install(CODE [[
+  file(REMOVE_RECURSE "$ENV{DESTDIR}${CMAKE_INSTALL_PREFIX}/lib/orch")
   file(GET_RUNTIME_DEPENDENCIES
     EXECUTABLES "$ENV{DESTDIR}${CMAKE_INSTALL_PREFIX}/bin/orchctl" "$ENV{DESTDIR}${CMAKE_INSTALL_PREFIX}/bin/orchd"
     RESOLVED_DEPENDENCIES_VAR found

@@ -26,7 +26,7 @@ top="${tops[0]}"
 [[ ${#tops[@]} == 1 && "$(basename "$top")" == "$(basename "${tarball[0]}" .tar.gz)" ]] ||
   fail "the tarball does not unpack into one folder of its own name: ${tops[*]}"
 for file in bin/orchctl bin/orchd bin/orch-worker bin/orch-sandbox share/orch/catalog share/orch/tasks share/orch/policies share/orch/templates \
-  share/orch/examples share/doc/orch/LICENSE; do
+  share/orch/examples share/doc/orch/LICENSE share/doc/orch/openapi.yaml; do
   [[ -e "$top/$file" ]] || fail "the tarball lacks $file"
 done
 
@@ -69,6 +69,15 @@ mkdir "$work/bin"
 ln -s "$top/bin/orchctl" "$work/bin/orchctl"
 (cd "$work/cwd" && env -i PATH="$work/bin" /bin/sh -c 'orchctl models --json') | cmp - "$work/changed.json" ||
   fail "started by a link on the PATH it says something else"
+
+# Installed over an earlier installation, as an upgrade is.
+for time in first second; do
+  "$(dirname "$cpack")/cmake" --install "$build" --prefix "$work/prefix" >"$work/install.log" 2>&1 || {
+    cat "$work/install.log" >&2
+    fail "the $time installation into one place failed"
+  }
+done
+[[ "$(cd "$work/cwd" && env -i "$work/prefix/bin/orchctl" --version)" == "$version" ]] || fail "installed twice it does not run"
 
 glibc="$(objdump -T "$top/bin/orchctl" | grep -oE 'GLIBC_[0-9.]+' | sort -uV | tail -n 1 || true)"
 echo "tarball_test: $(du -k "${tarball[0]}" | cut -f 1) KiB, needs ${glibc:-no GLIBC symbol}"
