@@ -56,7 +56,9 @@ int restore(Session& session, const RestoreArguments& arguments) {
   session.out
       << shown(database.string(), 400) << ": " << format_bytes(static_cast<double>(bytes))
       << ", as another instance. Jobs that the old one had are taken to be over; what they had not delivered runs "
-         "again.\nStart the daemon with: orchctl up\n";
+         "again.\nStart the daemon with: orchctl up"
+      << (session.state.empty() ? "" : " --state " + shown(state.string(), 400))
+      << (arguments.database.empty() ? "" : " --database " + shown(directory.string(), 400)) << "\n";
   return kWell;
 }
 

@@ -62,6 +62,8 @@ class Restore(DaemonTest):
         local = self.folder / "local"
         ended = self.orchctl("restore", copy, "--database", local)
         self.assertEqual(ended.returncode, 0, ended.stderr)
+        # As it is told to start, it finds what was brought back.
+        self.assertTrue(ended.stdout.endswith(f"orchctl up --state {self.folder / 'other'} --database {local}\n"), ended.stdout)
         ended = self.orchctl("restore", copy, "--database", local)
         self.assertEqual(ended.returncode, 1)
         self.assertIn(str(local / "orch.db"), ended.stderr)
