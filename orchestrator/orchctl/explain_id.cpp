@@ -37,12 +37,16 @@ int explain_sweep(Session& session, Source& source, const std::string& id) {
   if (!status) return refuse(session, status.error());
   auto cells = json_of(source.cells(id, ""));
   if (!cells) return refuse(session, cells.error());
-  // The list has no reasons of cells that wait; why the best of them does is asked apart.
-  const auto first = std::ranges::find_if(*cells, [](const ordered_json& each) {
+  // The list has no reasons of cells that wait. Why the first of them does is asked apart, and is told of all: mostly
+  // the others wait for the same or behind it, and to ask for each would be a request a cell.
+  const auto waits = [](const ordered_json& each) {
     return text_of(each, "state") == "waiting" && !text_of(each, "key").empty();
-  });
+  };
+  const auto first = std::ranges::find_if(*cells, waits);
   if (first != cells->end())
-    if (const auto one = source.cell(text_of(*first, "key"))) (*first)["reason"] = text_of(*one, "why");
+    if (const auto one = source.cell(text_of(*first, "key")))
+      for (auto each = first; each != cells->end(); ++each)
+        if (waits(*each)) (*each)["reason"] = text_of(*one, "why");
   say_if_down(session, source);
   const ordered_json row =
       status->value("sweeps", ordered_json::array()).empty() ? ordered_json() : (*status)["sweeps"][0];

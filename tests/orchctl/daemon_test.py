@@ -123,7 +123,8 @@ class Looking(Case):
         self.assertIn("cdcdcdcdcdcd  exit code 1", ended.out)
         answers["GET /v1/sweeps/s1/cells"].append({"key": "ab" * 32, "state": "waiting", "reason": ""})
         answers["GET /v1/cells/" + "ab" * 32] = {**cell, "model": "", "task": "", "why": "the budget is used up"}
-        self.assertIn("waiting  abababababab  the budget is used up", self.run_with(answers, "explain", "s1").out)
+        answers["GET /v1/sweeps/s1/cells"].append({"key": "ef" * 32, "state": "waiting", "reason": ""})
+        self.assertIn("2  waiting  abababababab  the budget is used up", self.run_with(answers, "explain", "s1").out)
         ended = self.run_with(answers, "explain", "ab" * 32)
         self.assertIn("cell abababababab is waiting: the budget is used up.\n", ended.out)
         self.assertIn("memory", orchctl("explain", "llama2_70b").out)
