@@ -9,6 +9,7 @@
 #include <mutex>
 #include <thread>
 
+#include "base/text.h"
 #include "store/disk.h"
 #include "store/lock.h"
 #include "store/migrations.h"
@@ -280,7 +281,12 @@ std::vector<std::string> Store::check() const {
     Reader reader(*inside_);
     Database& database = reader.database();
     Statement(database, "PRAGMA integrity_check(100)").each([&](Statement& row) {
-      if (const std::string what = row.text(); what != "ok") add(what);
+      const std::string what = row.text();
+      if (what == "ok") return;
+      // A row may hold many faults, a line each, below a headline in asterisks.
+      const auto lines = split(what, '\n');
+      for (const std::string_view line : lines)
+        if (lines.size() == 1 || !line.starts_with("***")) add(std::string(line));
     });
     // What is read from a torn page would only be said twice.
     if (!found.empty()) return found;
