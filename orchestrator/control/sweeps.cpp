@@ -245,8 +245,9 @@ void retry(Step& step, const event::RetrySweep& asked) {
     ++again;
   }
   if (again > 0 && !is_live(sweep->state)) step.set(asked.sweep, SweepState::kRunning);
-  step.note_sweep("sweep.retried", asked.sweep,
-                  asked.user + " tries " + std::to_string(again) + " cells of " + sweep->name + " again");
+  step.note_sweep(
+      "sweep.retried", asked.sweep,
+      asked.user + " tries " + counted(static_cast<long long>(again), "cell") + " of " + sweep->name + " again");
   Answer answer;
   answer.request = asked.request;
   answer.sweep = asked.sweep;

@@ -93,6 +93,7 @@ class Nightly(DaemonTest):
         code, out, err = self.night("--fresh")
         self.assertEqual((code, out), (3, ""))
         self.assertIn("s2 night is failed, of 3 cells", err)
+        self.assertIn("\n1 of its cells is not measured:\n", err)
         self.assertRegex(err, r"m × b with .*: failed \(\d+ tries\): exit code 3.*no room on the disk")
         self.assertIn("m × c", err, "what fell is said beside what failed")
         self.measure(b=0.6)

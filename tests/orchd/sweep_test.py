@@ -55,6 +55,8 @@ class Sweep(DaemonTest):
         self.assertEqual(self.daemon.call("POST", f"/v1/sweeps/{sweep}/retry", {})[1]["cells"], 1)
         self.daemon.wait(sweep)
         self.assertGreater(len(self.runs()), tried)
+        (noted,) = [e["text"] for e in self.daemon.get("/v1/events") if e["kind"] == "sweep.retried"]
+        self.assertIn(" tries 1 cell of bad again", noted)
 
     def test_goes_by_a_new_policy_at_once_and_the_journal_says_what_it_changed(self):
         text = (ROOT / "policies" / "default.yaml").read_text()
