@@ -389,7 +389,7 @@ void add_up(CLI::App& app, Session& session, Chosen& chosen) {
 
 void add_submit(CLI::App& app, Session& session, Chosen& chosen) {
   CLI::App* command = add_asking(app, session, "submit-matrix", "hand a matrix to the daemon",
-                                 "orchctl submit-matrix examples/ngrams.yaml --wait\n"
+                                 "orchctl submit-matrix examples/nightly-core.yaml --wait\n"
                                  "  orchctl submit-matrix examples/nightly-core.yaml --dry-run");
   auto arguments = std::make_shared<SubmitArguments>();
   command->add_option("matrix", arguments->files.matrix, "the matrix file")->required()->type_name("MATRIX");
