@@ -15,10 +15,13 @@
 #include <span>
 
 #include "base/text.h"
+#include "comm/lifeline.h"
+#include "comm/mpi_transport.h"
 #include "comm/ranks.h"
 #ifdef ORCH_HAND
 #include "hand/hand.h"
 #include "hand/options.h"
+#include "native/team.h"
 #endif
 #include "link/directory.h"
 #include "link/http_transport.h"
@@ -34,6 +37,7 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kMostJobFile = 64 * 1024;  // bytes
 constexpr auto kFileTimeout = std::chrono::seconds(60);
+constexpr auto kPatience = std::chrono::minutes(10);  // of ranks with each other
 
 constexpr const char* kHelp = R"(orch-worker --job FILE
 
@@ -150,7 +154,7 @@ int block_signals() {
   return ::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
 }
 
-int work(const fs::path& job_file, Starter& starter, int signals) {
+int work(const fs::path& job_file, Starter& starter, int signals, ModelEngine* engine) {
   const auto job = read_job(job_file);
   if (!job) return refuse(job.error().what);
   auto options = allocation_of(environment_of(environ), *job, std::chrono::system_clock::now());
@@ -168,10 +172,38 @@ int work(const fs::path& job_file, Starter& starter, int signals) {
   if (!transport) return refuse(transport.error().what);
   auto spool = open_spool(directory, options->restarts);
   if (!spool) return refuse(spool.error().what);
-  const wire::Exit exit = Loop(*std::move(options), directory, *std::move(spool), **transport, starter).run(signals);
+  const wire::Exit exit =
+      Loop(*std::move(options), directory, *std::move(spool), **transport, starter, engine).run(signals);
   say(exit.end + (exit.reason.empty() ? "" : ": " + exit.reason));
   return exit.end == "done" || exit.end == "drained" || exit.end == "superseded" ? 0 : 1;
 }
+
+#ifdef ORCH_HAND
+/// With the native engine over all ranks. A rank that computes with one that is gone would wait for it: then this
+/// process ends at once, and not in order.
+int work_with_models(const fs::path& job_file, Starter& starter, int signals, Ranks& ranks, const Ranks::Node& node) {
+  const auto all = comm::make_transport(ranks.count(), kPatience);
+  if (!all) return refuse(all.error().what);
+  auto lines = comm::draw_lifelines(**all);
+  if (!lines) return refuse(lines.error().what);
+  std::error_code ignored;
+  native::SeatRules rules{ranks.rank(), threads_of(node), fs::read_symlink("/proc/self/exe", ignored), {}};
+  rules.make_group = [](const std::vector<int>& members,
+                        std::uint64_t tag) -> Result<std::unique_ptr<comm::Transport>> {
+    if (members.size() == 1) return std::move(comm::make_thread_transports(1).front());
+    return comm::make_mpi_group(members, tag, kPatience);
+  };
+  if (!ranks.is_first()) {
+    native::Seat seat(std::move(rules));
+    if (!seat.serve(std::move(lines->front())) || !seat.idle()) std::_Exit(1);
+    return 0;
+  }
+  native::Team team(std::move(rules), *std::move(lines));
+  const int code = work(job_file, starter, signals, &team);
+  if (team.lost() || !team.idle()) std::_Exit(code);
+  return code;
+}
+#endif
 
 /// Steps of the engine by hand, where what they need is built in.
 std::optional<int> by_hand(std::span<char* const> words) {
@@ -204,13 +236,15 @@ int run(std::span<char* const> words) {
   if (!starter) return refuse(starter.error().what);
   const int signals = block_signals();
   Ranks ranks;
-  const cpu_set_t cpus = ranks.cpus_of_node();
-  if (!ranks.is_first()) {
-    ranks.wait();
-    return 0;
-  }
-  starter->use_cpus(cpus);
-  return work(options->job, *starter, signals);
+  const Ranks::Node node = ranks.node();
+  starter->use_cpus(node.cpus);
+#ifdef ORCH_HAND
+  return work_with_models(options->job, *starter, signals, ranks, node);
+#else
+  if (ranks.is_first()) return work(options->job, *starter, signals, nullptr);
+  ranks.wait();
+  return 0;
+#endif
 }
 
 }  // namespace

@@ -58,6 +58,8 @@ class Desk {
   virtual const store::Store& store() const = 0;
   virtual DaemonView view() const = 0;
   virtual std::filesystem::path folder_of(const std::string& job) const = 0;
+  /// The folder of tasks' questions, as compute nodes see it.
+  virtual std::filesystem::path data() const = 0;
 
   /// From a matrix to what is asked of the state: read, expanded, sized, scored. Takes seconds for a million cells.
   virtual Prepared prepare(const Submission& submission, const policy::Policy& policy) const = 0;

@@ -1,11 +1,13 @@
 // Lists of cells and results, written row by row: a million cells must not become one tree in memory.
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <ostream>
 
 #include "api/view_parts.h"
 #include "api/views.h"
+#include "base/tally.h"
 #include "control/estimate.h"
 
 namespace orch::api {
@@ -65,6 +67,44 @@ struct Sum {
   }
 };
 
+/// Samples of the native engine, part by part, over the chunks that have any.
+class Samples {
+ public:
+  /// `[samples, sum, squares]` of each part; whether that is what there is.
+  bool add(const ordered_json& parts) {
+    if (!parts.is_object()) return false;
+    for (const auto& [part, numbers] : parts.items()) {
+      const bool fits = numbers.is_array() && numbers.size() == 3 &&
+                        std::all_of(numbers.begin(), numbers.end(),
+                                    [](const ordered_json& number) { return number.is_number_integer(); }) &&
+                        numbers[0].get<std::int64_t>() >= 0 && numbers[0].get<std::int64_t>() <= Tally::kMostSamples;
+      if (!fits) return false;
+      Tally tally;
+      tally.samples = numbers[0];
+      tally.sum = numbers[1];
+      tally.squares = numbers[2];
+      parts_[part].add(tally);
+    }
+    return true;
+  }
+  ordered_json json() const {
+    ordered_json metric = json_of(pooled(parts_));
+    if (parts_.size() > 1)
+      for (const auto& [part, tally] : parts_) metric["parts"][part] = json_of(tally.mean());
+    return metric;
+  }
+
+ private:
+  static ordered_json json_of(const Mean& mean) {
+    ordered_json json;
+    json["value"] = mean.samples > 0 ? ordered_json(mean.value) : ordered_json();
+    json["stderr"] = mean.standard_error ? ordered_json(*mean.standard_error) : ordered_json();
+    json["samples"] = mean.samples;
+    return json;
+  }
+  Tallies parts_;
+};
+
 bool is_metric(const ordered_json& json) {
   return json.is_object() && json.contains("value") && json["value"].is_number();
 }
@@ -86,6 +126,7 @@ ordered_json result_row(const store::ResultRow& row, const std::string& sweep, C
   json["adapter"] = adapter_of(row.text.content);
   json["settings"] = settings_json(row.text.settings);
   json["metrics"] = merged_metrics(row.metrics);
+  json["figures"] = merged_figures(row.figures, row.seconds);
   json["state"] = std::string(name_of(state));
   json["attempts"] = row.attempts;
   json["gpu_seconds"] = row.gpu_seconds;
@@ -116,6 +157,8 @@ std::set<JobId> jobs_at(const State& state, CellId cell) {
 
 ordered_json merged_metrics(const std::vector<std::string>& chunks) {
   std::vector<std::pair<std::string, Sum>> sums;  // in the order in which the first chunk names them
+  std::map<std::string, Samples> samples;         // of metrics that have them
+  std::set<std::string> without;                  // metrics of which a chunk has none
   for (const std::string& chunk : chunks) {
     const auto metrics = ordered_json::parse(chunk, nullptr, false);
     if (!metrics.is_object()) continue;
@@ -124,11 +167,51 @@ ordered_json merged_metrics(const std::vector<std::string>& chunks) {
       auto at = std::find_if(sums.begin(), sums.end(), [&name = name](const auto& sum) { return sum.first == name; });
       if (at == sums.end()) at = sums.emplace(sums.end(), name, Sum{});
       at->second.add(metric);
+      if (!metric.contains("parts") || !samples[name].add(metric["parts"])) without.insert(name);
     }
   }
   ordered_json merged = ordered_json::object();
-  for (const auto& [name, sum] : sums) merged[name] = sum.json();
+  for (const auto& [name, sum] : sums) merged[name] = without.contains(name) ? sum.json() : samples[name].json();
   return merged;
+}
+
+ordered_json merged_figures(const std::vector<std::string>& chunks, double seconds) {
+  ordered_json merged = ordered_json::object();
+  for (const std::string& chunk : chunks) {
+    const auto figures = ordered_json::parse(chunk, nullptr, false);
+    if (!figures.is_object()) continue;
+    for (const auto& [name, figure] : figures.items()) {
+      if (!figure.is_number()) continue;
+      if (!merged.contains(name)) {
+        merged[name] = figure;
+      } else if (name == "memory") {
+        merged[name] = std::max(merged[name].get<std::int64_t>(), figure.get<std::int64_t>());
+      } else if (figure.is_number_integer() && merged[name].is_number_integer()) {
+        merged[name] = merged[name].get<std::int64_t>() + figure.get<std::int64_t>();
+      } else {
+        merged[name] = merged[name].get<double>() + figure.get<double>();
+      }
+    }
+  }
+  if (merged.contains("tokens") && seconds > 0) merged["tokens_per_second"] = merged["tokens"].get<double>() / seconds;
+  return merged;
+}
+
+std::optional<double> progress(const State& state, CellId id) {
+  const Cell& cell = state.cells[index(id)];
+  if (cell.state != CellState::kRunning && cell.state != CellState::kWaiting) return std::nullopt;
+  double chunks = 0;
+  bool known = cell.chunks > 1;
+  if (const auto parts = state.chunks.find(id); parts != state.chunks.end())
+    chunks += static_cast<double>(std::count(parts->second.begin(), parts->second.end(), ChunkState::kDone));
+  for (auto at = state.leases.all().lower_bound({id, 0}); at != state.leases.all().end() && at->first.cell == id;
+       ++at) {
+    if (at->second.all <= 0) continue;
+    known = true;
+    chunks += std::clamp(static_cast<double>(at->second.done) / static_cast<double>(at->second.all), 0.0, 1.0);
+  }
+  if (!known) return std::nullopt;
+  return chunks / cell.chunks;
 }
 
 void write_cells(std::ostream& out, const State& state, SweepId sweep, std::optional<CellState> only) {
@@ -152,6 +235,8 @@ void write_cells(std::ostream& out, const State& state, SweepId sweep, std::opti
     json["reason"] = had_trouble && now != CellState::kDone ? trouble->second.reason : "";
     json["job"] = jobs.empty() ? ordered_json() : ordered_json(id_of(*jobs.begin()));
     const Estimate takes = estimate(state, wanted.cell);
+    const auto share = progress(state, wanted.cell);
+    json["progress"] = share ? ordered_json(*share) : ordered_json();
     json["expected_s"] = takes.expected;
     json["expected_from"] = basis_of(state, wanted.cell, takes);
     rows.add(json);

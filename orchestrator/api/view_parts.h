@@ -1,6 +1,7 @@
 // What the views share with each other.
 #pragma once
 
+#include <optional>
 #include <set>
 #include <string>
 
@@ -15,6 +16,9 @@ control::CellState state_in(const control::State& state, const control::Wanted& 
 
 /// The jobs that hold chunks of the cell.
 std::set<control::JobId> jobs_at(const control::State& state, control::CellId cell);
+
+/// The share of the cell that is done, from 0 to 1; nothing where nobody tells of it.
+std::optional<double> progress(const control::State& state, control::CellId cell);
 
 /// An object; an empty one where the text is none.
 nlohmann::ordered_json settings_json(const std::string& text);

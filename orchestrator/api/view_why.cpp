@@ -68,11 +68,12 @@ std::string why_running(const State& state, CellId id) {
   const Cell& cell = state.cells[index(id)];
   std::vector<std::string> places;
   std::size_t leased = 0;
-  bool begun = false;
+  bool begun = false, tells = false;
   for (std::uint32_t number = 0; number < cell.chunks; ++number)
     if (const Lease* lease = state.leases.find({id, number})) {
       ++leased;
       begun = begun || lease->running;
+      tells = tells || lease->all > 0;
     }
   for (const JobId job : jobs_at(state, id)) {
     const auto at = state.jobs.find(job);
@@ -80,15 +81,17 @@ std::string why_running(const State& state, CellId id) {
         at == state.jobs.end() || at->second.nodes.empty() ? "" : " on " + shown(join(at->second.nodes, ", "), 200);
     places.push_back(id_of(job) + on);
   }
+  const auto share = progress(state, id);
+  const std::string so_far = tells && share ? "; " + format_fixed(100 * *share, 1) + " % of it is done" : "";
   const std::string where = (places.size() == 1 ? "job " : "jobs ") + join(places, ", ");
   if (cell.chunks > 1) {
     const auto chunks = state.chunks.find(id);
     const auto done =
         chunks == state.chunks.end() ? 0 : std::count(chunks->second.begin(), chunks->second.end(), ChunkState::kDone);
     return std::to_string(done) + " of its " + std::to_string(cell.chunks) + " chunks are done, " +
-           std::to_string(leased) + " are with " + where;
+           std::to_string(leased) + " are with " + where + so_far;
   }
-  return begun ? "it runs in " + where : "it is with " + where + ", and has not begun yet";
+  return begun ? "it runs in " + where + so_far : "it is with " + where + ", and has not begun yet";
 }
 
 std::string why_blocked(const State& state, CellId id) {
@@ -201,9 +204,12 @@ ordered_json failures_json(const store::Store& store, CellId id, std::uint16_t g
 
 /// What there is of the cell's own generation. The store gives results by the sweep: of those that want it, the
 /// smallest is read.
-ordered_json metrics_json(const State& state, const store::Store& store, CellId id) {
+struct Measured {
+  ordered_json metrics = ordered_json::object(), figures = ordered_json::object();
+};
+Measured measured(const State& state, const store::Store& store, CellId id) {
   const Cell& cell = state.cells[index(id)];
-  if (cell.state != CellState::kDone && !state.chunks.contains(id)) return ordered_json::object();
+  if (cell.state != CellState::kDone && !state.chunks.contains(id)) return {};
   const Sweep* smallest = nullptr;
   state.each_want(id, [&](const Want& want) {
     const Sweep& sweep = state.sweeps[index(want.sweep)];
@@ -211,12 +217,12 @@ ordered_json metrics_json(const State& state, const store::Store& store, CellId 
         (!smallest || sweep.cells.size() < smallest->cells.size()))
       smallest = &sweep;
   });
-  std::vector<std::string> chunks;
+  Measured found;
   if (smallest)
     store.each_result(smallest->id, [&](const store::ResultRow& row) {
-      if (row.cell == id) chunks = row.metrics;
+      if (row.cell == id) found = {merged_metrics(row.metrics), merged_figures(row.figures, row.seconds)};
     });
-  return merged_metrics(chunks);
+  return found;
 }
 
 }  // namespace
@@ -280,7 +286,11 @@ ordered_json cell_json(const State& state, const store::Store& store, CellId id,
                   {"memory", need.resources.memory}, {"profile", need.profile},       {"load_s", need.load}};
   json["sweeps"] = wants_json(state, id);
   json["failures"] = failures_json(store, id, cell.generation);
-  json["metrics"] = metrics_json(state, store, id);
+  Measured found = measured(state, store, id);
+  json["metrics"] = std::move(found.metrics);
+  json["figures"] = std::move(found.figures);
+  const auto share = progress(state, id);
+  json["progress"] = share ? ordered_json(*share) : ordered_json();
   json["job"] = jobs.empty() ? ordered_json() : ordered_json(id_of(*jobs.begin()));
   json["position"] = place ? ordered_json(*place) : ordered_json();
   json["why"] = why(state, id, now);

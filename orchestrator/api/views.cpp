@@ -139,8 +139,18 @@ std::vector<double> gpu_hours(const State& state, Now now) {
 
 std::optional<double> eta(const State& state, const Sweep& sweep) {
   if (!is_live(sweep.state)) return 0;
-  const std::uint32_t running = sweep.count(CellState::kRunning);
+  // Of cells in several chunks, each that is leased is worked on.
+  double running = sweep.count(CellState::kRunning);
   if (running == 0) return std::nullopt;
+  std::set<CellId> cut;
+  for (const auto& [chunk, lease] : state.leases.all())
+    if (state.cells[index(chunk.cell)].chunks > 1)
+      state.each_want(chunk.cell, [&](const Want& want) {
+        if (want.sweep != sweep.id) return;
+        running += 1;
+        cut.insert(chunk.cell);
+      });
+  running -= static_cast<double>(cut.size());
   return work_left(state, sweep) / running;
 }
 

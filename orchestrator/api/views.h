@@ -96,7 +96,11 @@ std::optional<std::size_t> position(const control::State& state, control::CellId
 /// are of different size (the number of samples, say). A metric is the mean of the chunks that have it: weighted if all
 /// of them say a weight, else plain. Its standard error is that of the mean of independent numbers, sqrt(Σ w² s²) / Σ
 /// w, and null if a chunk says none.
+/// Of the native engine, which says how its samples add up (`parts`), it is exactly what one chunk of all would have
+/// had, part by part where there are several.
 nlohmann::ordered_json merged_metrics(const std::vector<std::string>& chunks);
+/// What was counted, over all chunks of a cell that took so many seconds together: sums, of memory the most.
+nlohmann::ordered_json merged_figures(const std::vector<std::string>& chunks, double seconds);
 
 /// GPU-hours that the jobs of each sweep have had, idle or not, by the number of the sweep: what budgets count.
 std::vector<double> gpu_hours(const control::State& state, control::Now now);

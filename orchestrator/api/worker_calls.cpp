@@ -15,6 +15,7 @@ namespace {
 
 using control::action::Answer;
 using Reply = std::function<void(WorkerReply)>;
+using nlohmann::json;
 
 control::Chunk chunk_of(const wire::Chunk& chunk) { return {control::CellId{chunk.cell}, chunk.number}; }
 wire::Chunk chunk_of(const control::Chunk& chunk) {
@@ -39,12 +40,29 @@ std::optional<WorkerReply> refusal(const Answer& answer) {
 }
 
 /// The folder of an attempt, relative to the job's: no two attempts share one.
-std::string folder_of(const Answer::Given& given) {
-  return "cells/" + std::to_string(index(given.chunk.cell)) + "-" + std::to_string(index(given.ticket));
+std::string folder_of(control::CellId cell, control::Ticket ticket) {
+  return "cells/" + std::to_string(index(cell)) + "-" + std::to_string(index(ticket));
+}
+
+/// What the state knows of a cell of the native engine beside what the store has of it.
+struct Placed {
+  std::string loads, script_values;
+  std::uint16_t chunks = 1;
+  std::vector<std::string> before;
+};
+
+Placed placed_of(const control::State& state, const Answer::Given& given) {
+  const control::Need& need = state.needs[index(given.need)];
+  Placed placed{need.loads, need.script_values, state.cells[index(given.chunk.cell)].chunks, {}};
+  for (const auto& [job, ticket] : given.before)
+    if (const auto at = state.jobs.find(job); at != state.jobs.end())
+      placed.before.push_back(at->second.name + "/" + folder_of(given.chunk.cell, ticket));
+  return placed;
 }
 
 /// A cell whose line cannot be made is given with none: the worker fails it with the reason.
-wire::Leased leased_of(const Answer::Given& given, const store::CellText& text, const std::filesystem::path& job) {
+wire::Leased leased_of(const Answer::Given& given, const store::CellText& text, const std::filesystem::path& job,
+                       const std::filesystem::path& data, const Placed& placed) {
   wire::Leased leased;
   leased.chunk = chunk_of(given.chunk);
   leased.ticket = index(given.ticket);
@@ -57,11 +75,24 @@ wire::Leased leased_of(const Answer::Given& given, const store::CellText& text, 
   leased.smaller_batch = given.smaller_batch;
   leased.model = text.model;
   leased.task = text.task;
-  leased.folder = folder_of(given);
+  leased.folder = folder_of(given.chunk.cell, given.ticket);
   const auto line =
       matrix::run_line(text.content, text.settings, text.model, text.task, job / leased.folder / "result.json");
   if (!line) return leased;
   leased.engine = line->engine;
+  if (line->ask) {
+    const json values = json::parse(placed.script_values, nullptr, false);
+    leased.ask = line->ask;
+    leased.ask->loads = placed.loads;
+    leased.ask->chunks = placed.chunks;
+    leased.ask->before = placed.before;
+    leased.ask->data = data.string();
+    // A cell is computed by one copy of the model; the others take other cells, or other chunks of it.
+    if (values.is_object() && values.contains("job")) {
+      leased.ask->tensor = values["job"]["layout"]["tp"];
+      leased.ask->pipeline = values["job"]["layout"]["pp"];
+    }
+  }
   leased.run = line->run;
   for (const auto& [name, value] : line->environment) leased.environment.push_back(name + "=" + value);
   return leased;
@@ -96,6 +127,21 @@ void claim(Desk& desk, const std::string& job, std::string_view body, Reply repl
   });
 }
 
+void give(Desk& desk, const std::string& job, const Answer& answer, wire::Given given,
+          const std::vector<Placed>& placed, const Reply& reply) {
+  std::vector<control::CellId> cells;
+  for (const Answer::Given& each : answer.given) cells.push_back(each.chunk.cell);
+  std::vector<store::CellText> texts;
+  try {
+    texts = desk.store().cells(cells);
+  } catch (const store::Failure& failure) {
+    return reply(error(500, failure.what()));  // the leases run out
+  }
+  for (std::size_t i = 0; i < cells.size(); ++i)
+    given.leased.push_back(leased_of(answer.given[i], texts[i], desk.folder_of(job), desk.data(), placed[i]));
+  reply({200, wire::write(given)});
+}
+
 void lease(Desk& desk, const std::string& job, std::string_view body, Reply reply) {
   const auto message = understood<wire::AskLease>(body, reply);
   if (!message) return;
@@ -107,18 +153,17 @@ void lease(Desk& desk, const std::string& job, std::string_view body, Reply repl
     wire::Given given;
     given.drain = answer.drain;
     given.nothing_left = answer.nothing_left;
-    std::vector<control::CellId> cells;
-    for (const Answer::Given& each : answer.given) cells.push_back(each.chunk.cell);
-    std::vector<store::CellText> texts;
-    try {
-      texts = desk.store().cells(cells);
-    } catch (const store::Failure& failure) {
-      return reply(error(500, failure.what()));  // the leases run out
+    if (answer.given.empty()) {
+      given.retry_after = answer.retry_after;
+      return reply({200, wire::write(given)});
     }
-    for (std::size_t i = 0; i < cells.size(); ++i)
-      given.leased.push_back(leased_of(answer.given[i], texts[i], desk.folder_of(job)));
-    given.retry_after = answer.given.empty() ? answer.retry_after : 0;
-    reply({200, wire::write(given)});
+    const bool native = std::ranges::any_of(answer.given, &Answer::Given::native);
+    if (!native) return give(desk, job, answer, given, std::vector<Placed>(answer.given.size()), reply);
+    desk.look([&desk, job, reply, answer, given](const control::State& state, control::Now) {
+      std::vector<Placed> placed;
+      for (const Answer::Given& each : answer.given) placed.push_back(placed_of(state, each));
+      desk.later([&desk, job, reply, answer, given, placed] { give(desk, job, answer, given, placed, reply); });
+    });
   });
 }
 
@@ -126,7 +171,8 @@ void heartbeat(Desk& desk, const std::string& job, std::string_view body, Reply 
   const auto message = understood<wire::Heartbeat>(body, reply);
   if (!message) return;
   control::event::Heartbeat event{{}, job, control::Epoch{message->epoch}, {}};
-  for (const auto& held : message->held) event.held.push_back({chunk_of(held.chunk), held.running});
+  for (const auto& held : message->held)
+    event.held.push_back({chunk_of(held.chunk), held.running, held.done, held.all});
   desk.put(std::move(event), [reply](const Answer& answer) {
     if (auto refused = refusal(answer)) return reply(*std::move(refused));
     wire::Beat beat;
@@ -176,6 +222,7 @@ control::event::Deliver delivery_of(const std::string& job, const wire::Deliver&
     delivered.generation = static_cast<std::uint16_t>(std::min<std::uint32_t>(item.generation, 0xFFFF));
     delivered.what = item.what == "done" ? What::kDone : item.what == "failed" ? What::kFailed : What::kReturned;
     delivered.metrics = item.metrics;
+    delivered.figures = item.figures;
     delivered.cause = cause_named(item.cause);
     delivered.reason = item.reason;
     delivered.seconds = std::max(0.0, item.seconds);

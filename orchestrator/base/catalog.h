@@ -42,6 +42,7 @@ class Named {
     return static_cast<std::uint32_t>(at->second);
   }
   const T& operator[](std::size_t at) const { return all_[at]; }
+  T& operator[](std::size_t at) { return all_[at]; }
   std::span<const T> all() const { return all_; }
   std::size_t size() const { return all_.size(); }
   std::vector<std::string> names() const {

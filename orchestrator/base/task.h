@@ -60,6 +60,9 @@ struct Task {
   std::string notes;
   Place source;
   bool own = false;  ///< a name of a matrix, of which no catalog knows anything
+  // Of the native engine, once its own file and data were looked at.
+  std::string digest;   ///< of both; empty: nobody has looked
+  std::string unasked;  ///< why it cannot be asked
 
   bool is_eval() const { return kind != TaskKind::kTrain && kind != TaskKind::kBench; }
   bool needs_vision() const { return kind == TaskKind::kVisionLanguage; }

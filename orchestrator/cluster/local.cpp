@@ -44,8 +44,8 @@ if ! command -v mpirun >/dev/null; then
 fi
 export OMPI_MCA_plm=isolated OMPI_MCA_ras=^slurm PRTE_MCA_plm=isolated PRTE_MCA_ras=^slurm
 if [[ "$(id -u)" == 0 ]]; then export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1; fi
-# Ranks have as long to end as a job has.
-export OMPI_MCA_odls_base_sigkill_timeout=30
+# Ranks have as long to end as a job has, also those that are left when one has died.
+export OMPI_MCA_odls_base_sigkill_timeout="${OMPI_MCA_odls_base_sigkill_timeout:-30}"
 exec mpirun --oversubscribe -np "$tasks" "$@"
 )sh";
 
@@ -189,6 +189,9 @@ Result<std::string, SubmitError> Local::submit(const JobToSubmit& submitted) {
     return SubmitError{Why::kLater, "the script " + quote(submitted.script.string()) + " cannot be read"};
   auto job = local_job_of(submitted, script.str(), last_id_ + 1);
   if (!job) return job.error();
+  // Of ranks with a GPU slot and a CPU each, more than the machine has CPUs take turns: the slots may be pretended.
+  if (job->ntasks > 1 && job->ntasks <= job->room.gpus && job->cpus_per_task == 1)
+    job->room.cpus = std::min(job->room.cpus, machine_.cpus);
   if (!machine_.holds(job->room))
     return SubmitError{Why::kMistake,
                        "the job asks for " + slots_text(job->room) + "; this machine has " + slots_text(machine_)};

@@ -25,6 +25,10 @@ struct Answer {
     int cpus = 1;
     std::int64_t memory = 0;  ///< bytes; 0: not said
     double smaller_batch = 1;
+    NeedId need{};
+    bool native = false;  ///< it needs something to be loaded
+    /// Earlier attempts at the chunk that left no result: they may have left something to go on with.
+    std::vector<std::pair<JobId, Ticket>> before;
   };
   RequestId request{};
   Status status = Status::kOk;

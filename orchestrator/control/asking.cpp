@@ -16,11 +16,59 @@ namespace {
 /// 20 to 40 on a busy machine; a cold cache of a network disk takes minutes.
 constexpr double kHarnessStart = 30, kHarnessStartMost = 300;
 
+/// A cell of the native engine is cut into chunks of so many seconds or so many samples at most, but of no fewer than
+/// kChunkLeast: what is lost with a worker is bounded, several can share the work, and what questions have in common is
+/// read seldom.
+constexpr double kChunk = 300;
+constexpr double kChunkSamples = 1000, kChunkLeast = 64;
+/// Seconds for which a chunk may get nowhere, at least.
+constexpr double kChunkBound = 300;
+constexpr double kMostChunks = 1000;
+
 using matrix::kNone;
 using nlohmann::ordered_json;
 
 bool is_native(const planner::Need& need) {
   return need.kind != matrix::CellKind::kCommand && need.engine == Engine::kNative;
+}
+
+/// A copy of the model alone: what a place would give to several copies, each of them takes for itself, for other
+/// chunks or other cells. A GPU is not shared with another model: the engine fills it with its batch.
+planner::Placement one_copy(const planner::Placement& place) {
+  planner::Placement it = place;
+  const int copies = std::max(1, place.layout.dp);
+  if (place.layout.gpus() > 0) {
+    it.layout.dp = 1;
+    it.gpus = place.gpus / copies;
+    it.nodes = std::max(1, (place.nodes + copies - 1) / copies);
+  }
+  it.share = 1;
+  return it;
+}
+
+/// Why the native engine cannot compute so, or nothing.
+std::optional<std::string> why_not_native(const planner::Need& need, const matrix::Settings& settings, DType stored) {
+  if (need.kind == matrix::CellKind::kTrain) return "the native engine of this version does not train";
+  const auto computes = [](DType dtype) {
+    return dtype == DType::kFp32 || dtype == DType::kBf16 || dtype == DType::kFp16;
+  };
+  const DType weights = settings.dtype("dtype").value_or(stored);
+  const DType compute = settings.dtype("compute_dtype").value_or(matrix::default_compute(weights));
+  const DType cache = settings.dtype("kv_dtype").value_or(compute);
+  // Weights that are stored in 8 bits are read exactly, and kept in the number format of computation.
+  const bool reads = weights == compute || (weights == stored && stored == DType::kFp8);
+  if (!computes(compute) || !reads)
+    return "the native engine of this version computes in fp32, bf16 or fp16 with weights of the same, not in " +
+           std::string(name_of(compute)) + " with weights in " + std::string(name_of(weights));
+  if (!computes(cache))
+    return "the native engine of this version keeps its cache in fp32, bf16 or fp16, not in " +
+           std::string(name_of(cache));
+  return std::nullopt;
+}
+
+std::uint16_t chunks_of(double seconds, double samples) {
+  const double wanted = std::min({std::max(seconds / kChunk, samples / kChunkSamples), samples / kChunkLeast, kMostChunks});
+  return static_cast<std::uint16_t>(std::max(1.0, std::floor(wanted)));
 }
 
 class Needs {
@@ -41,10 +89,11 @@ class Needs {
 
  private:
   Result<Need> make(std::uint32_t at) const {
-    const planner::Placement& place = plan_.sizings[at].chosen;
+    const bool native = is_native(plan_.needs[at]);
+    const planner::Placement place = native ? one_copy(plan_.sizings[at].chosen) : plan_.sizings[at].chosen;
     const Partition& partition = site_.cluster.partitions[place.partition];
     const Profile& profile = site_.catalog.profiles[place.profile];
-    const planner::Job job = alone(at);
+    const planner::Job job = alone(at, place);
     if (auto why = planner::why_no_script(job, plan_, expansion_, site_)) return Error{*why};
     const ordered_json values = planner::script_values(job, plan_, expansion_, site_);
 
@@ -53,7 +102,7 @@ class Needs {
     need.environment = environment_of(values, partition, profile);
     need.profile = profile.name;
     // A program of a user's own loads what it needs each time it starts: that is part of the cell's time.
-    if (is_native(plan_.needs[at])) {
+    if (native) {
       need.loads = "need " + values["job"]["models"].dump() + " " + values["job"]["layout"].dump() + " " +
                    std::string(values["job"]["dtype"]);
       need.load = place.load_seconds;
@@ -69,8 +118,7 @@ class Needs {
   }
 
   /// A job for such a cell and no other.
-  planner::Job alone(std::uint32_t at) const {
-    const planner::Placement& place = plan_.sizings[at].chosen;
+  planner::Job alone(std::uint32_t at, const planner::Placement& place) const {
     planner::Job job;
     job.sizing = at;
     job.profile = place.profile;
@@ -169,22 +217,23 @@ Result<Asked> ask_for(const planner::Plan& plan, const matrix::Expansion& expans
   settings.reserve(expansion.settings.size());
   for (const matrix::Settings& each : expansion.settings) settings.push_back(json_of(each));
   std::vector<std::uint32_t> place(expansion.cells.size(), kNone);  // in the sweep
-  matrix::Rejection native{
-      "*", "*", "engine",
-      "cells of the native engine are run by no worker of this version; say `engine: lm-eval` or give "
-      "a command",
-      0};
+  std::map<std::string, std::int64_t> not_native;                   // cells, by the reason
   for (std::uint32_t i = 0; i < expansion.cells.size(); ++i) {
     const matrix::Cell& cell = expansion.cells[i];
     if (plan.need_of[i] == kNone) continue;
-    if (is_native(plan.needs[plan.need_of[i]]) && !asking.native) {
-      ++native.count;
-      continue;
+    const bool native = is_native(plan.needs[plan.need_of[i]]);
+    if (native) {
+      const auto why = why_not_native(plan.needs[plan.need_of[i]], expansion.settings[cell.settings],
+                                      site.catalog.models[cell.model].dtype);
+      if (why) {
+        ++not_native[*why];
+        continue;
+      }
     }
     event::AskedCell item;
     if (cell.depends != kNone) {
       if (place[cell.depends] == kNone) {
-        ++native.count;
+        ++not_native["the training that it needs is not run"];
         continue;
       }
       item.depends = place[cell.depends];
@@ -201,6 +250,15 @@ Result<Asked> ask_for(const planner::Plan& plan, const matrix::Expansion& expans
     const double load = harness ? plan.sizings[plan.need_of[i]].chosen.load_seconds : 0;
     item.expected = plan.seconds[i] + static_cast<float>(load + (harness ? kHarnessStart : 0));
     item.bound = plan.bounds[i] + static_cast<float>(load + (harness ? kHarnessStartMost : 0));
+    if (native) {
+      const int copies = std::max(1, plan.sizings[plan.need_of[i]].chosen.layout.dp);
+      item.expected *= static_cast<float>(copies);
+      item.bound *= static_cast<float>(copies);
+      const double limit = static_cast<double>(expansion.settings[cell.settings].integer("limit").value_or(0));
+      const double all = site.catalog.tasks[cell.task].samples;
+      item.chunks = chunks_of(static_cast<double>(item.expected), limit > 0 ? std::min(limit, all) : all);
+      item.bound = std::max(item.bound, static_cast<float>(kChunkBound * item.chunks));
+    }
     item.basis = plan.bases[i];
     item.work = same_work.of(i);
     item.score = static_cast<float>(plan.scores[i].total);
@@ -209,7 +267,8 @@ Result<Asked> ask_for(const planner::Plan& plan, const matrix::Expansion& expans
     place[i] = static_cast<std::uint32_t>(sweep.cells.size());
     sweep.cells.push_back(std::move(item));
   }
-  if (native.count > 0) asked.rejected.push_back(std::move(native));
+  for (const auto& [why, count] : not_native)
+    asked.rejected.push_back({"*", "*", "engine", why + "; say `engine: lm-eval` or give a command", count});
   sweep.needs = needs.take();
   for (const matrix::Rejection& row : asked.rejected) sweep.rejected_cells += row.count;
   sweep.rejected = json_of(asked.rejected);

@@ -17,7 +17,6 @@ struct Asking {
   std::string name, user, request_key;
   std::string matrix;  ///< the file's text
   bool fresh = false;
-  bool native = false;  ///< whether workers have the native engine
 };
 
 struct Asked {

@@ -93,6 +93,7 @@ struct PutResult {
   std::string metrics;  ///< JSON
   double gpu_seconds = 0, seconds = 0;
   Utc at{};
+  std::string figures{};  ///< JSON, or empty
 };
 struct PutNotice {
   Notice notice;

@@ -83,7 +83,7 @@ void heartbeat(Step& step, const event::Heartbeat& beat) {
     if (!lease || lease->job != job->id)
       answer.drop.push_back(held.chunk);
     else
-      step.state.leases.set_running(held.chunk, held.running);
+      step.state.leases.set_running(held.chunk, held.running, held.done, held.all);
   }
   step.act(std::move(answer));
 }

@@ -23,6 +23,17 @@ bool is_known(const State& state, const Delivered& item) {
   return item.chunk.number < cell.chunks && item.generation >= 1 && item.generation <= cell.generation;
 }
 
+/// A cell in many chunks meets more of a cluster's mishaps than others: those before which it got on do not count
+/// against it. What was done about them stays.
+void forgive(Step& step, CellId id) {
+  const auto trouble = step.state.troubles.find(id);
+  if (step.cell(id).chunks == 1 || trouble == step.state.troubles.end()) return;
+  const Trouble& it = trouble->second;
+  if (it.more_time != 1 || it.smaller_batch != 1 || !it.excluded_nodes.empty()) return;
+  step.state.troubles.erase(trouble);
+  step.put(row::ForgetFailures{id});
+}
+
 /// Whether it was news.
 bool accept(Step& step, Job& job, Epoch epoch, Delivered& item) {
   if (!is_known(step.state, item)) return false;
@@ -32,7 +43,9 @@ bool accept(Step& step, Job& job, Epoch epoch, Delivered& item) {
     ++job.delivered;
     job.gpu_seconds += item.gpu_seconds;
     step.put(row::PutResult{item.chunk, item.generation, job.id, std::move(item.metrics), item.gpu_seconds,
-                            item.seconds, step.now.utc});
+                            item.seconds, step.now.utc, std::move(item.figures)});
+    step.state.begun.erase(item.chunk);
+    forgive(step, id);
     const bool news = learn(step.state, step.cell(id), item.seconds);
     step.deliver(item.chunk);
     // A plan that waits for its turn rests on what was supposed. It is made anew when twice as much is known.

@@ -66,11 +66,12 @@ void judge_nodes(Step& step, const Job& job) {
 /// The cells that the job held: unharmed, suspected, or blamed.
 void release_cells(Step& step, const Job& job) {
   const std::set<Chunk> held = step.state.leases.of(job.id);
-  std::vector<Chunk> running;
+  std::set<CellId> running;  // a cell is blamed once, however many of its chunks ran
   for (const Chunk& chunk : held)
-    if (step.state.leases.find(chunk)->running) running.push_back(chunk);
+    if (step.state.leases.find(chunk)->running) running.insert(chunk.cell);
   // A worker that died before its next heartbeat said nothing of what ran: all may have.
-  if (running.empty()) running.assign(held.begin(), held.end());
+  if (running.empty())
+    for (const Chunk& chunk : held) running.insert(chunk.cell);
   for (const Chunk& chunk : held) step.give_back(chunk);
 
   const auto cause = cause_of(*job.end);
@@ -78,8 +79,8 @@ void release_cells(Step& step, const Job& job) {
   const bool crash = *job.end == End::kUnknown || *job.end == End::kAbsent || *job.end == End::kHostMemory;
   const std::string reason = "its job " + job.name + " ended: " + std::string(name_of(*job.end)) +
                              (job.reason.empty() ? "" : " (" + job.reason + ")");
-  for (const Chunk& chunk : running) {
-    const Failure failure{chunk.cell, &job, *cause, reason, crash};
+  for (const CellId cell : running) {
+    const Failure failure{cell, &job, *cause, reason, crash};
     if (crash && running.size() > 1)
       suspect(step, failure);
     else

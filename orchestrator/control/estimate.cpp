@@ -127,8 +127,35 @@ std::string basis_of(const State& state, CellId id, const Estimate& it) {
   return text;
 }
 
+namespace {
+
+/// Seconds of work on cells that are not final which is done already: of chunks that are, and of samples that their
+/// workers tell of.
+double done_of(const State& state, const Sweep& sweep) {
+  double seconds = 0;
+  const auto add = [&](CellId id, double chunks) {
+    const Cell& cell = state.cells[index(id)];
+    bool wanted = false;
+    state.each_want(id, [&](const Want& want) { wanted = wanted || want.sweep == sweep.id; });
+    if (wanted && !is_final(cell.state)) seconds += static_cast<double>(cell.expected) * chunks / cell.chunks;
+  };
+  for (const auto& [id, parts] : state.chunks)
+    add(id, static_cast<double>(std::count(parts.begin(), parts.end(), ChunkState::kDone)));
+  for (const auto& [chunk, lease] : state.leases.all())
+    if (lease.all > 0)
+      add(chunk.cell, std::clamp(static_cast<double>(lease.done) / static_cast<double>(lease.all), 0.0, 1.0));
+  return seconds;
+}
+
+double asked_left(const State& state, const Sweep& sweep) {
+  return std::max(sweep.work_left - done_of(state, sweep), 0.0);
+}
+
+}  // namespace
+
 double work_left(const State& state, const Sweep& sweep) {
-  if (sweep.work_left <= 0 || state.durations.measured() == 0) return std::max(sweep.work_left, 0.0);
+  if (sweep.work_left <= 0) return 0;
+  if (state.durations.measured() == 0) return asked_left(state, sweep);
   // Steps of the golden ratio meet every part of a matrix whatever its period.
   const std::size_t cells = sweep.cells.size();
   const double step = 0.6180339887498949;
@@ -144,7 +171,8 @@ double work_left(const State& state, const Sweep& sweep) {
   }
   // Of few that are left all speak, done or not.
   const Looked& who = cells <= kLooks || open.cells >= kEnough ? open : all;
-  return who.asked > 0 ? sweep.work_left * who.expected / who.asked : sweep.work_left;
+  const double left = asked_left(state, sweep);
+  return who.asked > 0 ? left * who.expected / who.asked : left;
 }
 
 }  // namespace orch::control

@@ -105,7 +105,8 @@ struct Heartbeat {
   Epoch epoch{};
   struct Held {
     Chunk chunk;
-    bool running = false;  ///< or stands behind others in the worker
+    bool running = false;            ///< or stands behind others in the worker
+    std::int64_t done = 0, all = 0;  ///< samples; 0 and 0: it does not say
   };
   std::vector<Held> held;
 };
@@ -116,6 +117,7 @@ struct Delivered {
   std::uint16_t generation = 1;
   What what = What::kDone;
   std::string metrics;  ///< JSON, of kDone
+  std::string figures;  ///< JSON, of kDone, or empty
   policy::Cause cause = policy::Cause::kUnknown;
   std::string reason;  ///< of kFailed
   double gpu_seconds = 0;

@@ -12,8 +12,12 @@ void Leases::renew(JobId job, Serving now) {
   for (const Chunk& chunk : of(job)) held_.at(chunk).expires = now + term_;
 }
 
-void Leases::set_running(Chunk chunk, bool running) {
-  if (const auto at = held_.find(chunk); at != held_.end()) at->second.running = running;
+void Leases::set_running(Chunk chunk, bool running, std::int64_t done, std::int64_t all) {
+  const auto at = held_.find(chunk);
+  if (at == held_.end()) return;
+  at->second.running = running;
+  at->second.done = done;
+  at->second.all = all;
 }
 
 void Leases::renew_all(Serving now) {

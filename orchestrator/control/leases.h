@@ -20,7 +20,8 @@ struct Lease {
   Epoch epoch{};
   Ticket ticket{};
   Serving expires{};
-  bool running = false;  ///< the worker said so; before, it may stand behind others
+  bool running = false;            ///< the worker said so; before, it may stand behind others
+  std::int64_t done = 0, all = 0;  ///< samples, as the worker said last; 0 and 0: it does not say
 };
 
 class Leases {
@@ -33,7 +34,8 @@ class Leases {
   /// A heartbeat: every lease of the job gets a full term from `now`.
   void renew(JobId job, Serving now);
 
-  void set_running(Chunk chunk, bool running);
+  /// What a heartbeat says of a chunk.
+  void set_running(Chunk chunk, bool running, std::int64_t done = 0, std::int64_t all = 0);
 
   /// A restart of the daemon: every lease there is gets a full term.
   void renew_all(Serving now);
@@ -43,6 +45,7 @@ class Leases {
 
   const Lease* find(Chunk chunk) const;
   const std::set<Chunk>& of(JobId job) const;
+  const std::map<Chunk, Lease>& all() const { return held_; }
   std::size_t size() const { return held_.size(); }
 
   /// Those whose term is over by `now`, in the order of the chunks; they stay until they are released.

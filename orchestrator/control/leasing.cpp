@@ -200,6 +200,9 @@ class Leasing {
     it.cpus = wanted.cpus;
     it.memory = wanted.memory;
     it.smaller_batch = trouble ? trouble->smaller_batch : 1;
+    it.need = cell.need;
+    it.native = !state_.needs[index(cell.need)].loads.empty();
+    if (const auto before = state_.begun.find(chunk); before != state_.begun.end()) it.before = before->second;
     return it;
   }
 

@@ -109,6 +109,8 @@ struct State {
   std::map<JobId, Serving> sure_after;  ///< a look that began later than this must show the job
   std::set<JobId> silent;               ///< said nothing for a term: the cluster was asked
   std::map<CellId, int> expiries;       ///< leases that ran out, of each cell
+  /// Attempts of the native engine that ended without a result, of chunks that wait or are leased again.
+  std::map<Chunk, std::vector<std::pair<JobId, Ticket>>> begun;
   Serving submit_again{};               ///< nothing is submitted before
   Serving submit_pause{};               ///< the last pause; doubles
   std::vector<event::PlannedJob> plan;  ///< what is to be submitted, best first
@@ -125,7 +127,8 @@ struct State {
       for (const Want& want : more->second) visit(want);
   }
   /// Whether a want of a cell is of the cell as it is now: its sweep asked for this generation, or for something that
-  /// needs the cell and is not done. What another sweep had made afresh, and then cancelled, is still owed to the latter.
+  /// needs the cell and is not done. What another sweep had made afresh, and then cancelled, is still owed to the
+  /// latter.
   bool cares(const Want& want, CellId cell) const;
 };
 

@@ -90,6 +90,7 @@ void Step::set(CellId id, CellState to) {
   if (is_final(to)) {
     // Others may still work on chunks of it: they hear of it at their next heartbeat.
     for (std::uint32_t part = 0; part < it.chunks; ++part) drop_lease({id, part});
+    state.begun.erase(state.begun.lower_bound({id, 0}), state.begun.lower_bound({id, it.chunks}));
     if (to == CellState::kDone) state.chunks.erase(id);
   }
   if (is_final(to) || from == CellState::kDone) settle_dependents(id);
@@ -228,7 +229,11 @@ void Step::drop_lease(Chunk chunk) {
 }
 
 void Step::give_back(Chunk chunk) {
-  if (!state.leases.find(chunk)) return;
+  const Lease* lease = state.leases.find(chunk);
+  if (!lease) return;
+  // What a program leaves nobody reads; samples of the native engine are gone on with.
+  if (!need(cell(chunk.cell).need).loads.empty())
+    state.begun[chunk].emplace_back(lease->job, lease->ticket);
   drop_lease(chunk);
   if (cell(chunk.cell).state != CellState::kRunning) return;
   if (has_chunk(chunk.cell, ChunkState::kLeased)) return enqueue(chunk.cell);

@@ -5,6 +5,7 @@
 
 #include "base/fields.h"
 #include "base/text.h"
+#include "inputs/tasks.h"
 #include "matrix/matrix.h"
 #include "matrix/own_names.h"
 #include "planner/shapes.h"
@@ -133,6 +134,11 @@ bool plan_matrix(Planned& planned, const Yaml& root, const std::string& file, Di
   planned.site.reset(new planner::Site{planned.catalog, planned.cluster, planned.policy, matrix->submit});
   auto expansion = matrix::expand(*matrix, planned.catalog, expand_options(*planned.site), diagnostics);
   if (!expansion) return false;
+  // What is asked is part of a cell's key; which tasks are asked is known only now.
+  if (!planned.data.empty() && look_at_tasks(*expansion, planned.catalog, planned.data, planned.shipped) > 0) {
+    expansion = matrix::expand(*matrix, planned.catalog, expand_options(*planned.site), diagnostics);
+    if (!expansion) return false;
+  }
   planned.expansion = std::move(*expansion);
   planned.plan = planner::make_plan(planned.expansion, *planned.site, planned.history);
   return true;

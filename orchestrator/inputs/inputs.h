@@ -53,6 +53,8 @@ struct Planned {
   policy::Policy policy;
   Cluster cluster;
   planner::History history;
+  DataFolders shipped;         ///< whose tasks the native engine asks
+  std::filesystem::path data;  ///< the folder of their questions; empty: nobody looks whether they are there
   matrix::Expansion expansion;
   std::unique_ptr<planner::Site> site;
   planner::Plan plan;

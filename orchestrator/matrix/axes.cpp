@@ -28,16 +28,17 @@ Axis axis_of(const std::string& name, std::vector<SettingValue> values, CellKind
   return axis;
 }
 
-/// The number format of computation follows the one of the weights, turning with its axis.
-void add_compute(Block& block, CellKind kind) {
-  const SettingDef* def = find_setting("compute_dtype");
-  const Axis* weights = block.find("dtype");
-  if (!weights || !takes(*def, kind) || block.find("compute_dtype")) return;
+/// A number format that follows another one, turning with its axis: that of computation the one of the weights, that of
+/// the KV cache the one of computation.
+void add_following(Block& block, CellKind kind, const char* name, const char* of) {
+  const SettingDef* def = find_setting(name);
+  const Axis* followed = block.find(of);
+  if (!followed || !takes(*def, kind) || block.find(name)) return;
   std::vector<SettingValue> values;
-  for (const SettingValue& value : weights->values)
+  for (const SettingValue& value : followed->values)
     values.emplace_back(std::string(name_of(default_compute(*dtype_named(std::get<std::string>(value))))));
-  Axis axis = axis_of("compute_dtype", std::move(values), kind);
-  axis.stride = weights->stride;
+  Axis axis = axis_of(name, std::move(values), kind);
+  axis.stride = followed->stride;
   axis.follows = true;
   block.axes.insert(std::ranges::lower_bound(block.axes, axis.name, {}, &Axis::name), std::move(axis));
 }
@@ -50,7 +51,6 @@ void add_defaults(Axes& axes, const Pair& pair, const Stage& stage, const std::o
   fill("seed", std::int64_t{0});
   switch (stage.kind) {
     case CellKind::kEval:
-      fill("kv_dtype", text("bf16"));
       fill("shots", std::int64_t{pair.task->shots});
       fill("temperature", 0.0);
       if (pair.task->max_output_tokens > 0) fill("max_tokens", std::int64_t{pair.task->max_output_tokens});
@@ -111,7 +111,8 @@ Block lay_axes(const Pair& pair, const Stage& stage, const Catalog& catalog,
     // Past most_cells nothing is built; what wraps around here is then not used.
     stride *= axis->values.size();
   }
-  add_compute(block, stage.kind);
+  add_following(block, stage.kind, "compute_dtype", "dtype");
+  add_following(block, stage.kind, "kv_dtype", "compute_dtype");
   const Axis* engine = block.find("engine");
   block.engine_chosen = engine && !engine->said;
   return block;

@@ -24,6 +24,7 @@ int numerics_version(Engine engine) {
 
 nlohmann::json engine_content(Engine engine, const Task* task, const Harness* harness) {
   nlohmann::json content = {{"name", std::string(name_of(engine))}, {"numerics", numerics_version(engine)}};
+  if (engine == Engine::kNative && task && !task->digest.empty()) content["data"] = task->digest;
   if (engine == Engine::kLmEval && task && task->lm_eval) content["task"] = task->lm_eval->name;
   if (engine != Engine::kLmEval || !harness) return content;
   // What is not said is no content, so that a matrix that says nothing has the keys that it always had.
@@ -116,8 +117,11 @@ Cell substitute(Expansion& expansion, const Cell& cell, const Catalog& catalog, 
   Cell other = cell;
   Settings settings = expansion.settings[cell.settings];
   const auto before = settings.dtype("dtype"), compute = settings.dtype("compute_dtype");
-  if (before && compute == default_compute(*before))
+  if (before && compute == default_compute(*before)) {
+    if (settings.dtype("kv_dtype") == default_compute(*compute))
+      settings.set("kv_dtype", std::string(name_of(default_compute(dtype))));
     settings.set("compute_dtype", std::string(name_of(default_compute(dtype))));
+  }
   settings.set("dtype", std::string(name_of(dtype)));
   const auto found = std::ranges::find(expansion.settings, settings);
   other.settings = static_cast<std::uint32_t>(found - expansion.settings.begin());

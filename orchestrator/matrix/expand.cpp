@@ -402,10 +402,10 @@ class Expander {
     if (engine == Engine::kCommand && stage_->kind != CellKind::kCommand && !container_.empty())
       head.append("\"container\":").append(container_).append(",");
     head.append("\"engine\":");
-    if (engine == Engine::kLmEval)
-      head.append(canonical_json(engine_content(engine, pair.task, &stage_->harness)));
+    if (engine == Engine::kCommand)
+      head.append(command_engine_);
     else
-      head.append(engine_texts_[static_cast<std::size_t>(engine)]);
+      head.append(canonical_json(engine_content(engine, pair.task, &stage_->harness)));
     const std::string& env = engine == Engine::kLmEval ? harness_env_ : env_;
     if (engine != Engine::kNative && !env.empty()) head.append(",\"env\":").append(env);
     head.append(",\"kind\":\"").append(name_of(stage_->kind)).append("\",");
@@ -517,10 +517,7 @@ class Expander {
   CommandsUsed commands_;
   Hasher hash_;
   std::map<Place, std::int64_t> exclusion_hits_;
-  // Of each engine; that of lm-eval has the task in it.
-  const std::array<std::string, 3> engine_texts_ = {canonical_json(engine_content(Engine::kNative, nullptr, nullptr)),
-                                                    "",
-                                                    canonical_json(engine_content(Engine::kCommand, nullptr, nullptr))};
+  const std::string command_engine_ = canonical_json(engine_content(Engine::kCommand, nullptr, nullptr));
   std::set<std::string> noted_;
   std::int64_t combinations_ = 0;  // asked for by the stages so far
   double settings_bytes_ = 0;

@@ -85,8 +85,7 @@ class Stored {
     line.memory = number<std::int64_t>("memory").value_or(0);
     if (*engine == name_of(Engine::kCommand)) return of_command(std::move(line));
     if (*engine == name_of(Engine::kLmEval)) return of_lm_eval(std::move(line));
-    if (*engine == name_of(Engine::kNative))
-      return Error{"cells of the engine native are run by the worker itself, which needs no command for them"};
+    if (*engine == name_of(Engine::kNative)) return of_native(std::move(line));
     return broken("has an engine that is not known");
   }
 
@@ -160,6 +159,34 @@ class Stored {
     const auto off = text_of_off(name, kind ? cell_kind_named(*kind).value_or(CellKind::kCommand) : CellKind::kCommand);
     text += off.value_or("");
     return off.has_value();
+  }
+
+  // --- Of the native engine ---
+
+  Result<RunLine> of_native(RunLine line) const {
+    wire::Ask& ask = line.ask.emplace();
+    const std::string* id = text_of(find(model_, "hf_id"));
+    if (!id || id->empty())
+      return Error{"the native engine finds models by their Hugging Face id or folder, and this has none"};
+    ask.model = *id;
+    if (const std::string* revision = text_of(find(model_, "revision"))) ask.revision = *revision;
+    if (const std::string* digest = text_of(find(engine_, "data"))) ask.digest = *digest;
+    const std::string *weights = text_of(setting("dtype")), *said = text_of(setting("compute_dtype"));
+    const auto format = dtype_named(said ? *said : weights ? *weights : "");
+    if (!format) return broken("does not say in which number format it computes");
+    ask.dtype = name_of(said ? *format : default_compute(*format));
+    const std::string* cache = text_of(setting("kv_dtype"));
+    ask.cache_dtype = cache ? *cache : ask.dtype;
+    ask.context = number<std::int64_t>("context").value_or(0);
+    ask.shots = number<int>("shots").value_or(-1);
+    ask.limit = number<std::int64_t>("limit").value_or(0);
+    ask.max_tokens = number<std::int64_t>("max_tokens").value_or(0);
+    if (const json* temperature = setting("temperature"); temperature && temperature->is_number())
+      ask.temperature = temperature->get<double>();
+    ask.chat = is("chat_template");
+    if (const std::string* prefix = text_of(setting("prefix"))) ask.prefix = *prefix;
+    ask.seed = static_cast<std::uint64_t>(number<std::int64_t>("seed").value_or(0));
+    return line;
   }
 
   // --- Of lm-evaluation-harness ---

@@ -352,6 +352,7 @@ void add_up(CLI::App& app, Session& session, Chosen& chosen) {
     return command->add_option("--" + name, arguments->kept[name], what)->type_name(type)->expected(1);
   };
   add_kept("database", "a folder on a local disk for the database (the state directory)", "DIR");
+  add_kept("data", "a folder that compute nodes see, with the questions of tasks (STATE/data)", "DIR");
   add_kept("jobs", "a folder that compute nodes see, for the jobs' directories (STATE/jobs)", "DIR");
   add_kept("templates", "a folder of job templates that win over those that ship", "DIR");
   add_kept("listen", "ADDRESS:PORT for TLS; with Slurm every address and any free port; none: no port", "A:P");

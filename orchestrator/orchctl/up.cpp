@@ -92,7 +92,8 @@ std::int64_t size_of(const fs::path& file) {
 }
 
 bool is_path(const std::string& option) {
-  return option == "database" || option == "jobs" || option == "templates" || option == "worker" || option == "catalog";
+  return option == "database" || option == "data" || option == "jobs" || option == "templates" || option == "worker" ||
+         option == "catalog";
 }
 
 bool is_reset(const std::string& option, const std::string& value) {

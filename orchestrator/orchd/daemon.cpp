@@ -75,6 +75,7 @@ class Daemon::Inside : public api::Desk {
   const store::Store& store() const override { return *store_; }
   api::DaemonView view() const override { return view_; }
   fs::path folder_of(const std::string& job) const override { return options_.jobs / job; }
+  fs::path data() const override { return options_.data; }
   api::Prepared prepare(const api::Submission& submission, const policy::Policy& policy) const override;
   api::PreparedPolicy prepare_policy(const api::Submission::Text& text) const override;
   void stop() override { end(std::nullopt); }
@@ -413,6 +414,8 @@ api::Prepared Daemon::Inside::prepare(const api::Submission& submission, const p
   planned.catalog = catalog_;
   planned.cluster = options_.site.cluster;
   planned.policy = policy;
+  planned.shipped = options_.sources.data;
+  planned.data = options_.data;
   for (const api::Submission::Text& catalog : submission.catalogs)
     if (const auto root = parse_yaml(catalog.text, catalog.file, prepared.problems))
       read_catalog_file(planned.catalog, *root, catalog.file, prepared.problems);

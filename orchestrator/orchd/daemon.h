@@ -28,6 +28,7 @@ namespace orch::orchd {
 struct Options {
   std::filesystem::path state;     ///< the state directory: endpoint, certificate, tokens, settings
   std::filesystem::path database;  ///< a folder on a local disk, for the store and the socket
+  std::filesystem::path data;      ///< a folder that compute nodes see, with the questions of tasks
   std::filesystem::path jobs;      ///< a folder that compute nodes see, for the jobs' directories
   inputs::Sources sources;
   Site site;

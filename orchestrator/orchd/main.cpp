@@ -147,6 +147,7 @@ int run(const Typed& typed) {
   Options options;
   options.state = state;
   options.database = settings->text("database", state.string());
+  options.data = settings->text("data", (state / "data").string());
   options.jobs = settings->text("jobs", (state / "jobs").string());
   if (options.jobs == state / "jobs") close_inner(options.jobs);
   fs::create_directories(options.jobs, error);
@@ -230,6 +231,7 @@ int main(int argc, char** argv) {
     return app.add_option("--" + name, typed.kept[name], what)->type_name(type)->expected(1);
   };
   add_kept("database", "a folder on a local disk for the database and the socket (the state directory)", "DIR");
+  add_kept("data", "a folder that compute nodes see, with the questions of tasks (STATE/data)", "DIR");
   add_kept("jobs", "a folder that compute nodes see, for the jobs' directories (STATE/jobs)", "DIR");
   app.add_option("-c,--cluster", typed.cluster,
                  "slurm, local, a cluster file or the name of one that ships; as at the last start if it is left out, "

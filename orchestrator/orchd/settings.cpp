@@ -22,6 +22,7 @@ struct Known {
   int most_seconds = 0;  ///< of a number of seconds; 0: it is none
 };
 constexpr std::array kKnown = {Known{"database", false, true},
+                               Known{"data", false, true},
                                Known{"jobs", false, true},
                                Known{"templates", false, true},
                                Known{"catalog", true, true},

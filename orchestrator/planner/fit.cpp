@@ -177,6 +177,7 @@ Evaluated Sizer::evaluate(const Shape& shape, const Costs& costs) const {
     if (layout.dp == 1) result.illegal.push_back(why);
   for (const Layout& layout : layouts.legal) {
     if (layout.dp > 1 && !copies) continue;
+    if (need_.tensor > 0 && (layout.tp != need_.tensor || layout.pp != need_.pipeline)) continue;
     if (layout.dp > 1 && need_.kind == matrix::CellKind::kTrain && need_.global_batch % layout.dp != 0) continue;
     Candidate candidate;
     candidate.use = use_rank(its, *model_);

@@ -76,6 +76,11 @@ Need need_of(const matrix::Cell& cell, const matrix::Expansion& expansion, const
   switch (cell.kind) {
     case matrix::CellKind::kEval:
       need.batch = std::max<std::int64_t>(0, settings.integer("batch").value_or(0));
+      if (settings.has("tensor") || settings.has("pipeline")) {
+        need.tensor = static_cast<int>(settings.integer("tensor").value_or(1));
+        need.pipeline = static_cast<int>(settings.integer("pipeline").value_or(1));
+        need.gpus = need.tensor * need.pipeline;
+      }
       if (model && model->decoder && task)
         need.tokens = bucket(longest_sequence(*task, *model, settings), model->context);
       if (cell.depends < expansion.cells.size()) {

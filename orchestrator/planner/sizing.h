@@ -45,6 +45,7 @@ struct Need {
   // Pinned by settings; 0: chosen. Commands and benchmarks say them.
   int gpus = 0;
   int nodes = 0;
+  int tensor = 0, pipeline = 0;                 ///< of an evaluation: how its model is cut
   bool no_gpu = false;                          ///< a command that runs on CPUs alone; `gpus` is 0
   int gpu_parts = 0;                            ///< eighths of its one GPU that a command asks for; 0: not said
   int cpus = 0;                                 ///< on each node, of a command

@@ -83,7 +83,7 @@ std::optional<CellId> find_cell(Database& database, const std::string& key_prefi
 
 void read_results(Database& database, SweepId sweep, const std::function<void(const ResultRow&)>& visit) {
   Statement& results = database.prepared(
-      "SELECT metrics, gpu_seconds, seconds FROM results WHERE cell = ? AND generation = ? ORDER BY chunk");
+      "SELECT metrics, gpu_seconds, seconds, figures FROM results WHERE cell = ? AND generation = ? ORDER BY chunk");
   Statement& failures =
       database.prepared("SELECT counts, reason FROM failures WHERE cell = ? AND generation = ? ORDER BY id");
   database
@@ -108,6 +108,7 @@ void read_results(Database& database, SweepId sweep, const std::function<void(co
                   cell.metrics.push_back(result.text());
                   cell.gpu_seconds += result.real();
                   cell.seconds += result.real();
+                  cell.figures.push_back(result.text());
                 },
                 cell.cell, cell.generation);
             failures.each(

@@ -50,6 +50,7 @@ struct ResultRow {
   std::uint16_t generation = 1;
   /// One of each chunk that is there, in the order of the chunks: its metrics as JSON.
   std::vector<std::string> metrics;
+  std::vector<std::string> figures;  ///< of the same chunks: JSON, or empty
   double gpu_seconds = 0, seconds = 0;
   std::int64_t attempts = 0;                                ///< failures, and the one that succeeded
   std::string last_reason;                                  ///< of the last failure; empty: none

@@ -63,8 +63,8 @@ RowWriter::RowWriter(Database& database)
       set_cell_(database, "UPDATE cells SET state = ?, need = ?, generation = ? WHERE id = ?"),
       put_wanted_(database, "INSERT INTO wanted (sweep, place, cell, score, generation) VALUES (?, ?, ?, ?, ?)"),
       put_result_(database,
-                  "INSERT INTO results (cell, generation, chunk, job, gpu_seconds, seconds, at, metrics)"
-                  " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"),
+                  "INSERT INTO results (cell, generation, chunk, job, gpu_seconds, seconds, at, metrics, figures)"
+                  " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"),
       put_failure_(
           database,
           "INSERT INTO failures (cell, generation, job, cause, remedy, factor, crash, counts, nodes, at, reason)"
@@ -150,7 +150,7 @@ void RowWriter::put(const row::PutWanted& row) {
 
 void RowWriter::put(const row::PutResult& row) {
   put_result_.run(row.chunk.cell, row.generation, row.chunk.number, row.job, row.gpu_seconds, row.seconds, row.at,
-                  row.metrics);
+                  row.metrics, row.figures);
 }
 
 void RowWriter::put(const row::PutFailure& row) {

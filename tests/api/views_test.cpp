@@ -231,7 +231,7 @@ TEST(Cells, AreListedInTheSweepsOrderWithTheirState) {
   Halfway office;
   const json cells = cells_of(office, office.sweep);
   const json second = json::parse(R"({"key": "", "cell": "c1", "model": "a", "task": "y", "state": "running",
-      "score": 2.0, "attempts": 0, "reason": "", "job": "j1",
+      "score": 2.0, "attempts": 0, "reason": "", "job": "j1", "progress": null,
       "expected_s": 100.0, "expected_from": "as it was asked for"})");
   ASSERT_EQ(cells.size(), 3u);
   EXPECT_EQ(cells[0]["state"], "done");
@@ -258,7 +258,7 @@ TEST(Results, AreAsTheContractSays) {
   Halfway office;
   const json results = results_of(office, office.sweep);
   const json first = json::parse(R"({"key": "", "sweep": "s1", "model": "a", "task": "x", "adapter": null,
-      "settings": {}, "metrics": {"acc": {"value": 0.5, "stderr": 0.1}}, "state": "done", "attempts": 1,
+      "settings": {}, "metrics": {"acc": {"value": 0.5, "stderr": 0.1}}, "figures": {}, "state": "done", "attempts": 1,
       "gpu_seconds": 30.0, "seconds": 15.0, "score": 3.0, "reason": ""})");
   ASSERT_EQ(results.size(), 3u);
   json shown = results[0];
@@ -317,6 +317,48 @@ TEST(Metrics, WithWeightsAreTheWeightedMean) {
   EXPECT_DOUBLE_EQ(half["acc"]["value"].get<double>(), 0.4) << "one says none: all count the same";
 }
 
+TEST(Metrics, OfSamplesAreThoseOfAllChunksExactly) {
+  // 3 of 4 and 1 of 6 are right: in units of 2^-36 a one is 68719476736.
+  const auto chunk = [](const std::string& parts) {
+    return R"({"acc": {"value": 0.1, "stderr": 9, "parts": {)" + parts + "}}}";
+  };
+  const std::string four = R"("": [4, 206158430208, 206158430208])", six = R"("": [6, 68719476736, 68719476736])";
+  const json merged = merged_metrics({chunk(four), chunk(six)});
+  EXPECT_EQ(merged["acc"]["value"], 0.4);
+  EXPECT_EQ(merged["acc"]["samples"], 10);
+  EXPECT_DOUBLE_EQ(merged["acc"]["stderr"].get<double>(), std::sqrt(0.4 * 0.6 * 10 / 9 / 10));
+  EXPECT_FALSE(merged["acc"].contains("parts"));
+  const json parts = merged_metrics(
+      {chunk(R"("a": [4, 206158430208, 206158430208])"), chunk(R"("b": [6, 68719476736, 68719476736])")});
+  EXPECT_EQ(parts["acc"]["value"], 0.4);
+  EXPECT_EQ(parts["acc"]["parts"]["a"]["value"], 0.75);
+  EXPECT_EQ(parts["acc"]["parts"]["b"]["samples"], 6);
+  EXPECT_EQ(merged_metrics({chunk(R"("": [0, 0, 0])")})["acc"]["value"], nullptr) << "nobody was asked";
+  for (const char* damaged :
+       {R"("": 3)", R"("": [1, 2])", R"("": [-1, 0, 0])", R"("": [1, "x", 0])", R"("": [99999999999, 0, 0])"})
+    EXPECT_EQ(merged_metrics({chunk(damaged)})["acc"]["value"], 0.1) << damaged << ": then what the chunk says itself";
+}
+
+TEST(Figures, AddUpAndOfMemoryTheMostCounts) {
+  const json merged =
+      merged_figures({R"({"tokens": 30, "memory": 5})", "", R"({"tokens": 10, "memory": 7, "x": "no"})"}, 4);
+  EXPECT_EQ(merged, json({{"tokens", 40}, {"memory", 7}, {"tokens_per_second", 10.0}}));
+  EXPECT_EQ(merged_figures({"", "[]"}, 1), json::object());
+}
+
+TEST(Cells, SayHowFarTheyAreWhereTheirWorkerDoes) {
+  Office office;
+  std::vector<event::AskedCell> cells = {Office::cell(1, "a", "x")};
+  cells[0].chunks = 4;
+  const SweepId sweep = office.submit(cells);
+  const Job& job = office.run_job();
+  EXPECT_EQ(cells_of(office, sweep)[0]["progress"], 0.0);
+  const Chunk chunk = office.lease(job, 1).at(0).chunk;
+  office.ask(event::Heartbeat{{}, job.name, job.epoch, {{chunk, true, 30, 40}}});
+  EXPECT_EQ(cells_of(office, sweep)[0]["progress"], 0.1875) << "three quarters of one of four";
+  EXPECT_THAT(cell_of(office, 0)["why"].get<std::string>(), testing::HasSubstr("18.8 % of it is done"));
+}
+
 TEST(Metrics, ThatAreNoMetricsAreLeftOut) {
   EXPECT_EQ(merged_metrics({"", "[1]", R"({"acc": 3, "b": {"stderr": 1}})"}), json::object());
 }
@@ -328,7 +370,7 @@ TEST(Explanation, OfACellIsAsTheContractSays) {
       "expected_s": 100.0, "bound_s": 100.0,
       "need": {"gpus": 1.0, "nodes": 1, "cpus": 2, "memory": 1073741824, "profile": "small", "load_s": 0.0},
       "sweeps": [{"id": "s1", "name": "nightly", "order": 0, "state": "running"}], "failures": [],
-      "metrics": {"acc": {"value": 0.5, "stderr": 0.1}}, "job": null, "position": null, "why": "it is done",
+      "metrics": {"acc": {"value": 0.5, "stderr": 0.1}}, "figures": {}, "progress": null, "job": null, "position": null, "why": "it is done",
       "expected_from": "as it was asked for"})");
   json shown = cell_of(office, 0);
   EXPECT_EQ(shown["key"], "a1" + kZeros);

@@ -19,11 +19,22 @@ TEST(Wire, ReadsWhatItWrites) {
   leased.environment = {"HF_HOME=/x"};
   leased.memory = std::int64_t{1} << 35;
   leased.gpus = 0.5;
-  given.leased = {leased};
+  given.leased = {leased, leased};
+  Ask& ask = given.leased[1].ask.emplace();
+  ask.model = "org/name";
+  ask.tensor = 4;
+  ask.temperature = 0.5;
+  ask.before = {"job/cells/1-2"};
   given.nothing_left = true;
   const Result<Given> read_back = read<Given>(write(given));
   ASSERT_TRUE(read_back.ok()) << read_back.error().what;
-  ASSERT_THAT(read_back->leased, SizeIs(1));
+  ASSERT_THAT(read_back->leased, SizeIs(2));
+  EXPECT_FALSE(read_back->leased[0].ask);
+  ASSERT_TRUE(read_back->leased[1].ask);
+  EXPECT_EQ(read_back->leased[1].ask->model, "org/name");
+  EXPECT_EQ(read_back->leased[1].ask->tensor, 4);
+  EXPECT_EQ(read_back->leased[1].ask->temperature, 0.5);
+  EXPECT_EQ(read_back->leased[1].ask->before, ask.before);
   EXPECT_EQ(read_back->leased[0].chunk, (Chunk{7, 2}));
   EXPECT_EQ(read_back->leased[0].ticket, leased.ticket);
   EXPECT_EQ(read_back->leased[0].run, leased.run);
@@ -35,9 +46,9 @@ TEST(Wire, ReadsWhatItWrites) {
 TEST(Wire, WritesTheNamesThatTheApiDescribes) {
   Deliver deliver;
   deliver.epoch = 3;
-  deliver.items.push_back({{1, 0}, 9, 1, "done", "{}", "", "", 1.5, 3});
+  deliver.items.push_back({{1, 0}, 9, 1, "done", "{}", R"({"tokens": 5})", "", "", 1.5, 3});
   EXPECT_EQ(nlohmann::json::parse(write(deliver)), nlohmann::json::parse(R"({"epoch": 3, "items": [
-    {"cell": 1, "chunk": 0, "ticket": 9, "generation": 1, "what": "done", "metrics": "{}", "cause": "", "reason": "",
+    {"cell": 1, "chunk": 0, "ticket": 9, "generation": 1, "what": "done", "metrics": "{}", "figures": "{\"tokens\": 5}", "cause": "", "reason": "",
      "seconds": 1.5, "gpu_seconds": 3.0}]})"));
 }
 
@@ -67,7 +78,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Bad{R"({"epoch": 1, "held": [7]})", "held[0] must be an object"},
                     Bad{R"({"epoch": 1, "held": [{"cell": 1, "chunk": 0, "running": 1}]})",
                         "held[0].running must be true or false"},
-                    Bad{R"({"epoch": 1, "held": [{"cell": 1, "chunk": 0, "running": true, "x": 1}]})",
+                    Bad{R"({"epoch": 1, "held": [{"cell": 1, "chunk": 0, "running": true, "done": 0, "all": 0, "x": 1}]})",
                         "held[0] has a member that is not known"},
                     Bad{R"({"epoch": 1, "held": [], "path": "/etc"})", "the message has a member that is not known"}));
 

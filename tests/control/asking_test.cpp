@@ -121,16 +121,55 @@ TEST(Asking, GivesTheHarnessTimeToStart) {
 }
 
 TEST(Asking, LeavesOutWhatNoWorkerCouldRunAndSaysWhy) {
-  World world("name: n\nmodels: [tinyllama_1b]\ntasks: [mmlu]\n");
-  const Asked asked = world.ask();
-  EXPECT_THAT(asked.sweep.cells, SizeIs(0));
-  ASSERT_THAT(asked.rejected, SizeIs(1));
-  EXPECT_EQ(asked.rejected[0].rule, "engine");
-  EXPECT_EQ(asked.rejected[0].count, 1);
-  EXPECT_EQ(asked.sweep.rejected_cells, 1);
-  Asking native;
-  native.native = true;
-  EXPECT_THAT(world.ask(native).sweep.cells, SizeIs(1));
+  const auto rejected = [](const std::string& settings) {
+    const Asked asked = World("name: n\nmodels: [tinyllama_1b]\ntasks: [mmlu]\nsettings: {" + settings + "}\n").ask();
+    EXPECT_THAT(asked.sweep.cells, SizeIs(0));
+    EXPECT_THAT(asked.rejected, SizeIs(1));
+    EXPECT_EQ(asked.rejected.at(0).rule, "engine");
+    EXPECT_EQ(asked.rejected.at(0).count, 1);
+    EXPECT_EQ(asked.sweep.rejected_cells, 1);
+    return asked.rejected.at(0).reason;
+  };
+  EXPECT_EQ(rejected("engine: native, dtype: int8"),
+            "the native engine of this version computes in fp32, bf16 or fp16 with weights of the same, not in bf16 with "
+            "weights in int8; say `engine: lm-eval` or give a command");
+  EXPECT_EQ(rejected("engine: native, dtype: bf16, kv_dtype: fp8"),
+            "the native engine of this version keeps its cache in fp32, bf16 or fp16, not in fp8; say `engine: lm-eval` "
+            "or give a command");
+}
+
+TEST(Asking, GivesTheNativeEngineWholeGpusThatItLoadsOnce) {
+  World world("name: n\nmodels: [tinyllama_1b]\ntasks: [mmlu, arc_challenge]\nsettings: {engine: native}\n");
+  const event::SubmitSweep sweep = world.ask().sweep;
+  ASSERT_THAT(sweep.cells, SizeIs(2));
+  for (const event::AskedCell& cell : sweep.cells) {
+    const Need& need = sweep.needs.at(cell.need);
+    EXPECT_EQ(need.resources.gpus, 1) << "a small model could share a GPU: this engine fills it";
+    EXPECT_FALSE(need.loads.empty());
+    EXPECT_GE(cell.bound, 300) << "how fast it is was only supposed";
+  }
+}
+
+TEST(Asking, CutsLongCellsOfTheNativeEngineIntoChunks) {
+  const auto asked = [](const std::string& settings) {
+    return World("name: n\nmodels: [llama31_70b]\ntasks: [mmlu]\nsettings: {engine: native" + settings + "}\n")
+        .ask()
+        .sweep.cells.at(0);
+  };
+  EXPECT_GE(asked("").chunks, 14) << "14,042 questions, a thousand in each at most";
+  EXPECT_EQ(asked(", limit: 1999").chunks, 1);
+  EXPECT_EQ(asked(", limit: 100").chunks, 1) << "two chunks would have fewer than 64 samples";
+}
+
+TEST(Asking, CutsAModelAsTheSettingsSay) {
+  const event::SubmitSweep sweep = World("name: n\nmodels: [tinyllama_1b]\ntasks: [mmlu]\n"
+                                         "settings: {engine: native, tensor: 2, pipeline: 2}\n")
+                                       .ask()
+                                       .sweep;
+  ASSERT_THAT(sweep.needs, SizeIs(1));
+  EXPECT_EQ(sweep.needs[0].resources.gpus, 4);
+  const auto values = nlohmann::json::parse(sweep.needs[0].script_values);
+  EXPECT_EQ(values["job"]["layout"], nlohmann::json({{"tp", 2}, {"pp", 2}, {"dp", 1}}));
 }
 
 TEST(Asking, JobsOfOneEnvironmentTakeEachOthersCells) {

@@ -271,12 +271,37 @@ stages:
   EXPECT_THAT(unknown.error().what, HasSubstr("nothing for {adapter}"));
 }
 
-TEST(RunLine, OfTheNativeEngineIsAnErrorThatSaysWhoRunsIt) {
-  const Made made = make("name: m\nmodels: [llama31_8b]\ntasks: [mmlu]\n");
-  const auto line = line_of(made, 0);
-  ASSERT_FALSE(line);
-  EXPECT_EQ(line.error().what,
-            "cells of the engine native are run by the worker itself, which needs no command for them");
+TEST(RunLine, OfTheNativeEngineIsWhatItIsAsked) {
+  const RunLine line = the_line(
+      "name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\nsettings: {engine: native, dtype: fp16, shots: 2, limit: 40, "
+      "max_tokens: 99, temperature: 0.5, context: 2048, chat_template: true, prefix: Be brief., seed: 7}\n");
+  EXPECT_EQ(line.engine, "native");
+  EXPECT_THAT(line.run, IsEmpty());
+  ASSERT_TRUE(line.ask);
+  const Model& model = *kCatalog.models.find("llama31_8b");
+  EXPECT_EQ(line.ask->model, model.hf_id);
+  EXPECT_EQ(line.ask->revision, model.revision);
+  EXPECT_EQ(line.ask->dtype, "fp16");
+  EXPECT_EQ(line.ask->cache_dtype, "fp16") << "as the computation";
+  EXPECT_EQ(line.ask->shots, 2);
+  EXPECT_EQ(line.ask->limit, 40);
+  EXPECT_EQ(line.ask->max_tokens, 99);
+  EXPECT_EQ(line.ask->temperature, 0.5);
+  EXPECT_EQ(line.ask->context, 2048);
+  EXPECT_TRUE(line.ask->chat);
+  EXPECT_EQ(line.ask->prefix, "Be brief.");
+  EXPECT_EQ(line.ask->seed, 7U);
+  EXPECT_EQ(line.ask->digest, "") << "nobody looked at the task's data";
+}
+
+TEST(RunLine, OfTheNativeEngineNamesTheDataThatTheCellIsOf) {
+  Catalog catalog = kCatalog;
+  const std::string matrix = "name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\nsettings: {engine: native}\n";
+  const Digest before = make(matrix, catalog).expansion.cells.at(0).key;
+  catalog.tasks[*catalog.tasks.index_of("gsm8k")].digest = "abc";
+  const Made made = make(matrix, catalog);
+  EXPECT_EQ(line_of(made, 0)->ask->digest, "abc");
+  EXPECT_NE(made.expansion.cells.at(0).key, before);
 }
 
 TEST(RunLine, OfWhatIsNoCellIsAnErrorAndNoCrash) {

@@ -307,12 +307,12 @@ class Routes(ApiTest):
         self.check("claim", 409, of, body={**claim, "protocol": 99}, **as_worker)
         epoch = self.check("claim", 200, of, body=claim, **as_worker)["epoch"]
         self.check("heartbeat", 410, of, body={"epoch": epoch - 1, "held": []}, **as_worker)
-        self.check("heartbeat", 200, of, body={"epoch": epoch, "held": [{"cell": 77, "chunk": 0, "running": True}]}, **as_worker)
+        self.check("heartbeat", 200, of, body={"epoch": epoch, "held": [{"cell": 77, "chunk": 0, "running": True, "done": 3, "all": 9}]}, **as_worker)
         ask = {"epoch": epoch, "time_left": 3000, "most": 4, "loaded": ["m"], "held": []}
         leased = self.check("lease", 200, of, body=ask, **as_worker)["leased"]
         self.assertEqual(len(leased), 1)
         item = {"cell": leased[0]["cell"], "chunk": 0, "ticket": leased[0]["ticket"], "generation": 1, "what": "done",
-                "metrics": '{"n": {"value": 1.5, "stderr": null}}', "cause": "", "reason": "", "seconds": 2, "gpu_seconds": 0}
+                "metrics": '{"n": {"value": 1.5, "stderr": null}}', "figures": "", "cause": "", "reason": "", "seconds": 2, "gpu_seconds": 0}
         self.assertEqual(self.check("deliver", 200, of, body={"epoch": epoch, "items": [item]}, **as_worker), {"accepted": 1})
         for name in ("claim", "lease", "heartbeat", "deliver", "exit"):
             self.check(name, 400, of, body=b"{}", **as_worker)

@@ -132,6 +132,21 @@ Result<std::unique_ptr<Transport>> make_mpi_transport(std::chrono::milliseconds 
   return std::unique_ptr<Transport>(std::make_unique<MpiTransport>(all, patience));
 }
 
+Result<std::unique_ptr<Transport>> make_mpi_group(std::span<const int> ranks, std::uint64_t tag,
+                                                  std::chrono::milliseconds patience) {
+  // Every MPI has tags up to here.
+  constexpr std::uint64_t kTags = 32767;
+  MPI_Group all = MPI_GROUP_NULL, some = MPI_GROUP_NULL;
+  MPI_Comm comm = MPI_COMM_NULL;
+  const bool made = MPI_Comm_group(MPI_COMM_WORLD, &all) == MPI_SUCCESS &&
+                    MPI_Group_incl(all, static_cast<int>(ranks.size()), ranks.data(), &some) == MPI_SUCCESS &&
+                    MPI_Comm_create_group(MPI_COMM_WORLD, some, static_cast<int>(tag % kTags), &comm) == MPI_SUCCESS;
+  if (some != MPI_GROUP_NULL) MPI_Group_free(&some);
+  if (all != MPI_GROUP_NULL) MPI_Group_free(&all);
+  if (!made || comm == MPI_COMM_NULL) return Error{"MPI gives no group of " + std::to_string(ranks.size()) + " ranks"};
+  return std::unique_ptr<Transport>(std::make_unique<MpiTransport>(comm, patience));
+}
+
 }  // namespace orch::comm
 
 #else
@@ -142,6 +157,19 @@ Result<std::unique_ptr<Transport>> make_mpi_transport(std::chrono::milliseconds)
   return Error{"this worker was built without MPI: it is one rank"};
 }
 
+Result<std::unique_ptr<Transport>> make_mpi_group(std::span<const int>, std::uint64_t, std::chrono::milliseconds) {
+  return Error{"this worker was built without MPI: it is one rank"};
+}
+
 }  // namespace orch::comm
 
 #endif
+
+namespace orch::comm {
+
+Result<std::unique_ptr<Transport>> make_transport(int ranks, std::chrono::milliseconds patience) {
+  if (ranks > 1) return make_mpi_transport(patience);
+  return std::move(make_thread_transports(1).front());
+}
+
+}  // namespace orch::comm

@@ -34,6 +34,13 @@ int number_of(std::initializer_list<const char*> names) {
 /// here.
 int launched() { return number_of({"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"}); }
 
+cpu_set_t own_cpus() {
+  cpu_set_t mine;
+  CPU_ZERO(&mine);
+  ::sched_getaffinity(0, sizeof mine, &mine);
+  return mine;
+}
+
 #ifdef ORCH_MPI
 constexpr auto kFirstLook = 1ms, kLongestLook = 250ms;
 constexpr auto kLeave = 30s;  // for the others to notice the end
@@ -66,7 +73,8 @@ std::string Ranks::mpi() {
 Ranks::Ranks() {
   if (launched() <= 1) return;
   int given = 0;
-  MPI_Init_thread(nullptr, nullptr, MPI_THREAD_FUNNELED, &given);
+  // One thread computes, and with it calls MPI; another begins and ends MPI when that one does not run.
+  MPI_Init_thread(nullptr, nullptr, MPI_THREAD_SERIALIZED, &given);
   MPI_Comm_rank(MPI_COMM_WORLD, &rank_);
   MPI_Comm_size(MPI_COMM_WORLD, &count_);
   started_ = true;
@@ -90,17 +98,16 @@ void Ranks::wait() {
   told_ = wait_for(request, std::chrono::steady_clock::time_point::max());
 }
 
-cpu_set_t Ranks::cpus_of_node() const {
-  cpu_set_t mine;
-  CPU_ZERO(&mine);
-  ::sched_getaffinity(0, sizeof mine, &mine);
-  if (!started_) return mine;
-  MPI_Comm node = MPI_COMM_NULL;
-  MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node);
-  cpu_set_t all = mine;
-  MPI_Allreduce(&mine, &all, static_cast<int>(sizeof mine), MPI_BYTE, MPI_BOR, node);
-  MPI_Comm_free(&node);
-  return all;
+Ranks::Node Ranks::node() const {
+  const cpu_set_t mine = own_cpus();
+  if (!started_) return {mine, 1};
+  MPI_Comm comm = MPI_COMM_NULL;
+  MPI_Comm_split_type(MPI_COMM_WORLD, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &comm);
+  Node node{mine, 1};
+  MPI_Allreduce(&mine, &node.cpus, static_cast<int>(sizeof mine), MPI_BYTE, MPI_BOR, comm);
+  MPI_Comm_size(comm, &node.ranks);
+  MPI_Comm_free(&comm);
+  return node;
 }
 
 #else
@@ -116,13 +123,17 @@ Ranks::~Ranks() = default;
 
 void Ranks::wait() {}
 
-cpu_set_t Ranks::cpus_of_node() const {
-  cpu_set_t mine;
-  CPU_ZERO(&mine);
-  ::sched_getaffinity(0, sizeof mine, &mine);
-  return mine;
-}
+Ranks::Node Ranks::node() const { return {own_cpus(), 1}; }
 
 #endif
+
+int threads_of(const Ranks::Node& node) {
+  const int own = [] {
+    const cpu_set_t mine = own_cpus();
+    return CPU_COUNT(&mine);
+  }();
+  const int all = CPU_COUNT(&node.cpus);
+  return std::max(1, own < all ? own : all / node.ranks);
+}
 
 }  // namespace orch::worker

@@ -25,8 +25,15 @@ class Ranks {
 
   bool is_first() const { return rank_ == 0; }
   int count() const { return count_; }
-  /// Of all ranks on the first rank's node together: a launcher may have bound each to a part. Every rank must ask.
-  cpu_set_t cpus_of_node() const;
+  int rank() const { return rank_; }
+
+  /// What the ranks on this rank's node have together.
+  struct Node {
+    cpu_set_t cpus;  ///< a launcher may have bound each of them to a part
+    int ranks = 1;
+  };
+  /// Every rank must ask.
+  Node node() const;
   /// Of the others: until the first is over.
   void wait();
 
@@ -35,5 +42,8 @@ class Ranks {
   bool started_ = false;  ///< MPI runs
   bool told_ = false;     ///< the end was agreed on
 };
+
+/// Threads for a rank to compute with: of the CPUs that it is bound to, or of those that all ranks of its node share.
+int threads_of(const Ranks::Node& node);
 
 }  // namespace orch::worker

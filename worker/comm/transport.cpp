@@ -1,5 +1,6 @@
 #include "comm/transport.h"
 
+#include <algorithm>
 #include <cstdint>
 
 namespace orch::comm {
@@ -19,6 +20,16 @@ Result<std::string> share_text(Transport& transport, const std::string& own, int
     if (auto sent = transport.send(std::as_bytes(std::span(own)), to); !sent) return sent.error();
   }
   return own;
+}
+
+Result<bool> agree(Transport& transport, const Result<bool>& own) {
+  const std::byte mine{static_cast<unsigned char>(own.ok())};
+  std::vector<std::byte> all(static_cast<std::size_t>(transport.ranks()));
+  if (auto gathered = transport.gather(std::span(&mine, 1), all); !gathered) return gathered;
+  const auto failed = std::find(all.begin(), all.end(), std::byte{0});
+  if (failed == all.end()) return true;
+  auto what = share_text(transport, own ? "" : own.error().what, static_cast<int>(failed - all.begin()));
+  return Error{what ? *std::move(what) : what.error().what};
 }
 
 }  // namespace orch::comm

@@ -49,4 +49,8 @@ std::vector<std::unique_ptr<Transport>> make_thread_transports(
 /// What rank `from` has, on every rank. All call it.
 Result<std::string> share_text(Transport& transport, const std::string& own, int from, Wait wait = Wait::kPatience);
 
+/// What every rank found for itself, made known to all: done, or the error of the first rank that has one. All call it,
+/// before they do together what none could do alone.
+Result<bool> agree(Transport& transport, const Result<bool>& own);
+
 }  // namespace orch::comm

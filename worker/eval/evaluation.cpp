@@ -1,6 +1,7 @@
 #include "eval/evaluation.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/digest.h"
 #include "base/text.h"
@@ -213,42 +214,36 @@ Result<SampleScore> Evaluation::score(std::uint64_t sample, std::vector<Answer> 
   SampleScore made{sample, std::move(answers), {}, {}};
   auto scores = questions_.kind() == Kind::kGenerate ? text_score(made, *requests) : choice_score(sample, made.answers);
   if (!scores) return about(sample, scores.error().what);
+  if (!std::ranges::all_of(*scores, [](double score) { return std::isfinite(score); }))
+    return about(sample, "the model's numbers for it are not finite (NaN)");
   made.scores = std::move(*scores);
   return made;
 }
 
-Result<Summary> Evaluation::summary(std::span<const SampleScore> samples) const {
-  std::vector<const SampleScore*> ordered(questions_.size(), nullptr);
-  for (const SampleScore& sample : samples) {
-    if (sample.sample >= ordered.size() || sample.scores.size() != names_.size())
-      return about(sample.sample, "its score is not one of this run");
-    if (ordered[sample.sample]) return about(sample.sample, "it is scored twice");
-    ordered[sample.sample] = &sample;
-  }
-  if (const auto gap = std::ranges::find(ordered, nullptr); gap != ordered.end())
-    return about(static_cast<std::uint64_t>(gap - ordered.begin()), "it has no score yet");
+SampleRange chunk_of(std::uint64_t samples, std::uint32_t number, std::uint32_t chunks) {
+  const std::uint64_t first = samples * number / chunks;
+  return {first, samples * (number + 1ULL) / chunks - first};
+}
 
-  // The parts of a task, in the order in which its data names them.
-  std::vector<std::string> order;
-  std::map<std::string, std::vector<std::size_t>> places;
-  for (std::size_t i = 0; i < ordered.size(); ++i) {
-    const auto [at, is_new] = places.try_emplace(questions_.group(i));
-    if (is_new) order.push_back(questions_.group(i));
-    at->second.push_back(i);
-  }
+std::string Summary::Row::key() const {
+  return name.extraction == "none" ? name.metric : name.metric + "," + name.extraction;
+}
+
+Result<Summary> Evaluation::summary(std::span<const SampleScore> samples, SampleRange range) const {
+  std::vector<bool> there(range.count, false);
   Summary summary;
-  for (std::size_t row = 0; row < names_.size(); ++row) {
-    Summary::Row made{names_[row], {}, {}};
-    std::vector<Mean> parts;
-    for (const std::string& group : order) {
-      std::vector<double> scores;
-      for (const std::size_t i : places[group]) scores.push_back(ordered[i]->scores[row]);
-      parts.push_back(mean_of(scores));
-      if (!questions_.task().group_by.empty()) made.groups[group] = parts.back();
-    }
-    made.whole = pooled(parts);
-    summary.rows.push_back(std::move(made));
+  for (const ScoreName& name : names_) summary.rows.push_back({name, {}});
+  for (const SampleScore& sample : samples) {
+    const bool is_ours = sample.sample >= range.first && sample.sample - range.first < range.count &&
+                         sample.sample < questions_.size() && sample.scores.size() == names_.size();
+    if (!is_ours) return about(sample.sample, "its score is not one of this run");
+    if (there[sample.sample - range.first]) return about(sample.sample, "it is scored twice");
+    there[sample.sample - range.first] = true;
+    const std::string& part = questions_.group(static_cast<std::size_t>(sample.sample));
+    for (std::size_t row = 0; row < names_.size(); ++row) summary.rows[row].parts[part].add(sample.scores[row]);
   }
+  if (const auto gap = std::find(there.begin(), there.end(), false); gap != there.end())
+    return about(range.first + static_cast<std::uint64_t>(gap - there.begin()), "it has no score yet");
   return summary;
 }
 

@@ -1,9 +1,8 @@
 // One run of a task: its questions' requests, the score of each from its answers, and the scores of the whole.
 //
 // Holds:
-//  - A sample's score is a function of its answers alone; the whole is a function of the samples' scores in their
-//  order.
-//    So a run can be cut into chunks of samples, on any workers, and is put together exactly.
+//  - A sample's score is a function of its answers alone; the whole is a sum of the samples' scores that depends on no
+//    order. So a run can be cut into chunks of samples, on any workers, and is put together exactly.
 #pragma once
 
 #include <filesystem>
@@ -14,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "base/tally.h"
 #include "eval/metrics.h"
 #include "eval/prompt.h"
 
@@ -46,11 +46,19 @@ struct ScoreName {
   bool operator==(const ScoreName&) const = default;
 };
 
+/// Some of a run's samples, one after another.
+struct SampleRange {
+  std::uint64_t first = 0, count = 0;
+};
+/// Chunk `number` of `chunks` that are as equal as goes.
+SampleRange chunk_of(std::uint64_t samples, std::uint32_t number, std::uint32_t chunks);
+
 struct Summary {
   struct Row {
     ScoreName name;
-    Mean whole;
-    std::map<std::string, Mean> groups;  ///< empty for a task without parts
+    Tallies parts;
+    /// As the daemon and files call it: `acc`, or `exact_match,flexible-extract` where it was extracted.
+    std::string key() const;
   };
   std::vector<Row> rows;  ///< the first is the task's score
 };
@@ -72,8 +80,11 @@ class Evaluation {
   /// `answers` are those of the sample's requests, in any order.
   Result<SampleScore> score(std::uint64_t sample, std::vector<Answer> answers) const;
 
-  /// Of all samples, each once, in any order.
-  Result<Summary> summary(std::span<const SampleScore> samples) const;
+  /// Of all samples, or all of a range, each once, in any order.
+  Result<Summary> summary(std::span<const SampleScore> samples) const {
+    return summary(samples, {0, questions_.size()});
+  }
+  Result<Summary> summary(std::span<const SampleScore> samples, SampleRange range) const;
 
  private:
   Evaluation(Questions questions, Scorers scorers);

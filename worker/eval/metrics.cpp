@@ -63,40 +63,4 @@ bool exact_match(const std::string& answer, const std::string& target, const Exa
   return comparable(answer, options) == comparable(target, options);
 }
 
-Mean mean_of(std::span<const double> scores) {
-  Mean mean;
-  mean.samples = scores.size();
-  if (scores.empty()) {
-    mean.value = std::numeric_limits<double>::quiet_NaN();
-    return mean;
-  }
-  const auto n = static_cast<double>(scores.size());
-  double sum = 0;
-  for (const double score : scores) sum += score;
-  mean.value = sum / n;
-  if (scores.size() < 2) return mean;
-  double squares = 0;
-  for (const double score : scores) squares += (score - mean.value) * (score - mean.value);
-  mean.standard_error = std::sqrt(squares / (n - 1)) / std::sqrt(n);
-  return mean;
-}
-
-Mean pooled(std::span<const Mean> parts) {
-  if (parts.size() == 1) return parts[0];
-  Mean whole;
-  double sum = 0, squares = 0, size = 0;
-  bool has_errors = !parts.empty();
-  for (const Mean& part : parts) {
-    const auto n = static_cast<double>(part.samples);
-    size += n;
-    sum += part.value * n;
-    whole.samples += part.samples;
-    has_errors = has_errors && part.standard_error.has_value();
-    if (part.standard_error) squares += (n - 1) * (*part.standard_error * *part.standard_error) * n;
-  }
-  whole.value = sum / size;
-  if (has_errors) whole.standard_error = std::sqrt(squares / (size - static_cast<double>(parts.size())) / size);
-  return whole;
-}
-
 }  // namespace orch::eval

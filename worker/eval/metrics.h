@@ -1,10 +1,6 @@
-// Scores of single samples, and their means with standard errors, as lm-evaluation-harness computes them.
-//
-// Holds:
-//  - Sums go over the samples in their order, so that the same scores give the same mean, bit for bit.
+// Scores of single samples, as lm-evaluation-harness computes them. Their means are base/tally.h's.
 #pragma once
 
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -29,15 +25,5 @@ ChoiceScores choice_scores(std::span<const Likelihood> answers, std::span<const 
 double true_mass(std::span<const Likelihood> answers, std::span<const int> labels);
 
 bool exact_match(const std::string& answer, const std::string& target, const ExactMatch& options);
-
-struct Mean {
-  double value = 0;
-  std::optional<double> standard_error;  ///< nothing of fewer than two samples
-  std::size_t samples = 0;
-};
-/// The error is the sample's standard deviation over the root of its size.
-Mean mean_of(std::span<const double> scores);
-/// The mean of parts weighted by their sizes, with the pooled error.
-Mean pooled(std::span<const Mean> parts);
 
 }  // namespace orch::eval

@@ -98,28 +98,32 @@ Result<SampleScore> parse_log_line(std::string_view line) {
   }
 }
 
-Result<SampleLog> SampleLog::open(const std::filesystem::path& file, const RunHead& head) {
-  std::error_code missing;
-  std::string text;
-  if (std::filesystem::exists(file, missing)) {
-    Diagnostics diagnostics;
-    auto read = read_file(file, kMostBytes, diagnostics);
-    if (!read) {
-      std::ostringstream why;
-      diagnostics.print(why);
-      return Error{std::string(trim(why.str()))};
-    }
-    text = std::move(*read);
-  }
-  const int descriptor = ::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  if (descriptor < 0) return failed(file, "opened");
-  SampleLog log(file, descriptor);
+namespace {
 
-  const std::size_t whole = text.rfind('\n') + 1;  // behind the last line that has an end; 0 without any
-  std::size_t from = 0;
-  for (std::size_t number = 1; from < whole; ++number) {
-    const std::size_t end = text.find('\n', from);
-    const std::string_view line = std::string_view(text).substr(from, end - from);
+/// What a log holds: its samples, each once, and how many of its bytes are whole lines.
+struct Read {
+  std::vector<SampleScore> samples;
+  std::size_t whole = 0;
+  bool torn = false;
+};
+
+Result<Read> read_whole(const std::filesystem::path& file, const RunHead& head) {
+  Read read;
+  std::error_code missing;
+  if (!std::filesystem::exists(file, missing)) return read;
+  Diagnostics diagnostics;
+  const auto text = read_file(file, kMostBytes, diagnostics);
+  if (!text) {
+    std::ostringstream why;
+    diagnostics.print(why);
+    return Error{std::string(trim(why.str()))};
+  }
+  read.whole = text->rfind('\n') + 1;  // behind the last line that has an end; 0 without any
+  read.torn = read.whole < text->size();
+  std::set<std::uint64_t> known;
+  for (std::size_t number = 1, from = 0; from < read.whole; ++number) {
+    const std::size_t end = text->find('\n', from);
+    const std::string_view line = std::string_view(*text).substr(from, end - from);
     from = end + 1;
     if (number == 1) {
       if (line != head_line(head))
@@ -128,10 +132,29 @@ Result<SampleLog> SampleLog::open(const std::filesystem::path& file, const RunHe
     }
     auto sample = parse_log_line(line);
     if (!sample) return Error{file.string() + ":" + std::to_string(number) + ": " + sample.error().what};
-    if (log.known_.insert(sample->sample).second) log.samples_.push_back(std::move(*sample));
+    if (known.insert(sample->sample).second) read.samples.push_back(std::move(*sample));
   }
-  if (whole < text.size() && ::ftruncate(descriptor, static_cast<off_t>(whole)) != 0) return failed(file, "cut");
-  if (whole == 0)
+  return read;
+}
+
+}  // namespace
+
+Result<std::vector<SampleScore>> read_log(const std::filesystem::path& file, const RunHead& head) {
+  auto read = read_whole(file, head);
+  if (!read) return read.error();
+  return std::move(read->samples);
+}
+
+Result<SampleLog> SampleLog::open(const std::filesystem::path& file, const RunHead& head) {
+  auto read = read_whole(file, head);
+  if (!read) return read.error();
+  const int descriptor = ::open(file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+  if (descriptor < 0) return failed(file, "opened");
+  SampleLog log(file, descriptor);
+  log.samples_ = std::move(read->samples);
+  for (const SampleScore& sample : log.samples_) log.known_.insert(sample.sample);
+  if (read->torn && ::ftruncate(descriptor, static_cast<off_t>(read->whole)) != 0) return failed(file, "cut");
+  if (read->whole == 0)
     if (auto written = write_all(descriptor, file, head_line(head) + "\n"); !written) return written.error();
   return log;
 }

@@ -49,6 +49,9 @@ class SampleLog {
   std::set<std::uint64_t> known_;
 };
 
+/// What is in a log that somebody else may still write; none where there is no such file.
+Result<std::vector<SampleScore>> read_log(const std::filesystem::path& file, const RunHead& head);
+
 /// A sample as a line of a log, without its newline, and back.
 std::string log_line(const SampleScore& sample);
 Result<SampleScore> parse_log_line(std::string_view line);

@@ -12,6 +12,6 @@ namespace orch::hand {
 
 /// Called by the first rank, while the others follow.
 Result<nlohmann::ordered_json> evaluate(const Options& options, texts::TextEngine& engine,
-                                        const std::filesystem::path& program);
+                                        const std::filesystem::path& model, const std::filesystem::path& program);
 
 }  // namespace orch::hand

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <fstream>
 #include <iostream>
@@ -10,11 +11,12 @@
 #include <optional>
 
 #include "base/text.h"
+#include "comm/mpi_transport.h"
 #include "comm/ranks.h"
 #include "hand/evaluate.h"
-#include "hand/locate.h"
-#include "hand/opened_model.h"
 #include "hand/options.h"
+#include "native/locate.h"
+#include "texts/opened_model.h"
 
 namespace orch::hand {
 namespace {
@@ -24,6 +26,7 @@ using nlohmann::json;
 using nlohmann::ordered_json;
 
 constexpr std::size_t kMostInput = std::size_t{1} << 30;
+constexpr auto kPatience = std::chrono::minutes(10);  // of ranks with each other
 
 Result<std::string> read_input(const std::string& file) {
   std::string text;
@@ -156,7 +159,14 @@ Result<ordered_json> with_model(const Options& options, const fs::path& folder, 
                  counted(options.tensor * options.pipeline, "rank") + ", and " +
                  (ranks.count() == 1 ? "one was started" : std::to_string(ranks.count()) + " were started") +
                  " (mpirun -n " + std::to_string(options.tensor * options.pipeline) + " orch-worker …)"};
-  auto model = OpenedModel::open(options, folder, ranks);
+  const auto joined = comm::make_transport(ranks.count(), kPatience);
+  if (!joined) return joined.error();
+  texts::OpenRules rules;
+  rules.tensor = options.tensor;
+  rules.pipeline = options.pipeline;
+  rules.threads = options.threads > 0 ? options.threads : worker::threads_of(ranks.node());
+  rules.dtype = rules.cache_dtype = options.dtype;
+  auto model = texts::OpenedModel::open(rules, folder, **joined);
   if (!model) return model.error();
   texts::TextEngine& texts = (*model)->texts();
   if (!ranks.is_first()) {
@@ -165,7 +175,7 @@ Result<ordered_json> with_model(const Options& options, const fs::path& folder, 
   }
   Result<ordered_json> answer = Error{};
   if (options.command == "eval") {
-    answer = evaluate(options, texts, program);
+    answer = evaluate(options, texts, folder, program);
   } else {
     const auto input = read_input(options.file);
     answer = !input                          ? Result<ordered_json>(input.error())
@@ -190,7 +200,7 @@ int run(std::span<char* const> words, const fs::path& program) {
     return 0;
   }
   const worker::Ranks ranks;
-  const auto folder = locate_model(options->model, program);
+  const auto folder = native::find_model(options->model, program);
   if (!folder) return refuse(folder.error(), 1);
   Result<ordered_json> answer = Error{};
   if (options->command == "inspect") {

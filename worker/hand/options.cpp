@@ -53,6 +53,11 @@ const std::vector<Option>& options() {
        [](Options& it, const std::string& text) {
          return number<std::uint64_t>(text, 0, std::numeric_limits<std::uint64_t>::max(), it.sampling.seed);
        }},
+      {"--chat", nullptr, "eval", "put questions as the model's chat template has it",
+       [](Options& it, const std::string&) {
+         it.chat = true;
+         return true;
+       }},
       {"--data", "FOLDER", "eval", "where scripts/import-data has put the questions; must be given",
        [](Options& it, const std::string& text) {
          it.data = text;

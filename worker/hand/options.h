@@ -20,6 +20,7 @@ struct Options {
   bool help = false;
   std::string data;                    ///< of eval: the folder of questions
   std::string samples;                 ///< of eval: a log of them; empty: none
+  bool chat = false;                   ///< of eval: questions are put as the model's chat template has it
   std::optional<int> shots;            ///< of eval; nothing: as many as the task says
   std::optional<std::uint64_t> limit;  ///< of eval: questions; nothing: all
   std::int64_t most = 32;              ///< new tokens of a text

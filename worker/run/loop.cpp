@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cmath>
 #include <csignal>
 #include <random>
 #include <set>
@@ -13,21 +12,18 @@
 
 #include "base/text.h"
 #include "base/units.h"
-#include "run/metrics.h"
 
 namespace orch::worker {
 namespace {
 
 using namespace std::chrono_literals;
 
-constexpr std::size_t kMostDelivered = 256;   // items of one message
-constexpr std::size_t kMostReason = 2000;     // bytes of a log
-constexpr std::size_t kMostSearched = 32768;  // bytes of a log
-constexpr auto kLongestPause = 15s;           // between two tries to reach the daemon
-constexpr auto kLongestLook = 1s;             // between two looks at the time
-constexpr auto kGrace = 10s;                  // between SIGTERM and SIGKILL of a program
-constexpr auto kLastWords = 10s;              // to say that it ends
-constexpr auto kMoment = 1000ms;              // between the signals that Slurm sends to one job
+constexpr std::size_t kMostDelivered = 256;  // items of one message
+constexpr auto kLongestPause = 15s;          // between two tries to reach the daemon
+constexpr auto kLongestLook = 1s;            // between two looks at the time
+constexpr auto kGrace = 10s;                 // between SIGTERM and SIGKILL of a program
+constexpr auto kLastWords = 10s;             // to say that it ends
+constexpr auto kMoment = 1000ms;             // between the signals that Slurm sends to one job
 
 std::string draw_copy() {
   std::random_device device;
@@ -36,53 +32,18 @@ std::string draw_copy() {
   return text;
 }
 
-/// Sets variables of an environment in which every name is there once: of two getenv would find the first.
-void set_variables(std::vector<std::string>& environment, const std::vector<std::string>& variables) {
-  for (const std::string& variable : variables) {
-    const std::string name = variable.substr(0, variable.find('=') + 1);
-    std::erase_if(environment, [&](const std::string& other) { return other.starts_with(name); });
-    environment.push_back(variable);
-  }
-}
-
-/// What a program is told of its place; the cell's own environment does not go before it.
-std::vector<std::string> variables_of(const wire::Leased& leased, const std::vector<std::string>& gpus) {
-  std::vector<std::string> variables = {"CUDA_VISIBLE_DEVICES=" + join(gpus, ","),
-                                        "ORCH_GPUS=" + std::to_string(gpus.size())};
-  // Only MPS heeds it, where the site runs it: a cell computes on its part of the GPU, as it declared.
-  if (leased.gpus > 0 && leased.gpus < 1)
-    variables.push_back("CUDA_MPS_ACTIVE_THREAD_PERCENTAGE=" +
-                        std::to_string(std::max(1L, std::lround(leased.gpus * 100))));
-  return variables;
-}
-
-/// Of a program that ended badly by itself. `log` is the end of its log.
-const char* cause_of(const Ending& ending, const std::string& log) {
-  // What PyTorch, the CUDA driver and runtime, cuBLAS and JAX say.
-  for (const char* words :
-       {"CUDA out of memory", "torch.OutOfMemoryError", "torch.cuda.OutOfMemoryError", "CUDA_ERROR_OUT_OF_MEMORY",
-        "cudaErrorMemoryAllocation", "CUBLAS_STATUS_ALLOC_FAILED", "RESOURCE_EXHAUSTED: Out of memory"})
-    if (log.find(words) != std::string::npos) return "gpu_memory";
-  // As a shell says it: a program of it was killed; it cannot be run; it is not there.
-  if (ending.code == 128 + SIGKILL) return "host_memory";
-  if (ending.code == 126 || ending.code == 127) return "bad_input";
-  return "unknown";
-}
-
-/// The time, but never one that the clock cannot hold.
-Program::Clock::time_point after(double seconds) {
-  return Program::Clock::now() + std::chrono::duration_cast<Program::Clock::duration>(
-                                     std::chrono::duration<double>(std::clamp(seconds, 0.0, 3e8)));
-}
+bool is_program(const wire::Leased& leased) { return leased.engine != "native"; }
 
 }  // namespace
 
-Loop::Loop(LoopOptions options, const JobDirectory& directory, Spool spool, Transport& transport, Starter& starter)
+Loop::Loop(LoopOptions options, const JobDirectory& directory, Spool spool, Transport& transport, Starter& starter,
+           ModelEngine* engine)
     : options_(std::move(options)),
       directory_(directory),
       spool_(std::move(spool)),
       mailman_(transport),
       starter_(starter),
+      engine_(engine),
       slots_(options_.gpus, options_.cpus, options_.memory),
       ends_(Clock::now() + options_.time),
       copy_(draw_copy()),
@@ -97,8 +58,12 @@ wire::Exit Loop::run(int signals) {
     speak();
     pollfd watched[] = {{signals_, POLLIN, 0},
                         {mailman_.descriptor(), POLLIN, 0},
-                        {starter_.alive() ? starter_.descriptor() : -1, POLLIN, 0}};
-    ::poll(watched, 3, static_cast<int>(until_next().count()));
+                        {starter_.alive() ? starter_.descriptor() : -1, POLLIN, 0},
+                        {engine_ ? engine_->descriptor() : -1, POLLIN, 0}};
+    ::poll(watched, 4, static_cast<int>(until_next().count()));
+    // Before signals: a launcher that sees a rank die ends the others.
+    if (engine_) engine_->look();
+    if (const auto lost = engine_ ? engine_->lost() : std::nullopt) return lose(*lost);
     take_signals();
     while (const auto answered = mailman_.take()) hear(*answered);
     watch_time();
@@ -165,7 +130,7 @@ bool Loop::is_over() const {
 std::chrono::milliseconds Loop::until_next() const {
   if (is_over()) return 0ms;
   auto next = Clock::now() + kLongestLook;
-  for (const auto& [ticket, running] : running_) next = std::min(next, running.program.due());
+  for (const auto& [ticket, running] : running_) next = std::min(next, running.work->due());
   if (!mailman_.busy() && !superseded_) {
     auto due = beat_at_;
     if (!phase_.draining) due = std::min(due, lease_at_);
@@ -176,6 +141,19 @@ std::chrono::milliseconds Loop::until_next() const {
 }
 
 double Loop::time_left() const { return std::chrono::duration<double>(ends_ - options_.drain - Clock::now()).count(); }
+
+/// Without a rank nothing more can be computed, and whoever started it ends us all in a moment.
+wire::Exit Loop::lose(const std::string& who) {
+  wire::Exit exit;
+  exit.epoch = claimed_ ? claimed_->epoch : 0;
+  exit.end = "lost_peer";
+  exit.reason = who + " is gone";
+  if (claimed_ && !superseded_) static_cast<void>(directory_.write_exit(exit));
+  for (auto& [ticket, running] : running_)
+    if (is_program(running.leased)) running.work->stop(0s);
+  if (claimed_ && !superseded_) say_last(exit);
+  return exit;
+}
 
 void Loop::take_signals() {
   signalfd_siginfo info{};
@@ -203,7 +181,7 @@ void Loop::hurry(std::string why) {
   drain(std::move(why));
   if (phase_.hurried) return;
   phase_.hurried = true;
-  for (auto& [ticket, running] : running_) running.program.stop(kGrace);
+  for (auto& [ticket, running] : running_) running.work->stop(kGrace);
 }
 
 /// Something is wrong with the worker, its disk or its daemon: it begins nothing more.
@@ -216,29 +194,29 @@ void Loop::break_off(std::string why) {
 void Loop::reap() {
   starter_.look();
   for (auto at = running_.begin(); at != running_.end();) {
-    const auto ending = at->second.program.poll(Clock::now());
-    if (!ending) {
+    const auto outcome = at->second.work->poll(Clock::now());
+    if (!outcome) {
       ++at;
       continue;
     }
     // Slurm signals every process of a job that is cancelled or preempted: the worker's own signal may come a moment
     // after the program's.
-    if (ending->signal == SIGTERM && !ending->out_of_time && !at->second.dropped && !phase_.hurried) {
+    if (outcome->signal == SIGTERM && !outcome->out_of_time && !at->second.dropped && !phase_.hurried) {
       pollfd watched{signals_, POLLIN, 0};
       ::poll(&watched, 1, static_cast<int>(kMoment.count()));
     }
-    if (ending->signal) take_signals();
+    if (outcome->signal) take_signals();
     const Running ended = std::move(at->second);
     at = running_.erase(at);
     slots_.give_back(ended.leased.ticket);
     lease_at_ = Clock::now();
     idle_since_ = Clock::now();
     if (ended.dropped) continue;
-    if (!starter_.alive()) {
+    if (is_program(ended.leased) && !starter_.alive()) {
       give_back(ended.leased);  // it was killed, through no fault of its own
       continue;
     }
-    finish(ended.leased, ended.folder, *ending, std::chrono::duration<double>(Clock::now() - ended.started).count());
+    finish(ended.leased, *outcome);
   }
   if (!starter_.alive()) break_off("the helper that starts programs has ended");
 }
@@ -247,7 +225,12 @@ void Loop::begin_waiting() {
   // The slots are those of this node.
   const int nodes = std::max(options_.spread, 1);
   for (auto at = waiting_.begin(); at != waiting_.end();) {
-    const auto gpus = slots_.take(at->ticket, at->gpus / nodes, std::max(at->cpus / nodes, 1), at->memory);
+    std::vector<std::string> preferred;
+    if (engine_ && at->ask)
+      for (const int rank : engine_->ranks_with(at->ask->loads))
+        if (static_cast<std::size_t>(rank) < options_.gpus.size())
+          preferred.push_back(options_.gpus[static_cast<std::size_t>(rank)]);
+    const auto gpus = slots_.take(at->ticket, at->gpus / nodes, std::max(at->cpus / nodes, 1), at->memory, preferred);
     if (!gpus && !running_.empty()) {
       ++at;
       continue;
@@ -277,47 +260,52 @@ void Loop::begin(const wire::Leased& leased, const std::vector<std::string>& gpu
     slots_.give_back(leased.ticket);
     return fail(leased, "bad_input", folder.error().what, 0);
   }
-  // What an earlier start of this attempt left is not what this one measures.
-  std::error_code ignored;
-  std::filesystem::remove(*folder / "result.json", ignored);
-  Order order{leased.run, options_.environment, *folder, *folder / "log"};
-  set_variables(order.environment, leased.environment);
-  set_variables(order.environment, variables_of(leased, gpus));
-  auto program = Program::start(starter_, order, after(leased.time_limit));
-  if (program) {
-    running_.emplace(leased.ticket, Running{leased, *std::move(program), *folder, Clock::now()});
+  if (!is_program(leased)) {
+    auto work = engine_ ? engine_->start(leased, *folder, directory_.path(), ranks_of(gpus))
+                        : Result<std::unique_ptr<Work>>(Error{"this worker was built without the native engine"});
+    if (work) {
+      running_.emplace(leased.ticket, Running{leased, *std::move(work)});
+      return;
+    }
+    slots_.give_back(leased.ticket);
+    return fail(leased, "load_failed", work.error().what, 0);
+  }
+  auto work = start_program(starter_, leased, *folder, gpus, options_.environment);
+  if (work) {
+    running_.emplace(leased.ticket, Running{leased, *std::move(work)});
     return;
   }
   slots_.give_back(leased.ticket);
   if (!starter_.alive()) return give_back(leased);
-  fail(leased, program.error().of_program ? "bad_input" : "unknown", program.error().what, 0);
+  fail(leased, work.error().of_program ? "bad_input" : "unknown", work.error().what, 0);
 }
 
-void Loop::finish(const wire::Leased& leased, const std::filesystem::path& folder, const Ending& ending,
-                  double seconds) {
-  // We ended it: that says nothing about the cell.
-  if (phase_.hurried && !ending.out_of_time && (ending.signal || ending.code)) return give_back(leased);
-  const std::string tail = last_lines(folder / "log", kMostReason);
-  const std::string log = tail.empty() ? "" : "; the end of its log: " + tail;
-  const auto failed = [&](const char* cause, const std::string& what) { fail(leased, cause, what + log, seconds); };
-  if (ending.out_of_time)
-    return failed("timeout", "it ran for more than " + std::to_string(static_cast<long>(leased.time_limit)) + " s");
-  if (ending.signal == SIGKILL) return failed("host_memory", "it was killed, as for lack of memory");
-  if (ending.signal || ending.code) {
-    const std::string what = ending.signal ? "signal " + std::to_string(ending.signal) + " ended it"
-                                           : "exit code " + std::to_string(ending.code);
-    return failed(cause_of(ending, last_lines(folder / "log", kMostSearched)), what);
+/// One rank a GPU, node by node; a job without GPUs has one rank on each node.
+std::vector<int> Loop::ranks_of(const std::vector<std::string>& gpus) const {
+  const int nodes = std::max(options_.spread, 1), each = std::max(static_cast<int>(options_.gpus.size()), 1);
+  std::vector<int> ranks;
+  for (int node = 0; node < nodes; ++node) {
+    if (gpus.empty()) ranks.push_back(node);
+    for (const std::string& gpu : gpus)
+      ranks.push_back(node * each + static_cast<int>(std::ranges::find(options_.gpus, gpu) - options_.gpus.begin()));
   }
-  const auto metrics = read_metrics(folder, leased.engine);
-  if (!metrics) return failed("bad_input", metrics.error().what);
+  return ranks;
+}
+
+void Loop::finish(const wire::Leased& leased, const Outcome& outcome) {
+  // We ended it: that says nothing about the cell.
+  const bool ended_here = phase_.hurried && outcome.what == Outcome::What::kFailed && !outcome.out_of_time;
+  if (ended_here || outcome.what == Outcome::What::kStopped) return give_back(leased);
+  if (outcome.what == Outcome::What::kFailed) return fail(leased, outcome.cause, outcome.reason, outcome.seconds);
   wire::Delivered item;
   item.chunk = leased.chunk;
   item.ticket = leased.ticket;
   item.generation = leased.generation;
   item.what = "done";
-  item.metrics = *metrics;
-  item.seconds = seconds;
-  item.gpu_seconds = seconds * leased.gpus;
+  item.metrics = outcome.metrics;
+  item.figures = outcome.figures;
+  item.seconds = outcome.seconds;
+  item.gpu_seconds = outcome.seconds * leased.gpus;
   keep(item);
 }
 
@@ -368,8 +356,9 @@ void Loop::speak() {
   if (now >= beat_at_) {
     wire::Heartbeat beat;
     beat.epoch = claimed_->epoch;
-    for (const auto& [ticket, running] : running_) beat.held.push_back({running.leased.chunk, true});
-    for (const wire::Leased& leased : waiting_) beat.held.push_back({leased.chunk, false});
+    for (const auto& [ticket, running] : running_)
+      beat.held.push_back({running.leased.chunk, true, running.work->done(), running.work->all()});
+    for (const wire::Leased& leased : waiting_) beat.held.push_back({leased.chunk, false, 0, 0});
     mailman_.send("heartbeat", wire::write(beat));
     return;
   }
@@ -377,6 +366,7 @@ void Loop::speak() {
   wire::AskLease ask;
   ask.epoch = claimed_->epoch;
   ask.time_left = std::max(time_left(), 0.0);
+  if (engine_) ask.loaded = engine_->loaded();
   for (const auto& [ticket, running] : running_) ask.held.push_back(running.leased.chunk);
   for (const wire::Leased& leased : waiting_) ask.held.push_back(leased.chunk);
   mailman_.send("lease", wire::write(ask));
@@ -467,7 +457,7 @@ void Loop::hear_beat(const std::string& body) {
     if (!dropped(running.leased)) continue;
     // Its GPUs are free when it has ended, and not before.
     running.dropped = true;
-    running.program.stop(0s);
+    running.work->stop(0s);
   }
   if (beat->drain) drain("the daemon said so");
 }

@@ -11,6 +11,7 @@
 
 #include <chrono>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -18,9 +19,9 @@
 #include "link/directory.h"
 #include "link/spool.h"
 #include "link/transport.h"
-#include "run/program.h"
+#include "run/model_engine.h"
+#include "run/program_work.h"
 #include "run/slots.h"
-#include "run/starter.h"
 
 namespace orch::worker {
 
@@ -41,7 +42,9 @@ class Loop {
  public:
   using Clock = std::chrono::steady_clock;
 
-  Loop(LoopOptions options, const JobDirectory& directory, Spool spool, Transport& transport, Starter& starter);
+  /// `engine`: runs the cells of the native engine; null: nothing does. All must outlive it.
+  Loop(LoopOptions options, const JobDirectory& directory, Spool spool, Transport& transport, Starter& starter,
+       ModelEngine* engine = nullptr);
 
   /// To its end; `signals` is a signalfd, not blocking, for SIGUSR1, SIGTERM and SIGINT, or -1.
   wire::Exit run(int signals);
@@ -49,9 +52,7 @@ class Loop {
  private:
   struct Running {
     wire::Leased leased;
-    Program program;
-    std::filesystem::path folder;
-    Clock::time_point started;
+    std::unique_ptr<Work> work;
     bool dropped = false;  ///< the daemon wants it no more: it is being ended, and nothing is said of it
   };
   struct Phase {
@@ -70,13 +71,15 @@ class Loop {
   void begin_waiting();
   std::string no_room_for(const wire::Leased& leased) const;
   void begin(const wire::Leased& leased, const std::vector<std::string>& gpus);
-  void finish(const wire::Leased& leased, const std::filesystem::path& folder, const Ending& ending, double seconds);
+  std::vector<int> ranks_of(const std::vector<std::string>& gpus) const;
+  void finish(const wire::Leased& leased, const Outcome& outcome);
   void fail(const wire::Leased& leased, std::string cause, std::string reason, double seconds);
   void give_back(const wire::Leased& leased);
   void keep(const wire::Delivered& item);
   void speak();
   void claim();
   void deliver();
+  wire::Exit lose(const std::string& who);
   void say_last(const std::optional<wire::Exit>& exit);
   void hear(const Mailman::Answered& answered);
   void hear_given(const std::string& body);
@@ -90,6 +93,7 @@ class Loop {
   Spool spool_;
   Mailman mailman_;
   Starter& starter_;
+  ModelEngine* const engine_;
   Slots slots_;
   const Clock::time_point ends_;
   Phase phase_;

@@ -16,7 +16,8 @@ Slots::Slots(std::vector<std::string> gpus, int cpus, std::int64_t memory)
   for (std::string& name : gpus) gpus_.push_back({std::move(name), 1});
 }
 
-std::optional<std::vector<std::string>> Slots::take(std::uint64_t ticket, double gpus, int cpus, std::int64_t memory) {
+std::optional<std::vector<std::string>> Slots::take(std::uint64_t ticket, double gpus, int cpus, std::int64_t memory,
+                                                    const std::vector<std::string>& preferred) {
   if (cpus > cpus_ || memory > memory_) return std::nullopt;
   Taken taken{{}, 1, cpus, memory};
   if (gpus > 0 && gpus < 1) {
@@ -28,9 +29,13 @@ std::optional<std::vector<std::string>> Slots::take(std::uint64_t ticket, double
     taken.gpus.push_back(*best);
   } else {
     const auto wanted = static_cast<std::size_t>(std::ceil(gpus - kEpsilon));
-    for (std::size_t i = 0; i < gpus_.size() && taken.gpus.size() < wanted; ++i)
-      if (gpus_[i].free > 1 - kEpsilon) taken.gpus.push_back(i);
+    for (const bool is_preferred : {true, false})
+      for (std::size_t i = 0; i < gpus_.size() && taken.gpus.size() < wanted; ++i)
+        if (gpus_[i].free > 1 - kEpsilon &&
+            (std::ranges::find(preferred, gpus_[i].name) != preferred.end()) == is_preferred)
+          taken.gpus.push_back(i);
     if (taken.gpus.size() < wanted) return std::nullopt;
+    std::ranges::sort(taken.gpus);
   }
   std::vector<std::string> names;
   for (const std::size_t i : taken.gpus) {

@@ -18,8 +18,10 @@ class Slots {
   /// `gpus` as CUDA_VISIBLE_DEVICES names them; `memory` in bytes, 0: not limited.
   Slots(std::vector<std::string> gpus, int cpus, std::int64_t memory);
 
-  /// The GPUs that the cell gets, or nothing when it must wait. A part of a GPU goes where least is left.
-  std::optional<std::vector<std::string>> take(std::uint64_t ticket, double gpus, int cpus, std::int64_t memory);
+  /// The GPUs that the cell gets, or nothing when it must wait. A part of a GPU goes where least is left; whole ones
+  /// are those of `preferred` as far as they are free, and come in the order of the GPUs.
+  std::optional<std::vector<std::string>> take(std::uint64_t ticket, double gpus, int cpus, std::int64_t memory,
+                                               const std::vector<std::string>& preferred = {});
   void give_back(std::uint64_t ticket);
 
  private:

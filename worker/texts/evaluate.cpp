@@ -1,13 +1,17 @@
 #include "texts/evaluate.h"
 
 #include <algorithm>
-#include <map>
+#include <chrono>
 
 namespace orch::texts {
 namespace {
 
-/// Samples that are asked together: enough for a prefix to pay, few enough for progress to be seen.
-constexpr std::size_t kTogether = 256;
+using Clock = std::chrono::steady_clock;
+
+/// Samples that are asked together: many, so that what they begin with is read seldom; but so few that it is seen how
+/// far they are, and that whoever wants to end it need not wait long.
+constexpr std::size_t kFirst = 16, kMost = 1024;
+constexpr auto kLong = std::chrono::seconds(5);
 
 }  // namespace
 
@@ -48,8 +52,11 @@ Result<std::vector<eval::Answer>> answer(TextEngine& engine, std::span<const eva
 
 Result<bool> evaluate(TextEngine& engine, const eval::Evaluation& evaluation, std::span<const std::uint64_t> samples,
                       const OnScored& on_scored) {
-  for (std::size_t from = 0; from < samples.size(); from += kTogether) {
-    const std::span<const std::uint64_t> some = samples.subspan(from, std::min(kTogether, samples.size() - from));
+  std::size_t together = kFirst;
+  for (std::size_t from = 0; from < samples.size();) {
+    const Clock::time_point begun = Clock::now();
+    const std::span<const std::uint64_t> some = samples.subspan(from, std::min(together, samples.size() - from));
+    from += some.size();
     std::vector<eval::Request> requests;
     std::vector<std::size_t> ends;
     for (const std::uint64_t sample : some) {
@@ -70,6 +77,9 @@ Result<bool> evaluate(TextEngine& engine, const eval::Evaluation& evaluation, st
       begin = ends[i];
     }
     if (auto told = on_scored(scored); !told) return told;
+    const double part = std::chrono::duration<double>(Clock::now() - begun) / kLong;
+    together = std::clamp(static_cast<std::size_t>(static_cast<double>(together) / std::clamp(part, 0.25, 4.0)),
+                          std::size_t{1}, kMost);
   }
   return true;
 }

@@ -45,6 +45,28 @@ void members(V&& visit, auto& m) requires std::same_as<std::remove_cvref_t<declt
   visit("held", m.held);
 }
 template <class V>
+void members(V&& visit, auto& m) requires std::same_as<std::remove_cvref_t<decltype(m)>, Ask> {
+  visit("model", m.model);
+  visit("revision", m.revision);
+  visit("loads", m.loads);
+  visit("tensor", m.tensor);
+  visit("pipeline", m.pipeline);
+  visit("dtype", m.dtype);
+  visit("cache_dtype", m.cache_dtype);
+  visit("context", m.context);
+  visit("data", m.data);
+  visit("digest", m.digest);
+  visit("chunks", m.chunks);
+  visit("shots", m.shots);
+  visit("limit", m.limit);
+  visit("max_tokens", m.max_tokens);
+  visit("temperature", m.temperature);
+  visit("chat", m.chat);
+  visit("prefix", m.prefix);
+  visit("seed", m.seed);
+  visit("before", m.before);
+}
+template <class V>
 void members(V&& visit, auto& m) requires std::same_as<std::remove_cvref_t<decltype(m)>, Leased> {
   members(visit, m.chunk);
   visit("ticket", m.ticket);
@@ -61,6 +83,7 @@ void members(V&& visit, auto& m) requires std::same_as<std::remove_cvref_t<declt
   visit("run", m.run);
   visit("environment", m.environment);
   visit("folder", m.folder);
+  visit("ask", m.ask);
 }
 template <class V>
 void members(V&& visit, auto& m) requires std::same_as<std::remove_cvref_t<decltype(m)>, Given> {
@@ -73,6 +96,8 @@ template <class V>
 void members(V&& visit, auto& m) requires std::same_as<std::remove_cvref_t<decltype(m)>, Heartbeat::Held> {
   members(visit, m.chunk);
   visit("running", m.running);
+  visit("done", m.done);
+  visit("all", m.all);
 }
 template <class V>
 void members(V&& visit, auto& m) requires std::same_as<std::remove_cvref_t<decltype(m)>, Heartbeat> {
@@ -91,6 +116,7 @@ void members(V&& visit, auto& m) requires std::same_as<std::remove_cvref_t<declt
   visit("generation", m.generation);
   visit("what", m.what);
   visit("metrics", m.metrics);
+  visit("figures", m.figures);
   visit("cause", m.cause);
   visit("reason", m.reason);
   visit("seconds", m.seconds);
@@ -149,11 +175,13 @@ class Writer {
  private:
   template <class T>
   static json json_of(const T& value) {
-    if constexpr (requires {
-                    value.data();
-                    value.size();
-                  } &&
-                  !std::same_as<T, std::string>) {
+    if constexpr (requires { value.has_value(); }) {
+      return value ? json_of(*value) : json(nullptr);
+    } else if constexpr (requires {
+                           value.data();
+                           value.size();
+                         } &&
+                         !std::same_as<T, std::string>) {
       json list = json::array();
       for (const auto& item : value) list.push_back(json_of(item));
       return list;
@@ -207,6 +235,9 @@ class Reader {
       if (!std::isfinite(value)) wrong(name, "a finite number");
     } else if constexpr (std::integral<T>) {
       take_whole(from, name, value);
+    } else if constexpr (requires { value.has_value(); }) {
+      value.reset();
+      if (!from.is_null()) take(from, name, value.emplace());
     } else if constexpr (requires { value.emplace_back(); }) {
       if (!from.is_array()) return wrong(name, "a list");
       if (from.size() > kMostItems) return wrong(name, "a list of at most 100,000 items");
@@ -269,6 +300,7 @@ template Result<Claim> read(std::string_view);
 template Result<Claimed> read(std::string_view);
 template Result<AskLease> read(std::string_view);
 template Result<Given> read(std::string_view);
+template Result<Leased> read(std::string_view);
 template Result<Heartbeat> read(std::string_view);
 template Result<Beat> read(std::string_view);
 template Result<Deliver> read(std::string_view);
@@ -280,6 +312,7 @@ template std::string write(const Claim&);
 template std::string write(const Claimed&);
 template std::string write(const AskLease&);
 template std::string write(const Given&);
+template std::string write(const Leased&);
 template std::string write(const Heartbeat&);
 template std::string write(const Beat&);
 template std::string write(const Deliver&);

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -50,6 +51,26 @@ struct AskLease {
   std::vector<std::string> loaded;
   std::vector<Chunk> held;
 };
+/// What the native engine needs to know of a cell; the worker's own files say the rest.
+struct Ask {
+  std::string model;                ///< a folder, or an id of the hub
+  std::string revision;             ///< of an id
+  std::string loads;                ///< what is loaded for it, as AskLease::loaded names it
+  int tensor = 1, pipeline = 1;     ///< ranks that share each layer; stages
+  std::string dtype, cache_dtype;   ///< of weights and computation; of keys and values
+  std::int64_t context = 0;         ///< tokens that the model is shown at most; 0: as many as it was made for
+  std::string data;                 ///< the folder of questions
+  std::string digest;               ///< of the task and its questions, as they were when the cell was asked for
+  std::uint32_t chunks = 1;         ///< that the cell is cut into
+  int shots = -1;                   ///< worked examples; -1: the task's own
+  std::int64_t limit = 0;           ///< the first so many questions; 0: all
+  std::int64_t max_tokens = 0;      ///< of an answer; 0: the task's own
+  double temperature = -1;          ///< -1: the task's own
+  bool chat = false;                ///< questions are put as the model's chat template has it
+  std::string prefix;               ///< before every prompt
+  std::uint64_t seed = 0;           ///< of sampled answers
+  std::vector<std::string> before;  ///< folders of earlier attempts, whose logs of samples are gone on with
+};
 /// A chunk to work on, with all that is needed for it.
 struct Leased {
   Chunk chunk;
@@ -62,10 +83,11 @@ struct Leased {
   std::int64_t memory = 0;  ///< bytes; 0: not said
   double smaller_batch = 1;
   std::string model, task;
-  std::string engine;                    ///< command | lm-eval
+  std::string engine;                    ///< command | lm-eval | native
   std::vector<std::string> run;          ///< argument vector; no shell
   std::vector<std::string> environment;  ///< NAME=value
-  std::string folder;  ///< of this attempt, relative to the job's directory; holds result.json and log
+  std::string folder;      ///< of this attempt, relative to the job's directory; holds result.json and log
+  std::optional<Ask> ask;  ///< of the native engine
 };
 struct Given {
   std::vector<Leased> leased;
@@ -79,6 +101,7 @@ struct Heartbeat {
   struct Held {
     Chunk chunk;
     bool running = false;
+    std::int64_t done = 0, all = 0;  ///< samples; 0 and 0: that is not known
   };
   std::uint32_t epoch = 0;
   std::vector<Held> held;
@@ -94,7 +117,8 @@ struct Delivered {
   std::uint64_t ticket = 0;
   std::uint32_t generation = 1;
   std::string what;     ///< done | failed | returned
-  std::string metrics;  ///< of done: JSON, an object of `name: {value, stderr}`
+  std::string metrics;  ///< of done: JSON, an object of `name: {value, stderr}`; of the native engine with `parts`
+  std::string figures;  ///< of done: JSON, an object of numbers (samples, tokens, memory, …), or empty
   std::string cause;    ///< of failed: a cause of the policy
   std::string reason;   ///< of failed
   double seconds = 0;

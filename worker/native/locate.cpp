@@ -1,4 +1,4 @@
-#include "hand/locate.h"
+#include "native/locate.h"
 
 #include <array>
 #include <optional>
@@ -9,7 +9,7 @@
 #include "base/text.h"
 #include "cache/contents.h"
 
-namespace orch::hand {
+namespace orch::native {
 namespace {
 
 namespace fs = std::filesystem;
@@ -27,7 +27,14 @@ Result<fs::path> in_cache(const std::string& id, const std::string& revision) {
 
 }  // namespace
 
-Result<fs::path> locate_model(const std::string& named, const fs::path& program) {
+Result<fs::path> locate_model(const std::string& folder_or_id, const std::string& revision) {
+  std::error_code ignored;
+  if (!folder_or_id.starts_with('/')) return in_cache(folder_or_id, revision.empty() ? "main" : revision);
+  if (fs::is_directory(folder_or_id, ignored)) return fs::path(folder_or_id);
+  return Error{"there is no folder " + shown(folder_or_id) + " on this node"};
+}
+
+Result<fs::path> find_model(const std::string& named, const fs::path& program) {
   std::error_code ignored;
   if (fs::is_directory(named, ignored)) return fs::path(named);
   if (fs::exists(named, ignored)) return Error{shown(named) + " is a file; a model is a folder with config.json in it"};
@@ -47,8 +54,7 @@ Result<fs::path> locate_model(const std::string& named, const fs::path& program)
     return Error{"there is no folder and no model " + quote(named) + hint(named, catalog.models.names()) +
                  "; orchctl models lists them"};
   }
-  if (model->hf_id.starts_with('/')) return fs::path(model->hf_id);
-  return in_cache(model->hf_id, model->revision);
+  return locate_model(model->hf_id, model->revision);
 }
 
-}  // namespace orch::hand
+}  // namespace orch::native

@@ -1,0 +1,193 @@
+#include "native/seat.h"
+
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <new>
+
+#include "base/text.h"
+#include "native/chunk.h"
+#include "native/locate.h"
+
+namespace orch::native {
+namespace {
+
+using worker::Outcome;
+
+Outcome failed(const Trouble& trouble) {
+  Outcome outcome;
+  outcome.cause = trouble.cause;
+  outcome.reason = trouble.reason;
+  return outcome;
+}
+
+std::optional<DType> dtype_of(const std::string& name) {
+  const auto dtype = dtype_named(name);
+  const bool computes = dtype == DType::kFp32 || dtype == DType::kBf16 || dtype == DType::kFp16;
+  return computes ? dtype : std::nullopt;
+}
+
+}  // namespace
+
+Seat::Seat(SeatRules rules)
+    : rules_(std::move(rules)), spoke_(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)), thread_([this] { compute(); }) {}
+
+Seat::~Seat() {
+  {
+    const std::lock_guard lock(mutex_);
+    ending_ = true;
+    stopping_ = true;
+  }
+  wake_.notify_all();
+  thread_.join();
+  ::close(spoke_);
+}
+
+bool Seat::idle() const {
+  const std::lock_guard lock(mutex_);
+  return !current_ && orders_.empty();
+}
+
+void Seat::say(const Report& report) {
+  {
+    const std::lock_guard lock(mutex_);
+    said_.push_back(write(report));
+  }
+  const std::uint64_t one = 1;
+  static_cast<void>(::write(spoke_, &one, sizeof one));
+}
+
+bool Seat::serve(comm::Lifeline line) {
+  while (true) {
+    pollfd watched[] = {{line.descriptor(), POLLIN, 0}, {spoke_, POLLIN, 0}};
+    ::poll(watched, 2, -1);
+    std::uint64_t ignored = 0;
+    static_cast<void>(::read(spoke_, &ignored, sizeof ignored));
+    std::deque<std::string> said;
+    {
+      const std::lock_guard lock(mutex_);
+      said.swap(said_);
+    }
+    for (const std::string& each : said) line.send(each);
+    while (const auto text = line.take()) {
+      auto command = read_command(*text);
+      if (!command || std::holds_alternative<End>(*command)) return command.ok();
+      const std::lock_guard lock(mutex_);
+      if (auto* order = std::get_if<Order>(&*command)) {
+        orders_.push_back(std::move(*order));
+      } else {
+        const std::uint64_t ticket = std::get<Stop>(*command).ticket;
+        if (current_ == ticket) stopping_ = true;
+        // One that has not begun is carried out all the same, by all ranks of its group, and stops at once.
+        for (Order& waiting : orders_)
+          if (waiting.leased.ticket == ticket) waiting.leased.time_limit = 0;
+      }
+      wake_.notify_all();
+    }
+    if (line.gone()) return false;
+  }
+}
+
+void Seat::compute() {
+  while (true) {
+    Order order;
+    {
+      std::unique_lock lock(mutex_);
+      wake_.wait(lock, [&] { return ending_ || !orders_.empty(); });
+      if (ending_) return;
+      order = std::move(orders_.front());
+      orders_.pop_front();
+      current_ = order.leased.ticket;
+      stopping_ = order.leased.time_limit <= 0;
+    }
+    carry_out(order);
+    {
+      const std::lock_guard lock(mutex_);
+      current_.reset();
+    }
+  }
+}
+
+void Seat::carry_out(const Order& order) {
+  bool whole = true;
+  Outcome outcome;
+  try {
+    outcome = evaluate(order, whole);
+  } catch (const std::bad_alloc&) {
+    outcome = failed({"host_memory", "rank " + std::to_string(rules_.rank) + " has no memory left"});
+    whole = false;
+  }
+  if (!whole) group_ = {};
+  if (order.ranks.front() == rules_.rank) say(Over{order.leased.ticket, outcome});
+  say(Free{order.leased.ticket, whole});
+}
+
+Outcome Seat::evaluate(const Order& order, bool& whole) {
+  const wire::Ask& ask = *order.leased.ask;
+  const bool speaks = order.ranks.front() == rules_.rank;
+  whole = false;
+  if (order.anew) {
+    group_ = {};
+    auto made = rules_.make_group(order.ranks, order.leased.ticket);
+    if (!made) return failed({"lost_peer", made.error().what});
+    group_.ranks = *std::move(made);
+  }
+  comm::Transport& ranks = *group_.ranks;
+
+  const auto folder = locate_model(ask.model, ask.revision);
+  const auto dtype = dtype_of(ask.dtype), cache_dtype = dtype_of(ask.cache_dtype);
+  std::unique_ptr<Chunk> chunk;
+  Trouble trouble;
+  Result<bool> ready = true;
+  if (!folder) {
+    trouble = {"load_failed", folder.error().what};
+  } else if (!dtype || !cache_dtype) {
+    trouble = {"bad_input", "the native engine computes in fp32, bf16 and fp16, not in " +
+                                quote(dtype ? ask.cache_dtype : ask.dtype)};
+  } else if (ask.tensor * ask.pipeline != static_cast<int>(order.ranks.size())) {
+    trouble = {"load_failed", "the cell is cut over " + counted(ask.tensor * ask.pipeline, "rank") +
+                                  ", and its slot has " + std::to_string(order.ranks.size())};
+  } else if (speaks) {
+    auto opened = Chunk::open(order, *folder, rules_.program);
+    if (opened)
+      chunk = *std::move(opened);
+    else
+      trouble = opened.error();
+  }
+  if (!trouble.cause.empty()) ready = Error{trouble.reason};
+  if (auto agreed = comm::agree(ranks, ready); !agreed) {
+    whole = group_.model != nullptr;
+    return failed({trouble.cause.empty() ? "load_failed" : trouble.cause, agreed.error().what});
+  }
+
+  if (!group_.model) {
+    texts::OpenRules rules;
+    rules.tensor = ask.tensor;
+    rules.pipeline = ask.pipeline;
+    rules.threads = rules_.threads;
+    rules.dtype = *dtype;
+    rules.cache_dtype = *cache_dtype;
+    rules.context = ask.context;
+    rules.smaller = order.leased.smaller_batch;
+    auto model = texts::OpenedModel::open(rules, *folder, ranks);
+    if (!model) return failed({"load_failed", model.error().what});
+    group_.model = *std::move(model);
+  }
+  texts::TextEngine& engine = group_.model->texts();
+  if (!speaks) {
+    whole = engine.follow().ok();
+    return {};
+  }
+  const std::uint64_t ticket = order.leased.ticket;
+  say(Loaded{ticket});
+  Outcome outcome = chunk->run(engine, stopping_, [&](std::int64_t done, std::int64_t all) {
+    say(Progress{ticket, done, all});
+  });
+  whole = engine.finish().ok();
+  if (!whole && outcome.what != Outcome::What::kDone) outcome.cause = "lost_peer";
+  return outcome;
+}
+
+}  // namespace orch::native

@@ -1,0 +1,78 @@
+#include "texts/opened_model.h"
+
+#include <algorithm>
+
+#include "kernels/cpu/backend.h"
+
+namespace orch::texts {
+namespace {
+
+/// What a rank reads for itself, before the ranks do anything together.
+struct Parts {
+  model::Architecture architecture;
+  model::Shard shard;
+  tokenizer::Tokenizer tokenizer;
+  model::Checkpoint checkpoint;
+  model::Sources sources;
+};
+
+Result<std::unique_ptr<Parts>> read_parts(const OpenRules& rules, const std::filesystem::path& folder, int rank) {
+  model::Shard shard;
+  shard.rank = rank % rules.tensor;
+  shard.ranks = rules.tensor;
+  shard.stage = rank / rules.tensor;
+  shard.stages = rules.pipeline;
+  const auto named = [&](const Error& error) { return Error{folder.string() + ": " + error.what}; };
+  auto architecture = model::open_architecture(folder);
+  if (!architecture) return architecture.error();
+  if (auto fits = model::check_shard(*architecture, shard); !fits) return named(fits.error());
+  shard.layers = model::stage_layers(*architecture, shard.stage, shard.stages);
+  auto tokenizer = tokenizer::Tokenizer::open(folder);
+  if (!tokenizer) return tokenizer.error();
+  auto checkpoint = model::Checkpoint::open(folder);
+  if (!checkpoint) return checkpoint.error();
+  auto parts = std::make_unique<Parts>(
+      Parts{*std::move(architecture), shard, *std::move(tokenizer), *std::move(checkpoint), {}});
+  auto sources = model::find_sources(parts->architecture, parts->checkpoint, shard);
+  if (!sources) return named(sources.error());
+  parts->sources = *std::move(sources);
+  return parts;
+}
+
+Result<bool> outcome(const auto& result) { return result ? Result<bool>(true) : Result<bool>(result.error()); }
+
+}  // namespace
+
+Result<std::unique_ptr<OpenedModel>> OpenedModel::open(const OpenRules& rules, const std::filesystem::path& folder,
+                                                       comm::Transport& ranks) {
+  auto parts = read_parts(rules, folder, ranks.rank());
+  if (auto agreed = comm::agree(ranks, outcome(parts)); !agreed) return agreed.error();
+  const model::Shard& shard = (*parts)->shard;
+
+  std::unique_ptr<OpenedModel> it(new OpenedModel);
+  it->backend_ = kernels::make_cpu_backend({rules.threads, 0, {}});
+  auto tensor = ranks.split(shard.stage), pipeline = ranks.split(shard.rank);
+  if (!tensor) return tensor.error();
+  if (!pipeline) return pipeline.error();
+  it->tensor_ = comm::make_host_communicator(*it->backend_, *std::move(tensor));
+  it->pipeline_ = comm::make_host_communicator(*it->backend_, *std::move(pipeline));
+  auto decoder = model::Decoder::load(*it->backend_, (*parts)->architecture, (*parts)->sources, shard, rules.dtype,
+                                      it->tensor_.get());
+  if (auto agreed = comm::agree(ranks, outcome(decoder)); !agreed)
+    return Error{folder.string() + ": " + agreed.error().what};
+  it->decoder_ = *std::move(decoder);
+
+  infer::EngineRules engine;
+  engine.cache_dtype = rules.cache_dtype;
+  engine.context = rules.context;
+  const auto smaller = [&](std::int64_t& most) {
+    most = std::max<std::int64_t>(1, static_cast<std::int64_t>(static_cast<double>(most) * rules.smaller));
+  };
+  smaller(engine.step_tokens);
+  smaller(engine.step_sequences);
+  it->engine_.emplace(*it->backend_, *it->decoder_, engine, rules.pipeline > 1 ? it->pipeline_.get() : nullptr);
+  it->texts_.emplace(*it->engine_, std::move((*parts)->tokenizer), &ranks);
+  return it;
+}
+
+}  // namespace orch::texts
