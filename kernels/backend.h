@@ -13,7 +13,7 @@
 
 namespace orch::kernels {
 
-/// Work in order. Streams of one backend run beside each other.
+/// Work in order. Streams of one backend run beside each other. Waited for before it is given up.
 class Stream {
  public:
   virtual ~Stream() = default;

@@ -3,10 +3,11 @@
 // Holds, for every op of every backend:
 //  - It is enqueued on a Stream, and only there: nothing allocates, nothing waits, nothing is told to the host. What an
 //    op needs beside its operands it asks for by size (scratch()), and its caller gives it.
-//  - Views stay valid until the stream has come past the op.
+//  - What an op is told, Norms included, is read when it is enqueued. The memory behind its views, its weights and its
+//    scratch stay until the stream has come past it, and no other stream writes what it uses.
+//  - What scratch holds before an op and after it means nothing.
 //  - A row's numbers depend on that row (of attention: on its own sequence) alone: neither on how many rows there are,
-//  nor
-//    on their order, nor on how a sequence's pages are cut. Sums have one order, that of their index.
+//    nor on their order, nor on how a sequence's pages are cut. Sums have one order, that of their index.
 //  - Outputs are written whole, whatever stood there. An op of no rows does nothing.
 // Sums are taken in fp32, whatever the operands are.
 #pragma once
@@ -57,8 +58,8 @@ struct Norm {
   bool plus_one = false;  ///< multiplies by 1 + weight
 };
 
-/// residual ← residual + delta (normed by `delta_norm`, where there is one), then out ← norm(residual). Without `delta`
-/// only the norm, without `out` only the sum.
+/// residual ← residual + delta (normed by `delta_norm`, where there is one; delta's own numbers are lost then), then
+/// out ← norm(residual). Without `delta` only the norm, without `out` only the sum.
 struct AddNorm {
   Matrix residual;
   Matrix delta;

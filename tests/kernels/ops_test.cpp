@@ -6,6 +6,7 @@
 #include "kernels/cases.h"
 #include "kernels/cpu/backend.h"
 #include "kernels/cpu/loops.h"
+#include "kernels/fake/backend.h"
 
 namespace orch::kernels::test {
 
@@ -22,29 +23,49 @@ double tolerance(DType dtype) {
 
 namespace {
 
-/// Every case with all loops that this processor has, by one thread and by two.
+struct Place {
+  std::string name;
+  std::function<std::unique_ptr<Backend>()> make;
+};
+
+/// All loops that this processor has, by one thread and by two, then the best ones late and on a device of their own.
+std::vector<Place> places() {
+  std::vector<Place> all;
+  for (const cpu::Loops* loops : cpu::all_loops())
+    for (const int threads : {1, 2})
+      all.push_back({std::string(loops->name) + ", " + std::to_string(threads) + " threads", [=] {
+                       return make_cpu_backend({threads, 0, loops->name});
+                     }});
+  for (const std::uint64_t seed : {0U, 7U})
+    all.push_back({"fake, seed " + std::to_string(seed), [=] {
+                     return make_fake_backend(make_cpu_backend({1, 0, {}}), {seed});
+                   }});
+  return all;
+}
+
 void check(const std::vector<Case>& cases) {
   for (const Case& it : cases) {
-    std::vector<double> want;
-    for (const cpu::Loops* loops : cpu::all_loops())
-      for (const int threads : {1, 2}) {
-        SCOPED_TRACE(it.name + ", " + std::string(loops->name) + ", " + std::to_string(threads) + " threads");
-        const auto backend = make_cpu_backend({threads, 0, loops->name});
-        Device device(*backend);
-        const Prepared ready = it.prepare(device);
-        ready.run();
-        if (want.empty()) want = ready.want();
-        const std::vector<double> got = ready.got();
-        ASSERT_EQ(got.size(), want.size());
-        double wrong = 0, size = 0;
-        for (std::size_t i = 0; i < got.size(); ++i) {
-          ASSERT_FALSE(std::isnan(got[i])) << "number " << i << " of " << got.size() << " was not written, or is none";
-          wrong += (got[i] - want[i]) * (got[i] - want[i]);
-          size += want[i] * want[i];
-        }
-        EXPECT_LE(std::sqrt(wrong), it.error * std::sqrt(size)) << "a share of " << std::sqrt(wrong / size);
-        EXPECT_TRUE(ready.untouched()) << "memory behind the rows was written";
+    std::vector<double> want, first;
+    for (const Place& place : places()) {
+      SCOPED_TRACE(it.name + ", " + place.name);
+      const auto backend = place.make();
+      Device device(*backend);
+      const Prepared ready = it.prepare(device);
+      ready.run();
+      if (want.empty()) want = ready.want();
+      const std::vector<double> got = ready.got();
+      ASSERT_EQ(got.size(), want.size());
+      double wrong = 0, size = 0;
+      for (std::size_t i = 0; i < got.size(); ++i) {
+        ASSERT_FALSE(std::isnan(got[i])) << "number " << i << " of " << got.size() << " was not written, or is none";
+        wrong += (got[i] - want[i]) * (got[i] - want[i]);
+        size += want[i] * want[i];
       }
+      EXPECT_LE(std::sqrt(wrong), it.error * std::sqrt(size)) << "a share of " << std::sqrt(wrong / size);
+      EXPECT_TRUE(ready.untouched()) << "memory behind the rows was written";
+      if (first.empty()) first = got;
+      if (backend->name() == "fake") EXPECT_EQ(got, first) << "not the numbers of the loops beneath";
+    }
   }
 }
 

@@ -1,0 +1,175 @@
+#include "kernels/operands.h"
+
+namespace orch::kernels {
+namespace {
+
+class Taker {
+ public:
+  explicit Taker(const Backend& backend) : backend_(backend) {}
+
+  Taker& use(Use use, const Matrix& matrix) { return add(use, matrix); }
+  Taker& read(const Matrix& matrix) { return add(Use::kRead, matrix); }
+  Taker& written(const Matrix& matrix) { return add(Use::kWritten, matrix); }
+  Taker& changed(const Matrix& matrix) { return add(Use::kChanged, matrix); }
+  Taker& read(const Ints& ints) { return add(Use::kRead, ints); }
+  Taker& written(const Ints& ints) { return add(Use::kWritten, ints); }
+  Taker& changed(const Ints& ints) { return add(Use::kChanged, ints); }
+  Taker& cache(Use use, const KvCache& cache) {
+    const std::size_t page = backend_.page_bytes(cache.shape);
+    return add(use, cache.data, page * static_cast<std::size_t>(cache.pages), 1, 0);
+  }
+  Taker& rotation(const Rotation& rotation) { return rotation.dims > 0 ? read(rotation.frequencies) : *this; }
+  Taker& weight(const Weight*& weight) {
+    if (weight) taken_.weights.push_back(&weight);
+    return *this;
+  }
+  Taker& norm(const Norm*& norm) {
+    if (!norm) return *this;
+    taken_.norms.push_back(&norm);
+    return read(norm->weight).read(norm->bias);
+  }
+  Operands done() { return std::move(taken_); }
+
+ private:
+  Taker& add(Use use, const Matrix& matrix) {
+    const auto stride = static_cast<std::size_t>(static_cast<double>(matrix.stride) * bytes_of(matrix.dtype));
+    return add(use, matrix.data, row_bytes(matrix), static_cast<std::size_t>(matrix.rows), stride);
+  }
+  Taker& add(Use use, const Ints& ints) {
+    return add(use, ints.data, static_cast<std::size_t>(ints.size) * sizeof(std::int32_t), 1, 0);
+  }
+  Taker& add(Use use, void* data, std::size_t row, std::size_t rows, std::size_t stride) {
+    if (data && row > 0 && rows > 0) taken_.memory.push_back({use, static_cast<std::byte*>(data), row, rows, stride});
+    return *this;
+  }
+
+  const Backend& backend_;
+  Operands taken_;
+};
+
+}  // namespace
+
+Operands operands_of(const Backend& backend, Embed& op) {
+  Taker taker(backend);
+  taker.read(op.tokens).weight(op.table).weight(op.position_table);
+  if (op.position_table) taker.read(op.positions);
+  return taker.written(op.x).done();
+}
+
+Operands operands_of(const Backend& backend, AddNorm& op) {
+  Taker taker(backend);
+  if (op.delta)
+    taker.changed(op.residual).use(op.delta_norm ? Use::kChanged : Use::kRead, op.delta).norm(op.delta_norm);
+  else
+    taker.read(op.residual);
+  if (op.out) taker.norm(op.norm).written(op.out);
+  return taker.done();
+}
+
+Operands operands_of(const Backend& backend, Linear& op) {
+  return Taker(backend).read(op.x).weight(op.weight).read(op.bias).written(op.y).done();
+}
+
+Operands operands_of(const Backend& backend, HeadLinear& op) {
+  Taker taker(backend);
+  taker.read(op.x).weight(op.weight);
+  // Between the heads' results there may be others.
+  for (std::int64_t head = 0; head < op.weight->count; ++head)
+    taker.written(columns(op.y, head * op.y_stride, op.weight->rows));
+  return taker.done();
+}
+
+Operands operands_of(const Backend& backend, Rotary& op) {
+  return Taker(backend)
+      .read(op.qkv)
+      .norm(op.q_norm)
+      .norm(op.k_norm)
+      .rotation(op.rotation)
+      .read(op.bases)
+      .read(op.positions)
+      .read(op.slots)
+      .cache(Use::kChanged, op.cache)
+      .written(op.q)
+      .done();
+}
+
+Operands operands_of(const Backend& backend, LatentRotary& op) {
+  return Taker(backend)
+      .read(op.q_turned)
+      .read(op.kv)
+      .norm(op.kv_norm)
+      .rotation(op.rotation)
+      .read(op.positions)
+      .read(op.slots)
+      .cache(Use::kChanged, op.cache)
+      .changed(op.q)
+      .done();
+}
+
+Operands operands_of(const Backend& backend, Attention& op) {
+  return Taker(backend)
+      .read(op.q)
+      .cache(Use::kRead, op.cache)
+      .read(op.sequences.starts)
+      .read(op.sequences.lengths)
+      .read(op.sequences.table)
+      .read(op.slopes)
+      .written(op.out)
+      .done();
+}
+
+Operands operands_of(const Backend& backend, Route& op) {
+  return Taker(backend)
+      .read(op.logits)
+      .read(op.choice_bias)
+      .written(op.experts)
+      .written(op.weights)
+      .changed(op.counts)
+      .done();
+}
+
+Operands operands_of(const Backend& backend, Experts& op) {
+  return Taker(backend)
+      .read(op.x)
+      .read(op.experts)
+      .read(op.weights)
+      .weight(op.up)
+      .weight(op.down)
+      .read(op.up_bias)
+      .read(op.down_bias)
+      .written(op.y)
+      .done();
+}
+
+Operands operands_of(const Backend& backend, Gather& op) {
+  return Taker(backend).read(op.x).read(op.rows).written(op.y).done();
+}
+
+Operands operands_of(const Backend& backend, Score& op) {
+  return Taker(backend)
+      .read(op.x)
+      .weight(op.head)
+      .read(op.bias)
+      .read(op.starts)
+      .read(op.targets)
+      .written(op.stats)
+      .written(op.found)
+      .done();
+}
+
+Operands operands_of(const Backend& backend, CombineScores& op) {
+  return Taker(backend).read(op.stats).read(op.found).read(op.starts).written(op.logprobs).written(op.best).done();
+}
+
+Operands operands_of(const Backend& backend, Sample& op) {
+  return Taker(backend)
+      .read(op.logits)
+      .read(op.temperature)
+      .read(op.top_p)
+      .read(op.top_k)
+      .read(op.uniforms)
+      .written(op.tokens)
+      .done();
+}
+
+}  // namespace orch::kernels
