@@ -6,6 +6,7 @@
 
 #include "comm/transport.h"
 #include "kernels/cpu/backend.h"
+#include "kernels/fake/backend.h"
 
 namespace orch::infer {
 namespace {
@@ -18,8 +19,10 @@ T take(Result<T> result) {
 
 void on_rank(const std::filesystem::path& folder, const RanksOptions& options, std::unique_ptr<comm::Transport> all,
              const std::function<void(int rank, Engine& engine)>& work) {
-  const auto backend = kernels::make_cpu_backend({options.threads, options.memory, {}});
   const int rank = all->rank();
+  auto backend = kernels::make_cpu_backend({options.threads, options.memory, {}});
+  if (options.fake)
+    backend = kernels::make_fake_backend(std::move(backend), {*options.fake + static_cast<std::uint64_t>(rank)});
   model::Shard shard;
   shard.rank = rank % options.tensor;
   shard.ranks = options.tensor;

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <optional>
 
 #include "infer/engine.h"
 
@@ -14,6 +15,8 @@ struct RanksOptions {
   EngineRules rules;
   std::size_t memory = 0;  ///< bytes of each rank's backend; 0: no limit
   int threads = 1;         ///< of each backend
+  /// Each rank's backend is a fake device with this seed (and its rank's number); none: the CPU.
+  std::optional<std::uint64_t> fake;
 };
 
 /// Calls `work` on every rank, at the same time. Throws what went wrong while the model was loaded, as a text.

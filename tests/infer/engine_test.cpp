@@ -96,6 +96,12 @@ TEST_F(TinyStories, AreScoredAndContinuedAsTheReferenceDoes) {
   expect_reference(answers_of(folder_, {}, scores_, writes_));
 }
 
+TEST_F(TinyStories, AreScoredAndContinuedAsTheReferenceDoesOnADevice) {
+  RanksOptions options;
+  options.fake = 1;
+  expect_reference(answers_of(folder_, options, scores_, writes_));
+}
+
 TEST_F(TinyStories, AreTheSameOverEveryLayout) {
   const Answers alone = answers_of(folder_, {}, scores_, writes_);
   for (const auto& [tensor, pipeline] : {std::pair(2, 1), {4, 1}, {8, 1}, {1, 2}, {2, 2}, {4, 2}}) {
@@ -230,8 +236,11 @@ TEST_F(TinyStories, AreComputedInSmallerStepsWhereMemoryIsShort) {
   const Answers roomy = answers_of(folder_, options, many, {});
   // Weights and their like are 2.9 MB; what is left is less than steps of 8192 tokens want.
   options.memory = 8U << 20;
-  const Answers tight = answers_of(folder_, options, many, {});
-  EXPECT_TRUE(all_same(tight.scored, roomy.scored));
+  for (const std::optional<std::uint64_t> fake : {std::optional<std::uint64_t>(), {0U}, {5U}}) {
+    options.fake = fake;
+    const Answers tight = answers_of(folder_, options, many, {});
+    EXPECT_TRUE(all_same(tight.scored, roomy.scored));
+  }
   options.memory = 3U << 20;
   EXPECT_THROW(
       {
@@ -329,6 +338,26 @@ TEST_P(Families, AreTheSameOverEveryLayout) {
       if (!(mix.writes[i].sampling.temperature > 0)) EXPECT_EQ(shared.written[i].tokens, alone.written[i].tokens) << i;
   }
   EXPECT_GE(layouts, 1);
+}
+
+// A device that runs ops late and hides its memory (kernels/fake): the same bits, or the program ends.
+TEST_P(Families, AreTheSameOnADevice) {
+  const auto it = model::open_architecture(folder_of(GetParam()));
+  const Mix mix = mix_of(static_cast<std::int32_t>(it->vocab), std::min<std::int64_t>(it->context, 60), 3);
+  for (const auto& [tensor, pipeline, seed] : {std::tuple(1, 1, 0U), {2, 2, 11U}}) {
+    model::Shard shard;
+    shard.ranks = tensor, shard.stages = pipeline;
+    if (!model::check_shard(*it, shard)) continue;
+    SCOPED_TRACE(std::to_string(tensor) + " × " + std::to_string(pipeline));
+    RanksOptions options;
+    options.tensor = tensor, options.pipeline = pipeline;
+    options.rules.step_tokens = 48;
+    const Answers wanted = answers_of(folder_of(GetParam()), options, mix.scores, mix.writes);
+    options.fake = seed;
+    const Answers got = answers_of(folder_of(GetParam()), options, mix.scores, mix.writes);
+    EXPECT_TRUE(all_same(got.scored, wanted.scored));
+    EXPECT_TRUE(all_same(got.written, wanted.written));
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(Of, Families, testing::ValuesIn(models()), [](const auto& of) { return of.param; });

@@ -10,7 +10,6 @@
 
 namespace orch::model {
 
-using kernels::Ints;
 using kernels::Matrix;
 
 namespace {
@@ -23,10 +22,9 @@ T take(Result<T> result) {
   return *std::move(result);
 }
 
-Ints ints(std::vector<std::int32_t>& values) { return {values.data(), static_cast<std::int64_t>(values.size())}; }
-
-Matrix floats(std::vector<float>& values, std::int64_t rows, std::int64_t cols) {
-  return {values.data(), DType::kFp32, rows, cols, cols};
+/// One column or row of what was computed.
+std::vector<float> floats_of(const kernels::test::Numbers& numbers) {
+  return {numbers.values.begin(), numbers.values.end()};
 }
 
 std::string text_of(const std::filesystem::path& path) {
@@ -36,12 +34,13 @@ std::string text_of(const std::filesystem::path& path) {
 
 }  // namespace
 
-Runner::Runner(const std::filesystem::path& folder, DType dtype, const char* config)
+Runner::Runner(const std::filesystem::path& folder, DType dtype, const char* config,
+               std::unique_ptr<kernels::Backend> backend)
     : dtype_(dtype),
       it_(take(read_architecture(text_of(folder / config), config))),
       checkpoint_(take(Checkpoint::open(folder))),
       sources_(take(find_sources(it_, checkpoint_, {}))),
-      backend_(kernels::make_cpu_backend({2, 0, {}})),
+      backend_(std::move(backend)),
       decoder_(take(Decoder::load(*backend_, it_, sources_, {}, dtype))) {}
 
 Sequences::Sequences(Runner& runner, std::vector<Cut> cuts) : runner_(runner), cuts_(std::move(cuts)) {
@@ -102,53 +101,42 @@ Sequences::Hidden Sequences::forward(const std::vector<Addition>& additions) {
   }
   const auto n = static_cast<std::int64_t>(tokens.size());
   sequences.count = static_cast<std::int64_t>(additions.size());
-  step.tokens = ints(tokens), step.positions = ints(positions), step.slots = ints(slots);
-  if (it.rope.dynamic > 0) step.bases = floats(bases, 1, n);
-  sequences.starts = ints(starts), sequences.lengths = ints(lengths), sequences.table = ints(table);
-
-  Hidden hidden;
-  const std::size_t bytes = runner_.decoder_->workspace({n, sequences.max_length, n});
-  hidden.workspace = take(runner_.backend_->allocate(bytes, "workspace"));
-  hidden.numbers.resize(static_cast<std::size_t>(static_cast<double>(n * it.hidden) * bytes_of(runner_.dtype_)));
-  hidden.matrix = {hidden.numbers.data(), runner_.dtype_, n, it.hidden, it.hidden};
-  const auto stream = runner_.backend_->make_stream();
-  runner_.decoder_->forward(*stream, step, caches_, {static_cast<std::byte*>(hidden.workspace->data), bytes},
-                            hidden.matrix);
-  take(runner_.backend_->wait(*stream));
+  Hidden hidden{kernels::test::Device(*runner_.backend_), {}, {}};
+  kernels::test::Device& device = hidden.device;
+  step.tokens = device.put(tokens), step.positions = device.put(positions), step.slots = device.put(slots);
+  if (it.rope.dynamic > 0) step.bases = device.put({{bases.begin(), bases.end()}, 1, n}, DType::kFp32);
+  sequences.starts = device.put(starts), sequences.lengths = device.put(lengths), sequences.table = device.put(table);
+  hidden.workspace = device.scratch(runner_.decoder_->workspace({n, sequences.max_length, n}));
+  hidden.matrix = device.poisoned(n, it.hidden, runner_.dtype_);
+  runner_.decoder_->forward(device.stream(), step, caches_, hidden.workspace, hidden.matrix);
   return hidden;
 }
 
 Logits Sequences::step(const std::vector<Addition>& additions) {
-  const Hidden hidden = forward(additions);
+  Hidden hidden = forward(additions);
   const std::int64_t n = hidden.matrix.rows, vocab = runner_.it_.vocab;
-  std::vector<float> logits(static_cast<std::size_t>(n * vocab));
-  const auto stream = runner_.backend_->make_stream();
-  runner_.decoder_->logits(*stream, hidden.matrix, floats(logits, n, vocab));
-  take(runner_.backend_->wait(*stream));
+  const Matrix there = hidden.device.poisoned(n, vocab, DType::kFp32);
+  runner_.decoder_->logits(hidden.device.stream(), hidden.matrix, there);
+  const std::vector<float> logits = floats_of(hidden.device.get(there));
   Logits rows;
   for (std::int64_t i = 0; i < n; ++i) rows.emplace_back(logits.begin() + i * vocab, logits.begin() + (i + 1) * vocab);
   return rows;
 }
 
 Sequences::Scored Sequences::score(std::size_t sequence, const std::vector<int>& ids, const std::vector<int>& targets) {
-  const Hidden hidden = forward({{sequence, ids}});
+  Hidden hidden = forward({{sequence, ids}});
+  kernels::test::Device& device = hidden.device;
   const auto count = static_cast<std::int64_t>(targets.size());
-  std::vector<std::int32_t> wanted(targets.begin(), targets.end()), best(targets.size());
   std::vector<std::int32_t> starts(targets.size() + 1);
   std::iota(starts.begin(), starts.end(), 0);
-  Scored scored;
-  scored.logprobs.resize(targets.size());
-  const auto stream = runner_.backend_->make_stream();
   Scoring scoring;
   scoring.hidden = rows(hidden.matrix, hidden.matrix.rows - count, count);
-  scoring.starts = ints(starts);
-  scoring.targets = ints(wanted);
-  scoring.logprobs = floats(scored.logprobs, count, 1);
-  scoring.best = ints(best);
-  runner_.decoder_->score(*stream, scoring, {static_cast<std::byte*>(hidden.workspace->data), hidden.workspace->bytes});
-  take(runner_.backend_->wait(*stream));
-  scored.best.assign(best.begin(), best.end());
-  return scored;
+  scoring.starts = device.put(starts);
+  scoring.targets = device.put(targets);
+  scoring.logprobs = device.poisoned(count, 1, DType::kFp32);
+  scoring.best = device.poisoned_ints(count);
+  runner_.decoder_->score(device.stream(), scoring, hidden.workspace);
+  return {floats_of(device.get(scoring.logprobs)), device.get(scoring.best)};
 }
 
 Logits logits_of(Runner& runner, const std::vector<int>& ids) {

@@ -1,5 +1,5 @@
-// A checkpoint in the CPU backend's memory, and sequences that grow in it step by step: the engine's part of a forward
-// pass, as short as it can be.
+// A checkpoint in a backend's memory, and sequences that grow in it step by step: the engine's part of a forward pass,
+// as short as it can be.
 #pragma once
 
 #include <cstdint>
@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels/cpu/backend.h"
+#include "kernels/device.h"
 #include "model/decoder.h"
 
 namespace orch::model {
@@ -19,7 +20,8 @@ using Logits = std::vector<std::vector<float>>;  ///< of each token, in order
 class Runner {
  public:
   /// Throws what went wrong, as a text.
-  explicit Runner(const std::filesystem::path& folder, DType dtype = DType::kFp32, const char* config = "config.json");
+  explicit Runner(const std::filesystem::path& folder, DType dtype = DType::kFp32, const char* config = "config.json",
+                  std::unique_ptr<kernels::Backend> backend = kernels::make_cpu_backend({2, 0, {}}));
 
   const Architecture& architecture() const { return it_; }
   const Checkpoint& checkpoint() const { return checkpoint_; }
@@ -60,6 +62,7 @@ class Sequences {
   struct Scored {
     std::vector<float> logprobs;
     std::vector<int> best;
+    bool operator==(const Scored&) const = default;
   };
   /// One step of one sequence, and what is known of its last rows, one for each target.
   Scored score(std::size_t sequence, const std::vector<int>& ids, const std::vector<int>& targets);
@@ -71,10 +74,11 @@ class Sequences {
     std::vector<std::int32_t> table;  ///< triples (page, first slot, count)
     std::int32_t room = 0;            ///< tokens that the table has room for
   };
+  /// Enqueued on the device's stream.
   struct Hidden {
-    std::vector<std::byte> numbers;
+    kernels::test::Device device;
     kernels::Matrix matrix;
-    std::unique_ptr<kernels::Buffer> workspace;
+    std::span<std::byte> workspace;
   };
   Hidden forward(const std::vector<Addition>& additions);
   std::int32_t slot_of(Sequence& sequence, std::int32_t position);

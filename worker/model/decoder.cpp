@@ -93,8 +93,10 @@ class Decoder::Loading {
       decoder_.layers_.back().window = it.layers[number].window;
     }
     if (it.experts) count_experts();
+    // Also where something went wrong: what is on its way is read from here.
+    auto uploaded = decoder_.backend_.wait(*stream_);
     if (problem_) return *problem_;
-    return decoder_.backend_.wait(*stream_);
+    return uploaded;
   }
 
  private:
