@@ -19,8 +19,9 @@ constexpr double kScaleBytes = 4;       ///< an fp32 scale of a row or block of 
 constexpr double kBlock = 128;          ///< side of a scaled block
 constexpr double kGroupScaleBytes = 2;  ///< a 16-bit scale for each group of 128 int4 weights
 
-constexpr double kScoredRows = 512;  ///< positions whose logits are made at once when scoring
-constexpr double kLossRows = 1024;   ///< the same in training
+constexpr double kDrawnRows = 32;   ///< sequences whose logits are held at once when tokens are drawn
+constexpr double kLossRows = 1024;  ///< positions whose logits are made at once in training
+constexpr double kCacheScale = 4;  ///< bytes: an 8-bit cache has an fp32 scale for each token's key and value of a head
 
 double real(std::int64_t value) { return static_cast<double>(value); }
 double share(double value, int ranks) { return std::ceil(value / std::max(1, ranks)); }
@@ -208,8 +209,9 @@ bool is_windowed(const Decoder& decoder, int layer) {
 
 /// KV bytes of one token in one layer on one rank.
 double kv_bytes_per_layer(const Decoder& decoder, DType kv, int tp) {
-  if (decoder.latent) return (real(decoder.latent->kv_rank) + real(decoder.latent->rope_dim)) * bytes_of(kv);
-  return 2.0 * kv_heads_per_rank(decoder, tp) * real(decoder.head_dim) * bytes_of(kv);
+  const double scale = kv == DType::kFp8 ? kCacheScale : 0;
+  if (decoder.latent) return (real(decoder.latent->kv_rank) + real(decoder.latent->rope_dim)) * bytes_of(kv) + scale;
+  return 2.0 * kv_heads_per_rank(decoder, tp) * (real(decoder.head_dim) * bytes_of(kv) + scale);
 }
 
 double stage_kv(const Decoder& decoder, const Stage& stage, DType kv, int tp, double tokens, double batch) {
@@ -219,7 +221,34 @@ double stage_kv(const Decoder& decoder, const Stage& stage, DType kv, int tp, do
   return kept * batch * kv_bytes_per_layer(decoder, kv, tp);
 }
 
-/// Elements of one token that the attention of a layer has at hand on one rank: queries, keys, values, heads' output.
+/// Elements of one token that the attention of a layer has at hand on one rank when it infers: the fused projection,
+/// the queries that go to the cache, what comes back. Latent attention has the last two in the cache's components.
+double attention_room(const Decoder& decoder, int tp) {
+  const double my_heads = share(decoder.heads, tp);
+  if (!decoder.latent) return (3 * my_heads + 2.0 * kv_heads_per_rank(decoder, tp)) * real(decoder.head_dim);
+  const Latent& latent = *decoder.latent;
+  const double kept = real(latent.kv_rank) + real(latent.rope_dim);
+  return real(latent.q_rank) + kept +
+         my_heads * (real(latent.nope_dim) + real(latent.rope_dim) + kept + real(latent.kv_rank));
+}
+
+/// Elements of one token between the two products of a layer's feed-forward, or of its shared experts, on one rank.
+double ffn_room(const Decoder& decoder, bool experts_here, int tp) {
+  return share(real(experts_here ? decoder.experts->shared_ffn : decoder.ffn), tp);
+}
+
+/// Bytes of one token that the experts of a layer have at hand on one rank when it infers: what the router says, in
+/// fp32, and each choice's place and results until they are summed. A rank must have room for all choices, whichever
+/// experts they are.
+double experts_room(const Decoder& decoder, int tp, double number) {
+  const Experts& experts = *decoder.experts;
+  const bool whole = experts.count % std::max(1, tp) == 0;
+  const double inner = whole ? real(experts.ffn) : share(real(experts.ffn), tp);
+  return 4.0 * experts.count + experts.active * (number * inner + 4 * real(decoder.hidden) + 12);
+}
+
+/// Elements of one token that the attention of a layer has at hand on one rank when it trains: queries, keys, values,
+/// heads' output.
 double attention_width(const Decoder& decoder, int tp) {
   const double my_heads = share(decoder.heads, tp);
   if (!decoder.latent) return (2 * my_heads + 2.0 * kv_heads_per_rank(decoder, tp)) * real(decoder.head_dim);
@@ -312,11 +341,15 @@ double weight_bytes(const Model& model, DType dtype) {
   return stage_weights(model, whole, dtype, 1, layer_weights(model, dtype, 1));
 }
 
-// Activations of a forward step of T tokens (at most `prefill`), on one rank, in 16 bits:
-//   2 T (2 hidden + max(attention, feed-forward) + hidden)      the residual and its norm; the wider half of a layer;
-//   its output
-// and in the last stage fp32 logits of the rows that are sampled (one a sequence) and of a chunk of scored positions:
-//   4 vocab (min(batch, T) + min(512, T))
+// Activations of a forward step of T tokens (at most `prefill`), on one rank, are what the worker's engine lays out, n
+// being the bytes of a number, 4 or 2:
+//   n T hidden                                       the residual
+//   n T (3 hidden + attention + feed-forward)        a norm, two outputs, between two products
+//   T experts                                        (experts_room)
+// and in the last stage
+//   n T hidden                                       the rows that are scored, of which no logits are kept
+//   4 vocab min(32, batch)                           the logits of those that are drawn at once
+// which are sorted where the layers had their room: it has 8 bytes for each of these logits at least.
 MemoryUse inference_memory(const Model& model, const Layout& layout, const InferenceShape& shape) {
   if (!model.decoder) return undescribed(model, shape.weights);
   const Decoder& decoder = *model.decoder;
@@ -325,19 +358,25 @@ MemoryUse inference_memory(const Model& model, const Layout& layout, const Infer
   const double step = std::clamp(real(shape.prefill), 1.0, tokens * batch);
   const PerLayer weights = layer_weights(model, shape.weights, tp);
   const PerLayer adapters = layer_adapters(decoder, std::max<std::int64_t>(0, shape.rank), tp);
-  const PerLayer width = per_layer(decoder, [&](bool experts_here) {
-    return 3 * real(decoder.hidden) + std::max(attention_width(decoder, tp), ffn_width(decoder, experts_here, tp));
-  });
+  const double number = kept_bytes(shape.weights);
+  const PerLayer inner = per_layer(decoder, [&](bool experts_here) { return ffn_room(decoder, experts_here, tp); });
+  const PerLayer routed =
+      per_layer(decoder, [&](bool experts_here) { return experts_here ? experts_room(decoder, tp, number) : 0; });
   MemoryUse fullest;
   for (const Stage& stage : stages_of(decoder, layout.pp)) {
     MemoryUse use;
     use.weights = stage_weights(model, stage, shape.weights, tp, weights);
     use.kv = stage_kv(decoder, stage, shape.kv, tp, tokens, batch);
     use.adapter = 2 * sum_over(stage, decoder, adapters);
-    double widest = 0;
-    for (int layer = stage.begin; layer < stage.end; ++layer) widest = std::max(widest, width.of(decoder, layer));
-    use.activations = 2 * step * widest;
-    if (stage.last) use.activations += 4 * real(decoder.vocab) * (std::min(batch, step) + std::min(kScoredRows, step));
+    double widest = 0, most_routed = 0;
+    for (int layer = stage.begin; layer < stage.end; ++layer) {
+      widest = std::max(widest, inner.of(decoder, layer));
+      most_routed = std::max(most_routed, routed.of(decoder, layer));
+    }
+    const double hidden = step * number * real(decoder.hidden);
+    const double layer = 3 * hidden + step * (number * (attention_room(decoder, tp) + widest) + most_routed);
+    const double logits = stage.last ? real(decoder.vocab) * std::min(batch, kDrawnRows) : 0;
+    use.activations = (stage.last ? 2 : 1) * hidden + std::max(layer, 8 * logits) + 4 * logits;
     if (stage.first && model.vision) use.activations += vision_activations(*model.vision, tp);
     use.overhead = overhead(use, tp * layout.pp > 1);
     fullest = fuller(fullest, use);

@@ -1,4 +1,5 @@
-// What a model needs of each GPU's memory. The worker's `plan` backend is held against these formulas.
+// What a model needs of each GPU's memory. The formulas of inference are held against the worker's `plan` backend
+// (tests/infer/memory_plan_test.cpp).
 //
 // Figures are for the fullest GPU of a layout, in bytes.
 #pragma once

@@ -26,12 +26,13 @@ InferenceShape shape(DType weights, std::int64_t tokens, std::int64_t batch) {
 
 }  // namespace
 
-// 80 layers · 2 · 8 heads · 128 · 2 bytes = 327,680 a token.
+// 80 layers · 2 · 8 heads · 128 · 2 bytes = 327,680 a token. In fp8 the worker's pages have an fp32 scale for each 128
+// (kernels/tensor.h), which a published figure for other engines does not.
 TEST(Memory, KvCacheOfLlama2_70bIsOneAndAQuarterGibPer4096Tokens) {
   const Decoder decoder = *llama2_70b().decoder;
   EXPECT_EQ(kv_bytes_per_token(decoder, DType::kBf16), 327'680);
   EXPECT_EQ(kv_bytes_per_gpu(decoder, {}, DType::kBf16, 4096, 1), 1.25 * kGiB);
-  EXPECT_EQ(kv_bytes_per_gpu(decoder, {}, DType::kFp8, 4096, 1), 0.625 * kGiB);
+  EXPECT_EQ(kv_bytes_per_gpu(decoder, {}, DType::kFp8, 4096, 1), 0.625 * kGiB * (1 + 4.0 / 128));
 }
 
 TEST(Memory, KvCacheIsSplitOverHeadsAndStages) {
@@ -154,12 +155,13 @@ TEST(Memory, GrowsWithBatchContextAndStep) {
   EXPECT_EQ(total(2048, 1, 2048), total(2048, 1, 1 << 20));  // a step has no more tokens than there are
 }
 
-// T = 1024 tokens of Mistral-7B: a layer is widest in its feed-forward, 3 · 14336 against (2 · 32 + 2 · 8) · 128 =
-// 10,240; with three hidden-wide pieces 2 · 1024 · (12,288 + 43,008); logits 4 · 32000 · (1 + 512).
+// T = 1024 tokens of Mistral-7B in 16 bits: five pieces as wide as its hidden size, 20,480; the attention (3 · 32 + 2 ·
+// 8) · 128 = 14,336; the feed-forward 14,336. One text is drawn from: 4 · 32000. What the engine takes of the plan
+// backend is tests/infer/memory_plan_test.cpp.
 TEST(Memory, ActivationsOfAForwardStepFollowTheirFormula) {
   InferenceShape s = shape(DType::kBf16, 1024, 1);
   const MemoryUse use = inference_memory(mistral_7b(), {}, s);
-  EXPECT_EQ(use.activations, 2.0 * 1024 * (12'288 + 43'008) + 4.0 * 32000 * 513);
+  EXPECT_EQ(use.activations, 2.0 * 1024 * (20'480 + 14'336 + 14'336) + 4.0 * 32000);
   EXPECT_EQ(use.kv, 1024 * 32 * 2 * 8 * 128 * 2.0);
   EXPECT_DOUBLE_EQ(use.overhead, 0.75 * kGiB + 0.03 * (use.weights + use.kv + use.activations));
   EXPECT_EQ(use.adapter + use.gradients + use.optimizer, 0);

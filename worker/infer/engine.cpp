@@ -313,7 +313,7 @@ Result<bool> Engine::Run::step(std::span<const Piece> pieces, Schedule& schedule
   sample.logits = {nullptr, DType::kFp32,
                    std::min<std::int64_t>(static_cast<std::int64_t>(asked.drawn.size()), kDrawnTogether), it.vocab,
                    it.vocab};
-  const std::size_t scratch = std::max(decoder.workspace(bounds), backend.scratch(sample));
+  const std::size_t scratch = std::max(decoder.workspace(bounds), ends ? backend.scratch(sample) : 0);
   if (auto grown = grow(memory.ints, ints_.bytes(), "a step's numbers"); !grown) return grown;
   if (auto grown = grow(memory.floats, floats_.bytes(), "a step's numbers"); !grown) return grown;
   if (auto grown = grow(memory.hidden, bytes_for(rows), "a step's hidden states"); !grown) return grown;
@@ -427,6 +427,10 @@ Engine::Engine(kernels::Backend& backend, model::Decoder& decoder, const EngineR
 }
 
 Engine::~Engine() = default;
+
+std::size_t Engine::cache_bytes() const {
+  return backend_.page_bytes(decoder_.kv_shape(rules_.cache_dtype)) * at(memory_->pages) * memory_->caches.size();
+}
 
 Result<bool> Engine::joined() const {
   if (auto tensor = decoder_.joined(); !tensor) return tensor;

@@ -51,6 +51,8 @@ class Engine {
   /// What went wrong between the ranks, if anything did: then nothing more can be computed.
   Result<bool> joined() const;
   const EngineCounts& counts() const { return counts_; }
+  /// Of the KV cache as it is now.
+  std::size_t cache_bytes() const;
 
  private:
   class Memory;

@@ -266,8 +266,10 @@ Decoder::Room Decoder::lay_out(std::byte* memory, const StepBounds& bounds) cons
     room.attended = matrix(heads_ * attention.head_dim, dtype_);
   }
   room.q = matrix(heads_ * shape.key_dim, dtype_);
-  std::int64_t inner = part_of(it_.feed_forward.inner, shard_).count + 1;
-  if (it_.experts) inner = std::max(inner, part_of(it_.experts->shared_inner, shard_).count + 1);
+  std::int64_t inner = 0;
+  for (const Layer& layer : layers_)
+    for (const WeightPtr* down : {&layer.down, &layer.shared_down})
+      if (*down) inner = std::max(inner, (*down)->cols);
   room.inner = matrix(inner, dtype_);
 
   std::size_t scratch = 0;

@@ -43,8 +43,10 @@ void read_rows(const Source& source, std::int64_t first, std::int64_t count, flo
   std::int64_t begin = 0;  // of the run, among the source's rows
   for (const Run& run : source.runs) {
     const std::int64_t from = std::max(first, begin), to = std::min(first + count, begin + run.count);
-    const std::int64_t width = width_of(*run.tensor);
-    if (!source.transposed) {
+    const std::int64_t width = run.tensor ? width_of(*run.tensor) : 0;
+    if (!run.tensor) {
+      if (from < to) std::fill_n(out + (from - first) * source.cols, (to - from) * source.cols, 0.0F);
+    } else if (!source.transposed) {
       for (std::int64_t row = from; row < to; ++row) {
         float* numbers = out + (row - first) * source.cols;
         const std::int64_t at = run.first + row - begin;

@@ -11,7 +11,7 @@ namespace orch::model {
 
 /// `count` rows of a tensor from `first` on; of a transposed source they are its columns.
 struct Run {
-  const Tensor* tensor = nullptr;
+  const Tensor* tensor = nullptr;  ///< null: of zeros, where only the shape counts (shapes_of)
   const Tensor* scales = nullptr;  ///< of a tensor in fp8: one for all, for each row, or for each block of 128 × 128
   std::int64_t first = 0;
   std::int64_t count = 0;

@@ -33,7 +33,8 @@ bool is_weight(Stored stored) {
 /// Takes tensors by name and remembers what was not as it should be.
 class Finder {
  public:
-  Finder(const Architecture& architecture, const Checkpoint& checkpoint, Shard of)
+  /// Without a checkpoint every tensor is there, and none has numbers.
+  Finder(const Architecture& architecture, const Checkpoint* checkpoint, Shard of)
       : it(architecture), shard(of), checkpoint_(checkpoint) {}
 
   const Architecture& it;
@@ -41,7 +42,8 @@ class Finder {
 
   /// Runs of one tensor of `rows` × `cols` (a vector: cols 1), of which the caller takes which he likes.
   Run whole(const std::string& name, std::int64_t rows, std::int64_t cols) {
-    const Tensor* tensor = checkpoint_.find(name);
+    if (!checkpoint_) return {nullptr, nullptr, 0, rows};
+    const Tensor* tensor = checkpoint_->find(name);
     if (!tensor) {
       missing_.push_back(name);
       return {};
@@ -63,19 +65,19 @@ class Finder {
   }
   Source rows(const std::string& name, std::int64_t rows, std::int64_t cols, Part part) {
     Run run = whole(name, rows, cols);
-    if (!run.tensor) return {};
+    if (run.count == 0) return {};
     run.first = part.first, run.count = part.count;
     return {{run}, 0, cols, false};
   }
   /// Of a row-parallel weight: some columns of all rows.
   Source cols(const std::string& name, std::int64_t rows, std::int64_t cols, Part part) {
     const Run run = whole(name, rows, cols);
-    if (!run.tensor) return {};
+    if (run.count == 0) return {};
     return {{run}, part.first, part.count, false};
   }
   Source vector(const std::string& name, std::int64_t n) { return rows(name, n, 1, {0, n}); }
   Source vector(const std::string& name, std::int64_t n, Part part) { return rows(name, n, 1, part); }
-  bool has(const std::string& name) const { return checkpoint_.has(name); }
+  bool has(const std::string& name) const { return !checkpoint_ || checkpoint_->has(name); }
 
   NormSource norm(const std::string& name, std::int64_t n, bool bias) {
     NormSource norm;
@@ -100,7 +102,7 @@ class Finder {
   const Tensor* scales_of(const std::string& name, std::int64_t rows, std::int64_t cols) {
     const std::string_view stem = std::string_view(name).substr(0, name.rfind(".weight"));
     for (const char* ending : {".weight_scale_inv", ".weight_scale"}) {
-      const Tensor* scales = checkpoint_.find(std::string(stem) + ending);
+      const Tensor* scales = checkpoint_->find(std::string(stem) + ending);
       if (!scales) continue;
       const std::int64_t count = scales->count();
       if (count == 1 || (count == rows && (scales->shape.size() == 1 || scales->shape[1] == 1))) return scales;
@@ -115,7 +117,7 @@ class Finder {
     return nullptr;
   }
 
-  const Checkpoint& checkpoint_;
+  const Checkpoint* checkpoint_;
   std::vector<std::string> missing_;
   std::string wrong_;
 };
@@ -128,7 +130,7 @@ enum class Joined {
 
 /// This rank's rows of a fused projection, as runs of a tensor that has all of them.
 std::vector<Run> joined_runs(const Finder& find, const Run& all, Joined joined) {
-  if (!all.tensor) return {};
+  if (all.count == 0) return {};
   const AttentionKind& attention = find.it.attention;
   const Part heads = heads_of(attention, find.shard), kv = kv_heads_of(attention, find.shard);
   const std::int64_t dim = attention.head_dim, group = attention.heads / attention.kv_heads;
@@ -291,7 +293,7 @@ LayerSources deepseek_layer(Finder& find, const std::string& prefix, const Layer
   layer.latent.kv_a = find.rows(attention + "kv_a_proj_with_mqa.weight", kv, it.hidden, {0, kv});
   layer.latent.kv_norm = find.norm(attention + "kv_a_layernorm", latent.kv_rank, false);
   const Run up = find.whole(attention + "kv_b_proj.weight", it.attention.heads * each, latent.kv_rank);
-  if (up.tensor)
+  if (up.count > 0)
     for (std::int64_t h = heads.first; h < heads.first + heads.count; ++h) {
       layer.latent.key_up.push_back({{{up.tensor, up.scales, 0, latent.kv_rank}}, h * each, latent.nope_dim, true});
       layer.latent.value_up.push_back(
@@ -467,8 +469,11 @@ Part vocab_of(std::int64_t vocab, Shard shard) {
   return {first, std::min(vocab, first + each) - first};
 }
 
-Result<Sources> find_sources(const Architecture& it, const Checkpoint& checkpoint, Shard shard) {
-  Finder find(it, checkpoint, shard);
+namespace {
+
+Sources sources_of(Finder& find) {
+  const Architecture& it = find.it;
+  const Shard shard = find.shard;
   const Frame frame = frame_of(find);
   Sources sources;
   const Part vocab = vocab_of(it.vocab, shard);
@@ -486,8 +491,21 @@ Result<Sources> find_sources(const Architecture& it, const Checkpoint& checkpoin
     sources.head = it.tied ? sources.embedding : find.rows("lm_head.weight", it.vocab, it.hidden, vocab);
     if (it.head_bias) sources.head_bias = find.vector("lm_head.bias", it.vocab, vocab);
   }
+  return sources;
+}
+
+}  // namespace
+
+Result<Sources> find_sources(const Architecture& it, const Checkpoint& checkpoint, Shard shard) {
+  Finder find(it, &checkpoint, shard);
+  Sources sources = sources_of(find);
   if (const auto problem = find.problem()) return *problem;
   return sources;
+}
+
+Sources shapes_of(const Architecture& it, Shard shard) {
+  Finder find(it, nullptr, shard);
+  return sources_of(find);
 }
 
 std::int64_t parameters_of(const Architecture& it, const Sources& sources) {

@@ -73,6 +73,9 @@ struct Sources {
 /// An error names what is missing or has another shape than the configuration says.
 Result<Sources> find_sources(const Architecture& architecture, const Checkpoint& checkpoint, Shard shard);
 
+/// The same of no checkpoint at all: sources that have their shapes, and zeros.
+Sources shapes_of(const Architecture& architecture, Shard shard);
+
 /// Numbers that the model was trained in: of a whole model's sources, as transformers counts them.
 std::int64_t parameters_of(const Architecture& architecture, const Sources& sources);
 
