@@ -92,8 +92,9 @@ const Memory::Piece* Memory::take(std::size_t bytes, std::string what) {
 }
 
 void Memory::give_back(const Piece& piece) {
-  // Its pages go, its addresses stay taken.
-  ::mmap(piece.data, piece.whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+  // Its addresses stay taken, its pages go. It is closed already, should they not.
+  static_cast<void>(
+      ::mmap(piece.data, piece.whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0));
   pieces_.erase(piece.data);
 }
 
