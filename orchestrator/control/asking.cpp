@@ -67,7 +67,8 @@ std::optional<std::string> why_not_native(const planner::Need& need, const matri
 }
 
 std::uint16_t chunks_of(double seconds, double samples) {
-  const double wanted = std::min({std::max(seconds / kChunk, samples / kChunkSamples), samples / kChunkLeast, kMostChunks});
+  const double wanted =
+      std::min({std::max(seconds / kChunk, samples / kChunkSamples), samples / kChunkLeast, kMostChunks});
   return static_cast<std::uint16_t>(std::max(1.0, std::floor(wanted)));
 }
 

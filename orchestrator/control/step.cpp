@@ -232,8 +232,7 @@ void Step::give_back(Chunk chunk) {
   const Lease* lease = state.leases.find(chunk);
   if (!lease) return;
   // What a program leaves nobody reads; samples of the native engine are gone on with.
-  if (!need(cell(chunk.cell).need).loads.empty())
-    state.begun[chunk].emplace_back(lease->job, lease->ticket);
+  if (!need(cell(chunk.cell).need).loads.empty()) state.begun[chunk].emplace_back(lease->job, lease->ticket);
   drop_lease(chunk);
   if (cell(chunk.cell).state != CellState::kRunning) return;
   if (has_chunk(chunk.cell, ChunkState::kLeased)) return enqueue(chunk.cell);

@@ -70,17 +70,18 @@ TEST_P(BadMessage, IsRefusedByTheNameOfItsMember) {
 }
 INSTANTIATE_TEST_SUITE_P(
     All, BadMessage,
-    testing::Values(Bad{"", "not JSON"}, Bad{"[]", "must be a JSON object"}, Bad{"{}", "epoch is missing"},
-                    Bad{R"({"epoch": -1, "held": []})", "epoch must be a whole number"},
-                    Bad{R"({"epoch": 4294967296, "held": []})", "epoch must be a whole number"},
-                    Bad{R"({"epoch": 1.5, "held": []})", "epoch must be a whole number"},
-                    Bad{R"({"epoch": 1, "held": {}})", "held must be a list"},
-                    Bad{R"({"epoch": 1, "held": [7]})", "held[0] must be an object"},
-                    Bad{R"({"epoch": 1, "held": [{"cell": 1, "chunk": 0, "running": 1}]})",
-                        "held[0].running must be true or false"},
-                    Bad{R"({"epoch": 1, "held": [{"cell": 1, "chunk": 0, "running": true, "done": 0, "all": 0, "x": 1}]})",
-                        "held[0] has a member that is not known"},
-                    Bad{R"({"epoch": 1, "held": [], "path": "/etc"})", "the message has a member that is not known"}));
+    testing::Values(
+        Bad{"", "not JSON"}, Bad{"[]", "must be a JSON object"}, Bad{"{}", "epoch is missing"},
+        Bad{R"({"epoch": -1, "held": []})", "epoch must be a whole number"},
+        Bad{R"({"epoch": 4294967296, "held": []})", "epoch must be a whole number"},
+        Bad{R"({"epoch": 1.5, "held": []})", "epoch must be a whole number"},
+        Bad{R"({"epoch": 1, "held": {}})", "held must be a list"},
+        Bad{R"({"epoch": 1, "held": [7]})", "held[0] must be an object"},
+        Bad{R"({"epoch": 1, "held": [{"cell": 1, "chunk": 0, "running": 1}]})",
+            "held[0].running must be true or false"},
+        Bad{R"({"epoch": 1, "held": [{"cell": 1, "chunk": 0, "running": true, "done": 0, "all": 0, "x": 1}]})",
+            "held[0] has a member that is not known"},
+        Bad{R"({"epoch": 1, "held": [], "path": "/etc"})", "the message has a member that is not known"}));
 
 }  // namespace
 }  // namespace orch::wire

@@ -130,12 +130,14 @@ TEST(Asking, LeavesOutWhatNoWorkerCouldRunAndSaysWhy) {
     EXPECT_EQ(asked.sweep.rejected_cells, 1);
     return asked.rejected.at(0).reason;
   };
-  EXPECT_EQ(rejected("engine: native, dtype: int8"),
-            "the native engine of this version computes in fp32, bf16 or fp16 with weights of the same, not in bf16 with "
-            "weights in int8; say `engine: lm-eval` or give a command");
-  EXPECT_EQ(rejected("engine: native, dtype: bf16, kv_dtype: fp8"),
-            "the native engine of this version keeps its cache in fp32, bf16 or fp16, not in fp8; say `engine: lm-eval` "
-            "or give a command");
+  EXPECT_EQ(
+      rejected("engine: native, dtype: int8"),
+      "the native engine of this version computes in fp32, bf16 or fp16 with weights of the same, not in bf16 with "
+      "weights in int8; say `engine: lm-eval` or give a command");
+  EXPECT_EQ(
+      rejected("engine: native, dtype: bf16, kv_dtype: fp8"),
+      "the native engine of this version keeps its cache in fp32, bf16 or fp16, not in fp8; say `engine: lm-eval` "
+      "or give a command");
 }
 
 TEST(Asking, GivesTheNativeEngineWholeGpusThatItLoadsOnce) {
@@ -162,8 +164,9 @@ TEST(Asking, CutsLongCellsOfTheNativeEngineIntoChunks) {
 }
 
 TEST(Asking, CutsAModelAsTheSettingsSay) {
-  const event::SubmitSweep sweep = World("name: n\nmodels: [tinyllama_1b]\ntasks: [mmlu]\n"
-                                         "settings: {engine: native, tensor: 2, pipeline: 2}\n")
+  const event::SubmitSweep sweep = World(
+                                       "name: n\nmodels: [tinyllama_1b]\ntasks: [mmlu]\n"
+                                       "settings: {engine: native, tensor: 2, pipeline: 2}\n")
                                        .ask()
                                        .sweep;
   ASSERT_THAT(sweep.needs, SizeIs(1));

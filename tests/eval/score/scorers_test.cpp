@@ -55,8 +55,9 @@ TEST(Scorers, RunMbppsAsserts) {
                              {"code", "def f(x):\n    return 2 * x"},
                              {"test_list", {"assert f(2) == 4", "assert f(math.inf) == math.inf", "assert f(0) == 0"}},
                              {"test_setup_code", "import math"}};
-  EXPECT_EQ(scores("mbpp", question, {"def f(x):\n    return x + x", "def f(x):\n    return x * x * x", "def g(x): pass"}),
-            (Scores{1, 0, 0}));
+  EXPECT_EQ(
+      scores("mbpp", question, {"def f(x):\n    return x + x", "def f(x):\n    return x * x * x", "def g(x): pass"}),
+      (Scores{1, 0, 0}));
 }
 
 TEST(Scorers, RunProgramsThatReadInput) {
