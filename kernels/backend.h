@@ -37,9 +37,11 @@ struct WeightShape {
   bool looked_up = false;      ///< rows are looked up one by one (Embed)
 };
 
-/// Writes rows [first, first + rows) of matrix `index` of the stack as fp32, cols a row. Read by several threads at
-/// once.
-using RowReader = std::function<void(std::int64_t index, std::int64_t first, std::int64_t rows, float* out)>;
+/// Writes rows [first, first + rows) of matrix `index` of the stack as fp32, cols a row. `largest`, asked for where rows
+/// are kept in int8: of each row the largest magnitude, NaN where a number is not finite; where a rank has a part of a row's
+/// numbers, of all of them. Read by several threads at once.
+using RowReader =
+    std::function<void(std::int64_t index, std::int64_t first, std::int64_t rows, float* out, float* largest)>;
 
 class Backend {
  public:

@@ -23,14 +23,15 @@ void lay_out_pairs(const float* rows, std::int64_t cols, std::int64_t depth, Bf1
     for (std::int64_t c = 0; c < kPanel; ++c)
       panel[(k / 2 * kPanel + c) * 2 + k % 2] = from_float<Bf16>(k < cols ? rows[c * cols + k] : 0.0F);
 }
-/// To 255 steps of each row, the same above and below 0.
-void lay_out_int8(const float* rows, std::int64_t cols, std::int8_t* panel, float* scales) {
+/// To 255 steps of each row, the same above and below 0. A row that is not finite gives NaN, as it does in other
+/// formats.
+void lay_out_int8(const float* rows, const float* largest, std::int64_t cols, std::int8_t* panel, float* scales) {
   for (std::int64_t c = 0; c < kPanel; ++c) {
-    float most = 0;
-    for (std::int64_t k = 0; k < cols; ++k) most = std::max(most, std::fabs(rows[c * cols + k]));
-    scales[c] = most > 0 ? most / 127.0F : 1.0F;
+    const bool finite = !std::isnan(largest[c]);
+    scales[c] = largest[c] != 0 ? largest[c] / 127.0F : 1.0F;
     for (std::int64_t k = 0; k < cols; ++k)
-      panel[k * kPanel + c] = static_cast<std::int8_t>(std::nearbyint(rows[c * cols + k] / scales[c]));
+      panel[k * kPanel + c] =
+          finite ? static_cast<std::int8_t>(std::nearbyint(rows[c * cols + k] / scales[c])) : std::int8_t{0};
   }
 }
 
@@ -70,13 +71,15 @@ void shape_panels(PanelWeight& weight, const WeightShape& shape) {
 }
 
 void fill_panel(PanelWeight& weight, std::int64_t index, std::int64_t number, const RowReader& read) {
-  std::vector<float> rows(static_cast<std::size_t>(kPanel * weight.cols));
+  const bool scaled = weight.dtype == DType::kInt8;
+  std::vector<float> rows(static_cast<std::size_t>(kPanel * weight.cols)), largest(scaled ? kPanel : 0);
   // Columns of a panel are runs of rows: one, or two of a gated weight.
   for (std::int64_t column = 0; column < kPanel;) {
     const std::int64_t first = weight.row_at(number, column);
     std::int64_t count = 1;
     while (column + count < kPanel && first >= 0 && weight.row_at(number, column + count) == first + count) ++count;
-    if (first >= 0) read(index, first, count, rows.data() + column * weight.cols);
+    if (first >= 0) 
+      read(index, first, count, rows.data() + column * weight.cols, scaled ? largest.data() + column : nullptr);
     column += count;
   }
   std::byte* panel = weight.panel(index, number);
@@ -86,7 +89,7 @@ void fill_panel(PanelWeight& weight, std::int64_t index, std::int64_t number, co
     case DType::kFp16:
       return lay_out(rows.data(), weight.cols, reinterpret_cast<Fp16*>(panel));
     case DType::kInt8:
-      return lay_out_int8(rows.data(), weight.cols, reinterpret_cast<std::int8_t*>(panel),
+      return lay_out_int8(rows.data(), largest.data(), weight.cols, reinterpret_cast<std::int8_t*>(panel),
                           weight.panel_scales(index, number));
     default:
       return lay_out(rows.data(), weight.cols, reinterpret_cast<float*>(panel));

@@ -56,12 +56,13 @@ std::optional<std::string> why_not_native(const planner::Need& need, const matri
   const DType compute = settings.dtype("compute_dtype").value_or(matrix::default_compute(weights));
   const DType cache = settings.dtype("kv_dtype").value_or(compute);
   // Weights that are stored in 8 bits are read exactly, and kept in the number format of computation.
-  const bool reads = weights == compute || (weights == stored && stored == DType::kFp8);
+  const bool reads = weights == compute || weights == DType::kInt8 || (weights == stored && stored == DType::kFp8);
   if (!computes(compute) || !reads)
-    return "the native engine of this version computes in fp32, bf16 or fp16 with weights of the same, not in " +
+    return "the native engine of this version computes in fp32, bf16 or fp16 with weights of the same or in int8, not "
+           "in " +
            std::string(name_of(compute)) + " with weights in " + std::string(name_of(weights));
-  if (!computes(cache))
-    return "the native engine of this version keeps its cache in fp32, bf16 or fp16, not in " +
+  if (!computes(cache) && cache != DType::kFp8)
+    return "the native engine of this version keeps its cache in fp32, bf16, fp16 or fp8, not in " +
            std::string(name_of(cache));
   return std::nullopt;
 }
@@ -105,7 +106,8 @@ class Needs {
     // A program of a user's own loads what it needs each time it starts: that is part of the cell's time.
     if (native) {
       need.loads = "need " + values["job"]["models"].dump() + " " + values["job"]["layout"].dump() + " " +
-                   std::string(values["job"]["dtype"]);
+                   std::string(values["job"]["dtype"]) + " " + std::string(name_of(plan_.needs[at].compute)) + " " +
+                   std::string(name_of(plan_.needs[at].kv));
       need.load = place.load_seconds;
       need.batch = place.batch;
     }

@@ -177,6 +177,7 @@ class Stored {
     ask.dtype = name_of(said ? *format : default_compute(*format));
     const std::string* cache = text_of(setting("kv_dtype"));
     ask.cache_dtype = cache ? *cache : ask.dtype;
+    if (weights && dtype_named(*weights) == DType::kInt8) ask.weights = *weights;
     ask.context = number<std::int64_t>("context").value_or(0);
     ask.shots = number<int>("shots").value_or(-1);
     ask.limit = number<std::int64_t>("limit").value_or(0);

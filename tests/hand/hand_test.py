@@ -89,6 +89,38 @@ class TinyStories(unittest.TestCase):
                         self.assertAlmostEqual(each["logprob"], pair["logprob"], delta=1e-3)
                         self.assertEqual((each["is_greedy"], each["tokens"]), (pair["is_greedy"], len(pair["continuation_ids"])))
 
+    def rounded_model(self, folder):
+        """A copy of the model whose linear layers went through int8 and back: 255 steps a row."""
+        single = lambda number: struct.unpack("<f", struct.pack("<f", number))[0]
+        bytes_ = (MODEL / "model.safetensors").read_bytes()
+        size = struct.unpack("<Q", bytes_[:8])[0]
+        header, data = json.loads(bytes_[8:8 + size]), bytearray(bytes_[8 + size:])
+        for name, tensor in header.items():
+            if "_proj" not in name:
+                continue
+            self.assertEqual(tensor["dtype"], "F32")
+            rows, cols = tensor["shape"]
+            for row in range(rows):
+                at = tensor["data_offsets"][0] + row * cols * 4
+                numbers = struct.unpack_from(f"<{cols}f", data, at)
+                step = single(max(map(abs, numbers)) / 127)
+                struct.pack_into(f"<{cols}f", data, at, *(round(single(number / step)) * step for number in numbers))
+        (folder / "model.safetensors").write_bytes(bytes_[:8 + size] + data)
+        for file in MODEL.iterdir():
+            if file.name.endswith(".json"):
+                shutil.copy(file, folder)
+        return folder
+
+    def test_int8_weights_are_255_steps_of_a_row(self):
+        pairs = json.dumps([[pair["context"], pair["continuation"]] for pair in self.reference["pairs"]])
+        with tempfile.TemporaryDirectory() as folder:
+            wanted = answer("score", self.rounded_model(pathlib.Path(folder)), stdin=pairs)
+        self.assertNotEqual(answer("score", MODEL, stdin=pairs), wanted)
+        for tensor in (1, 2):
+            got = answer("score", MODEL, "--weights", "int8", "--tp", tensor, stdin=pairs, ranks=tensor)
+            for each, other in zip(got, wanted):
+                self.assertAlmostEqual(each["logprob"], other["logprob"], delta=1e-3)
+
     def test_spaces_before_a_continuation_may_stand_on_either_side(self):
         context, continuation = "The sun was shining and the sky was", "blue"
         one, other = answer("score", MODEL, stdin=json.dumps([[context + " ", continuation], [context, " " + continuation]]))
@@ -145,15 +177,28 @@ class TinyStories(unittest.TestCase):
         config = json.loads((MODEL / "config.json").read_text())
         with open(MODEL / "model.safetensors", "rb") as weights:
             header = json.loads(weights.read(struct.unpack("<Q", weights.read(8))[0]))
-        count = 0
+        count = vectors = rows = linear = 0
         for name, tensor in header.items():
             size = 1
             for n in tensor.get("shape", [0]):
                 size *= n
-            count += size if name != "__metadata__" else 0
+            if name == "__metadata__":
+                continue
+            count += size
+            vectors += size if len(tensor["shape"]) == 1 else 0
+            if "_proj" in name:
+                linear, rows = linear + size, rows + tensor["shape"][0]
         self.assertEqual(got["parameters"], count)
         self.assertEqual((got["family"], got["layers"], got["vocab"]), ("llama", config["num_hidden_layers"], config["vocab_size"]))
-        self.assertEqual(got["weight_bytes"]["bf16"], 2 * count)
+        # Norms and the frequencies of the rotation stay in fp32; int8 has an fp32 scale for each row of a linear layer.
+        kept = 4 * (vectors + config["hidden_size"] // config["num_attention_heads"] // 2)
+        self.assertEqual(got["weight_bytes"], {
+            "fp32": 4 * (count - vectors) + kept, "bf16": 2 * (count - vectors) + kept,
+            "fp16": 2 * (count - vectors) + kept, "int8": 2 * (count - vectors - linear) + linear + 4 * rows + kept})
+        numbers = 2 * config["num_hidden_layers"] * config["num_key_value_heads"]
+        dim = config["hidden_size"] // config["num_attention_heads"]
+        self.assertEqual(got["kv_bytes_per_token"], {
+            "fp32": 4 * numbers * dim, "bf16": 2 * numbers * dim, "fp16": 2 * numbers * dim, "fp8": numbers * (dim + 4)})
         layouts = [(each["tp"], each["pp"]) for each in got["layouts"]]
         self.assertEqual(layouts, [(tp, pp) for tp in (1, 2, 4, 8) for pp in (1, 2)])
 

@@ -34,7 +34,7 @@ void on_rank(const std::filesystem::path& folder, const RanksOptions& options, s
   shard.layers = model::stage_layers(it, shard.stage, shard.stages);
   const model::Checkpoint checkpoint = take(model::Checkpoint::open(folder));
   const model::Sources sources = take(model::find_sources(it, checkpoint, shard));
-  const auto decoder = take(model::Decoder::load(*backend, it, sources, shard, options.dtype, tensor.get()));
+  const auto decoder = take(model::Decoder::load(*backend, it, sources, shard, options.formats, tensor.get()));
   Engine engine(*backend, *decoder, options.rules, options.pipeline > 1 ? pipeline.get() : nullptr);
   work(rank, engine);
 }

@@ -11,7 +11,7 @@ namespace orch::infer {
 
 struct RanksOptions {
   int tensor = 1, pipeline = 1;
-  DType dtype = DType::kFp32;
+  model::Formats formats = DType::kFp32;
   EngineRules rules;
   std::size_t memory = 0;  ///< bytes of each rank's backend; 0: no limit
   int threads = 1;         ///< of each backend

@@ -165,11 +165,11 @@ std::vector<T> permuted(const std::vector<T>& values, const std::vector<std::siz
 }
 
 // House invariant 6: whatever the batch, the order, what is shared, and how much memory there is.
-TEST_F(TinyStories, GiveTheSameBitsHoweverTheyAreAsked) {
+void expect_the_same_bits(const fs::path& folder, const RanksOptions& how) {
   const Mix mix = mix_of(2048, 512, 5);
   std::vector<Scored> scored;
   std::vector<Written> written;
-  on_ranks(folder_, {}, [&](int, Engine& engine) {
+  on_ranks(folder, how, [&](int, Engine& engine) {
     // Each alone, so that nothing is shared.
     for (const ScoreRequest& request : mix.scores) scored.push_back(take(engine.score({&request, 1})).front());
     for (const WriteRequest& request : mix.writes) written.push_back(take(engine.write({&request, 1}, kNever)).front());
@@ -182,17 +182,39 @@ TEST_F(TinyStories, GiveTheSameBitsHoweverTheyAreAsked) {
     std::iota(write_order.begin(), write_order.end(), 0U);
     std::shuffle(score_order.begin(), score_order.end(), random);
     std::shuffle(write_order.begin(), write_order.end(), random);
-    RanksOptions options;
+    RanksOptions options = how;
     options.threads = 1 + static_cast<int>(seed % 2);
     options.rules.step_tokens = std::vector<std::int64_t>{1, 7, 64, 512}[seed % 4];
     options.rules.step_sequences = std::vector<std::int64_t>{1, 3, 64}[seed % 3];
     // Of fp32, 2 layers, 4 heads of 16 keys and values a page of 16 tokens is 16 KiB: from just enough for one text on.
     options.rules.cache_bytes = std::vector<std::size_t>{40, 60, 1000}[seed / 4 % 3] * (16U << 10);
     const Answers got =
-        answers_of(folder_, options, permuted(mix.scores, score_order), permuted(mix.writes, write_order));
+        answers_of(folder, options, permuted(mix.scores, score_order), permuted(mix.writes, write_order));
     EXPECT_TRUE(all_same(got.scored, permuted(scored, score_order)));
     EXPECT_TRUE(all_same(got.written, permuted(written, write_order)));
   }
+}
+
+TEST_F(TinyStories, GiveTheSameBitsHoweverTheyAreAsked) { expect_the_same_bits(folder_, {}); }
+
+TEST_F(TinyStories, GiveTheSameBitsHoweverTheyAreAskedInEightBits) {
+  RanksOptions how;
+  how.formats = {DType::kBf16, DType::kInt8};
+  how.rules.cache_dtype = DType::kFp8;
+  expect_the_same_bits(folder_, how);
+}
+
+// transformers on the same pairs, with keys and values that go through torch.float8_e4m3fn with a scale for each token
+// and head: 0.14742 (transformers 5.23.0, torch 2.15.0).
+TEST_F(TinyStories, AreNearlyTheSameWithACacheInFp8) {
+  RanksOptions options;
+  options.rules.cache_dtype = DType::kFp8;
+  const Answers exact = answers_of(folder_, {}, scores_, {}), near = answers_of(folder_, options, scores_, {});
+  double off = 0, tokens = 0;
+  for (std::size_t i = 0; i < scores_.size(); ++i)
+    for (std::size_t t = 0; t < scores_[i].continuation.size(); ++t, ++tokens)
+      off += std::fabs(static_cast<double>(near.scored[i].logprobs[t] - exact.scored[i].logprobs[t]));
+  EXPECT_NEAR(off / tokens, 0.14742, 1e-3);
 }
 
 TEST_F(TinyStories, AreReadOnceWhereTheyBeginAlike) {
@@ -317,10 +339,12 @@ TEST_P(Families, AreContinuedAsTransformersDoes) {
   for (std::size_t i = 0; i < wanted.size(); ++i) EXPECT_EQ(answers.written[i].tokens, wanted[i]);
 }
 
-TEST_P(Families, AreTheSameOverEveryLayout) {
-  const auto it = model::open_architecture(folder_of(GetParam()));
+void expect_the_same_over_layouts(const fs::path& folder, model::Formats formats) {
+  const auto it = model::open_architecture(folder);
   const Mix mix = mix_of(static_cast<std::int32_t>(it->vocab), std::min<std::int64_t>(it->context, 100), 9);
-  const Answers alone = answers_of(folder_of(GetParam()), {}, mix.scores, mix.writes);
+  RanksOptions options;
+  options.formats = formats;
+  const Answers alone = answers_of(folder, options, mix.scores, mix.writes);
   int layouts = 0;
   for (const auto& [tensor, pipeline] : {std::pair(2, 1), {4, 1}, {8, 1}, {1, 2}, {2, 2}, {2, 3}, {4, 2}}) {
     model::Shard shard;
@@ -328,9 +352,8 @@ TEST_P(Families, AreTheSameOverEveryLayout) {
     if (!model::check_shard(*it, shard)) continue;
     ++layouts;
     SCOPED_TRACE(std::to_string(tensor) + " × " + std::to_string(pipeline));
-    RanksOptions options;
     options.tensor = tensor, options.pipeline = pipeline;
-    const Answers shared = answers_of(folder_of(GetParam()), options, mix.scores, mix.writes);
+    const Answers shared = answers_of(folder, options, mix.scores, mix.writes);
     for (std::size_t i = 0; i < mix.scores.size(); ++i)
       for (std::size_t t = 0; t < mix.scores[i].continuation.size(); ++t)
         ASSERT_NEAR(shared.scored[i].logprobs[t], alone.scored[i].logprobs[t], 1e-4) << i << ", " << t;
@@ -338,6 +361,13 @@ TEST_P(Families, AreTheSameOverEveryLayout) {
       if (!(mix.writes[i].sampling.temperature > 0)) EXPECT_EQ(shared.written[i].tokens, alone.written[i].tokens) << i;
   }
   EXPECT_GE(layouts, 1);
+}
+
+TEST_P(Families, AreTheSameOverEveryLayout) { expect_the_same_over_layouts(folder_of(GetParam()), DType::kFp32); }
+
+// A row of int8 has one scale, however many ranks have a part of it.
+TEST_P(Families, AreTheSameOverEveryLayoutInInt8) {
+  expect_the_same_over_layouts(folder_of(GetParam()), {DType::kFp32, DType::kInt8});
 }
 
 // A device that runs ops late and hides its memory (kernels/fake): the same bits, or the program ends.

@@ -1,5 +1,6 @@
 #include "kernels/device.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -91,10 +92,18 @@ const Weight* Device::pack(const std::vector<Numbers>& stack, DType dtype, bool 
   shape.gated = gated;
   auto packed = backend_.pack(
       shape,
-      [&](std::int64_t index, std::int64_t first, std::int64_t count, float* out) {
+      [&](std::int64_t index, std::int64_t first, std::int64_t count, float* out, float* largest) {
         const Numbers& from = stack[static_cast<std::size_t>(index)];
         for (std::int64_t i = 0; i < count * from.cols; ++i)
           out[i] = static_cast<float>(from.values[static_cast<std::size_t>(first * from.cols + i)]);
+        for (std::int64_t row = 0; largest && row < count; ++row) {
+          largest[row] = 0;
+          for (std::int64_t k = 0; k < from.cols; ++k) {
+            const float number = out[row * from.cols + k];
+            largest[row] = std::isfinite(number) ? std::max(largest[row], std::fabs(number)) : std::nanf("");
+            if (!std::isfinite(number)) break;
+          }
+        }
       },
       "a test's weights");
   if (!packed) throw std::runtime_error(packed.error().what);

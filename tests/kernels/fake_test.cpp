@@ -34,7 +34,7 @@ class Fake : public testing::Test {
   std::unique_ptr<Weight> weight(std::int64_t rows = kSize) {
     auto packed = backend_->pack(
         {rows, kSize, 1, DType::kFp32, false, false},
-        [](std::int64_t, std::int64_t, std::int64_t count, float* out) { std::fill_n(out, count * kSize, 1.0F); },
+        [](std::int64_t, std::int64_t, std::int64_t count, float* out, float*) { std::fill_n(out, count * kSize, 1.0F); },
         "weights");
     EXPECT_TRUE(packed);
     return *std::move(packed);

@@ -2,6 +2,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <limits>
 
 #include "kernels/cases.h"
 #include "kernels/cpu/backend.h"
@@ -102,6 +103,24 @@ TEST(Attention, IsTheSameHoweverItsPagesAreCutAndHoweverItsTokensCame) {
         EXPECT_TRUE(std::equal(got.rbegin(), got.rend(), first.rbegin())) << other.name << ", " << loops->name;
       }
     }
+}
+
+// As in every other format: an answer that is none must not look like one.
+TEST(Linear, OfInt8GivesNaNForARowThatIsNotFinite) {
+  for (const cpu::Loops* loops : cpu::all_loops()) {
+    const auto backend = make_cpu_backend({1, 0, loops->name});
+    Device device(*backend);
+    const double inf = std::numeric_limits<double>::infinity();
+    const Numbers weights{{inf, 1, 2, 4, -std::nan(""), 0}, 3, 2};
+    Linear op;
+    op.x = device.put({{1, 1}, 1, 2}, DType::kFp32);
+    op.weight = device.pack(weights, DType::kInt8);
+    op.y = device.poisoned(1, 3, DType::kFp32);
+    backend->run(device.stream(), op);
+    const std::vector<double> y = device.get(op.y).values;
+    EXPECT_TRUE(std::isnan(y[0]) && std::isnan(y[2])) << y[0] << ", " << y[2];
+    EXPECT_NEAR(y[1], 6, 4.0 / 127);
+  }
 }
 
 TEST(Linear, GivesARowTheSameNumbersAloneAndAmongOthers) {

@@ -6,7 +6,8 @@
 namespace orch::kernels {
 namespace {
 
-const RowReader kNobody = [](std::int64_t, std::int64_t, std::int64_t, float*) { FAIL() << "weights were read"; };
+const RowReader kNobody = [](std::int64_t, std::int64_t, std::int64_t, float*, float*) {
+  FAIL() << "weights were read"; };
 
 TEST(Plan, CountsWhatIsHeldAndWhatWasAtMost) {
   const auto plan = make_plan_backend();

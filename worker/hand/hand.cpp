@@ -15,6 +15,7 @@
 #include "comm/ranks.h"
 #include "hand/evaluate.h"
 #include "hand/options.h"
+#include "kernels/plan/backend.h"
 #include "native/locate.h"
 #include "texts/opened_model.h"
 
@@ -122,13 +123,16 @@ Result<ordered_json> inspect(const fs::path& folder) {
   if (!sources) return Error{folder.string() + ": " + sources.error().what};
   const std::int64_t parameters = model::parameters_of(*it, *sources);
   const model::AttentionKind& attention = it->attention;
-  // Numbers of one token in the cache of all layers.
-  const std::int64_t kv = attention.latent ? attention.latent->kv_rank + attention.latent->rope_dim
-                                           : 2LL * attention.kv_heads * attention.head_dim;
+  // As the worker keeps them: on the plan's device, which has no bytes of its own.
   ordered_json weights, cache;
-  for (const auto& [name, bytes] : {std::pair("fp32", 4), {"bf16", 2}, {"fp16", 2}}) {
-    weights[name] = parameters * bytes;
-    cache[name] = kv * static_cast<std::int64_t>(it->layers.size()) * bytes;
+  for (const DType dtype : {DType::kFp32, DType::kBf16, DType::kFp16, DType::kInt8}) {
+    const auto plan = kernels::make_plan_backend();
+    const model::Formats formats(dtype == DType::kInt8 ? DType::kBf16 : dtype, dtype);
+    const auto decoder = model::Decoder::load(*plan, *it, model::shapes_of(*it, {}), {}, formats);
+    if (!decoder) return decoder.error();
+    weights[name_of(dtype)] = plan->bytes();
+    const DType kept = dtype == DType::kInt8 ? DType::kFp8 : dtype;
+    cache[name_of(kept)] = plan->page_bytes((*decoder)->kv_shape(kept)) * it->layers.size() / kernels::kPageTokens;
   }
   ordered_json layouts = ordered_json::array();
   for (const int tensor : {1, 2, 4, 8, 16})
@@ -165,7 +169,8 @@ Result<ordered_json> with_model(const Options& options, const fs::path& folder, 
   rules.tensor = options.tensor;
   rules.pipeline = options.pipeline;
   rules.threads = options.threads > 0 ? options.threads : worker::threads_of(ranks.node());
-  rules.dtype = rules.cache_dtype = options.dtype;
+  rules.formats = {options.dtype, options.weights.value_or(options.dtype)};
+  rules.cache_dtype = options.cache.value_or(options.dtype);
   auto model = texts::OpenedModel::open(rules, folder, **joined);
   if (!model) return model.error();
   texts::TextEngine& texts = (*model)->texts();

@@ -29,6 +29,11 @@ bool number(const std::string& text, T least, T most, T& to) {
   return true;
 }
 
+std::optional<DType> one_of(const std::string& text, std::initializer_list<DType> known) {
+  const auto dtype = dtype_named(text);
+  return dtype && std::find(known.begin(), known.end(), *dtype) != known.end() ? dtype : std::nullopt;
+}
+
 const std::vector<Option>& options() {
   static const std::vector<Option> kOptions = {
       {"--no-special", nullptr, "tokenize", "without the tokens that the tokenizer puts around a text",
@@ -78,15 +83,21 @@ const std::vector<Option>& options() {
        [](Options& it, const std::string& text) { return number(text, 1, 1024, it.tensor); }},
       {"--pp", "N", "generate score eval", "stages that have the layers one after another (1)",
        [](Options& it, const std::string& text) { return number(text, 1, 1024, it.pipeline); }},
-      {"--dtype", "D", "generate score eval", "fp32 (the default), bf16 or fp16",
+      {"--dtype", "D", "generate score eval", "in which is computed: fp32 (the default), bf16 or fp16",
        [](Options& it, const std::string& text) {
-         for (const auto& [name, dtype] :
-              {std::pair("fp32", DType::kFp32), {"bf16", DType::kBf16}, {"fp16", DType::kFp16}})
-           if (text == name) {
-             it.dtype = dtype;
-             return true;
-           }
-         return false;
+         const auto dtype = one_of(text, {DType::kFp32, DType::kBf16, DType::kFp16});
+         it.dtype = dtype.value_or(it.dtype);
+         return dtype.has_value();
+       }},
+      {"--weights", "D", "generate score eval", "in which linear layers are kept: int8 (as is computed)",
+       [](Options& it, const std::string& text) {
+         it.weights = one_of(text, {DType::kInt8});
+         return it.weights.has_value();
+       }},
+      {"--kv-dtype", "D", "generate score eval", "of the KV cache: fp32, bf16, fp16 or fp8 (as is computed)",
+       [](Options& it, const std::string& text) {
+         it.cache = one_of(text, {DType::kFp32, DType::kBf16, DType::kFp16, DType::kFp8});
+         return it.cache.has_value();
        }},
       {"--threads", "N", "generate score eval", "of each rank (its share of this machine's CPUs)",
        [](Options& it, const std::string& text) { return number(text, 1, 4096, it.threads); }},

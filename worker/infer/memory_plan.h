@@ -27,7 +27,7 @@ struct MemoryPlan {
 
 /// `rules`: the cache's bytes count only as its bound. An error says why the model cannot be cut so, or that the texts
 /// do not fit into the cache.
-Result<MemoryPlan> plan_memory(const model::Architecture& architecture, model::Shard shard, DType dtype,
+Result<MemoryPlan> plan_memory(const model::Architecture& architecture, model::Shard shard, model::Formats formats,
                                const EngineRules& rules, const PlannedTexts& texts);
 
 }  // namespace orch::infer

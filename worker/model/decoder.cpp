@@ -72,10 +72,10 @@ class Decoder::Loading {
 
   Result<bool> run(const Sources& sources) {
     const Architecture& it = decoder_.it_;
-    decoder_.embedding_ = weight(sources.embedding, decoder_.dtype_, "the embedding", false);
-    decoder_.positions_ = weight(sources.positions, decoder_.dtype_, "the positions", false);
+    decoder_.embedding_ = weight(sources.embedding, decoder_.dtype(), "the embedding", false);
+    decoder_.positions_ = weight(sources.positions, decoder_.dtype(), "the positions", false);
     if (!it.tied && decoder_.shard_.ends())
-      decoder_.head_ = weight(sources.head, decoder_.dtype_, "the output head", false);
+      decoder_.head_ = weight(sources.head, decoder_.dtype(), "the output head", false);
     decoder_.head_bias_ = vector(sources.head_bias);
     decoder_.norm_ = norm(sources.norm);
     decoder_.rotation_ = rotation(it.rope.frequencies, it.rope.scale);
@@ -110,8 +110,8 @@ class Decoder::Loading {
     shape.gated = gated;
     auto packed = decoder_.backend_.pack(
         shape,
-        [&](std::int64_t index, std::int64_t first, std::int64_t count, float* out) {
-          read_rows(stack[static_cast<std::size_t>(index)], first, count, out);
+        [&](std::int64_t index, std::int64_t first, std::int64_t count, float* out, float* largest) {
+          read_rows(stack[static_cast<std::size_t>(index)], first, count, out, largest);
         },
         what);
     if (packed) return *std::move(packed);
@@ -167,7 +167,7 @@ class Decoder::Loading {
   }
 
   Layer layer(const LayerSources& from, const std::string& what) {
-    const DType dtype = decoder_.dtype_;
+    const DType dtype = decoder_.formats_.weights;
     const bool gated = decoder_.it_.feed_forward.gated;
     Layer layer;
     layer.attention_norm = norm(from.attention_norm);
@@ -206,8 +206,8 @@ class Decoder::Loading {
   std::optional<Error> problem_;
 };
 
-Decoder::Decoder(Backend& backend, Architecture architecture, Shard shard, DType dtype, comm::Communicator* tensor)
-    : backend_(backend), it_(std::move(architecture)), shard_(shard), dtype_(dtype), tensor_(tensor) {
+Decoder::Decoder(Backend& backend, Architecture architecture, Shard shard, Formats formats, comm::Communicator* tensor)
+    : backend_(backend), it_(std::move(architecture)), shard_(shard), formats_(formats), tensor_(tensor) {
   heads_ = heads_of(it_.attention, shard_).count;
   kv_heads_ = kv_heads_of(it_.attention, shard_).count;
 }
@@ -215,10 +215,10 @@ Decoder::Decoder(Backend& backend, Architecture architecture, Shard shard, DType
 Decoder::~Decoder() = default;
 
 Result<std::unique_ptr<Decoder>> Decoder::load(Backend& backend, const Architecture& architecture,
-                                               const Sources& sources, Shard shard, DType dtype,
+                                               const Sources& sources, Shard shard, Formats formats,
                                                comm::Communicator* tensor) {
   if (auto fits = check_shard(architecture, shard); !fits) return fits.error();
-  std::unique_ptr<Decoder> decoder(new Decoder(backend, architecture, shard, dtype, tensor));
+  std::unique_ptr<Decoder> decoder(new Decoder(backend, architecture, shard, formats, tensor));
   auto loaded = Loading(*decoder).run(sources);
   if (!loaded) return loaded.error();
   return decoder;
@@ -251,26 +251,26 @@ Decoder::Room Decoder::lay_out(std::byte* memory, const StepBounds& bounds) cons
     const auto bytes = static_cast<std::size_t>(tokens * cols) * static_cast<std::size_t>(bytes_of(dtype));
     return matrix_of(take(bytes), dtype, tokens, cols);
   };
-  room.normed = matrix(it_.hidden, dtype_);
-  room.delta = matrix(it_.hidden, dtype_);
-  room.second = matrix(it_.hidden, dtype_);
+  room.normed = matrix(it_.hidden, dtype());
+  room.delta = matrix(it_.hidden, dtype());
+  room.second = matrix(it_.hidden, dtype());
   const AttentionKind& attention = it_.attention;
-  const kernels::KvShape shape = kv_shape(dtype_);
+  const kernels::KvShape shape = kv_shape(dtype());
   if (const auto& latent = attention.latent) {
-    room.compressed = matrix(std::max<std::int64_t>(latent->q_rank, 1), dtype_);
+    room.compressed = matrix(std::max<std::int64_t>(latent->q_rank, 1), dtype());
     // Queries before they are compressed to the cache's components, and the keys beside them.
-    room.qkv = matrix(heads_ * attention.head_dim + shape.key_dim, dtype_);
-    room.attended = matrix(heads_ * shape.value_dim, dtype_);
+    room.qkv = matrix(heads_ * attention.head_dim + shape.key_dim, dtype());
+    room.attended = matrix(heads_ * shape.value_dim, dtype());
   } else {
-    room.qkv = matrix((heads_ + 2 * kv_heads_) * attention.head_dim, dtype_);
-    room.attended = matrix(heads_ * attention.head_dim, dtype_);
+    room.qkv = matrix((heads_ + 2 * kv_heads_) * attention.head_dim, dtype());
+    room.attended = matrix(heads_ * attention.head_dim, dtype());
   }
-  room.q = matrix(heads_ * shape.key_dim, dtype_);
+  room.q = matrix(heads_ * shape.key_dim, dtype());
   std::int64_t inner = 0;
   for (const Layer& layer : layers_)
     for (const WeightPtr* down : {&layer.down, &layer.shared_down})
       if (*down) inner = std::max(inner, (*down)->cols);
-  room.inner = matrix(inner, dtype_);
+  room.inner = matrix(inner, dtype());
 
   std::size_t scratch = 0;
   kernels::Attention attend;

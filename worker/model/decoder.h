@@ -39,18 +39,27 @@ struct Scoring {
   kernels::Ints best;        ///< of each row the likeliest token
 };
 
+/// In which formats a decoder keeps its weights and computes.
+struct Formats {
+  Formats(DType both) : compute(both), weights(both) {}  // NOLINT(google-explicit-constructor): most have one
+  Formats(DType computes, DType keeps) : compute(computes), weights(keeps) {}
+  DType compute;
+  DType weights;  ///< of linear layers; embedding, head and norms are kept as is computed, the router in fp32
+};
+
 class Decoder {
  public:
   /// `tensor`: holds the ranks together that share the layers; null when the shard is of one. It must outlive this.
   static Result<std::unique_ptr<Decoder>> load(kernels::Backend& backend, const Architecture& architecture,
-                                               const Sources& sources, Shard shard, DType dtype,
+                                               const Sources& sources, Shard shard, Formats formats,
                                                comm::Communicator* tensor = nullptr);
 
   ~Decoder();
 
   const Architecture& architecture() const { return it_; }
   const Shard& shard() const { return shard_; }
-  DType dtype() const { return dtype_; }
+  /// In which it computes.
+  DType dtype() const { return formats_.compute; }
   /// Layers of this stage: each has a part of the KV cache.
   std::int64_t layers() const { return layers_of(it_, shard_).count; }
   /// What went wrong between the ranks that share the layers; asked when the stream has been waited for.
@@ -78,7 +87,7 @@ class Decoder {
   struct Room;
   struct ScoreRoom;
 
-  Decoder(kernels::Backend& backend, Architecture architecture, Shard shard, DType dtype, comm::Communicator* tensor);
+  Decoder(kernels::Backend& backend, Architecture architecture, Shard shard, Formats formats, comm::Communicator* tensor);
   Room lay_out(std::byte* memory, const StepBounds& bounds) const;
   ScoreRoom lay_out_scores(std::byte* memory, std::int64_t rows, std::int64_t targets) const;
   const kernels::Weight* head() const { return head_ ? head_.get() : embedding_.get(); }
@@ -98,7 +107,7 @@ class Decoder {
   kernels::Backend& backend_;
   const Architecture it_;
   const Shard shard_;
-  const DType dtype_;
+  const Formats formats_;
   comm::Communicator* const tensor_;
   std::int64_t heads_ = 0, kv_heads_ = 0;                          ///< of this rank
   std::unique_ptr<kernels::Weight> embedding_, positions_, head_;  ///< head_ null: the embedding

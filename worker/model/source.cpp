@@ -1,6 +1,8 @@
 #include "model/source.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 
 namespace orch::model {
 namespace {
@@ -31,15 +33,7 @@ void scale(const Run& run, std::int64_t row, std::int64_t from, std::int64_t cou
   }
 }
 
-}  // namespace
-
-std::int64_t Source::rows() const {
-  std::int64_t rows = 0;
-  for (const Run& run : runs) rows += run.count;
-  return rows;
-}
-
-void read_rows(const Source& source, std::int64_t first, std::int64_t count, float* out) {
+void copy_rows(const Source& source, std::int64_t first, std::int64_t count, float* out) {
   std::int64_t begin = 0;  // of the run, among the source's rows
   for (const Run& run : source.runs) {
     const std::int64_t from = std::max(first, begin), to = std::min(first + count, begin + run.count);
@@ -65,6 +59,39 @@ void read_rows(const Source& source, std::int64_t first, std::int64_t count, flo
     }
     begin += run.count;
   }
+}
+
+float largest_of(std::span<const float> numbers) {
+  float largest = 0;
+  for (const float number : numbers) {
+    if (!std::isfinite(number)) return std::numeric_limits<float>::quiet_NaN();
+    largest = std::max(largest, std::fabs(number));
+  }
+  return largest;
+}
+
+}  // namespace
+
+std::int64_t Source::rows() const {
+  std::int64_t rows = 0;
+  for (const Run& run : runs) rows += run.count;
+  return rows;
+}
+
+void read_rows(const Source& source, std::int64_t first, std::int64_t count, float* out, float* largest) {
+  copy_rows(source, first, count, out);
+  if (!largest) return;
+  std::vector<float> whole;
+  Source all = source;
+  if (source.all_cols > 0) {
+    all.from = 0, all.cols = source.all_cols;
+    whole.resize(static_cast<std::size_t>(count * all.cols));
+    copy_rows(all, first, count, whole.data());
+    out = whole.data();
+  }
+  const auto cols = static_cast<std::size_t>(all.cols);
+  for (std::size_t row = 0; row < static_cast<std::size_t>(count); ++row)
+    largest[row] = largest_of({out + row * cols, cols});
 }
 
 std::vector<float> read_all(const Source& source) {

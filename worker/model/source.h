@@ -22,13 +22,15 @@ struct Source {
   std::int64_t from = 0;  ///< first column of each row (of a transposed source: row of each column)
   std::int64_t cols = 0;
   bool transposed = false;
+  std::int64_t all_cols = 0;  ///< of the matrix, where a rank has only some columns of it; else 0
 
   std::int64_t rows() const;
   bool empty() const { return runs.empty(); }
 };
 
-/// Rows [first, first + count) as fp32, one after another. Safe from several threads.
-void read_rows(const Source& source, std::int64_t first, std::int64_t count, float* out);
+/// Rows [first, first + count) as fp32, one after another. `largest`, where asked for: of each row the largest magnitude
+/// of all columns of the matrix, NaN where a number is not finite. Safe from several threads.
+void read_rows(const Source& source, std::int64_t first, std::int64_t count, float* out, float* largest = nullptr);
 /// All of it.
 std::vector<float> read_all(const Source& source);
 

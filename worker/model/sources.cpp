@@ -73,7 +73,7 @@ class Finder {
   Source cols(const std::string& name, std::int64_t rows, std::int64_t cols, Part part) {
     const Run run = whole(name, rows, cols);
     if (run.count == 0) return {};
-    return {{run}, part.first, part.count, false};
+    return {{run}, part.first, part.count, false, cols};
   }
   Source vector(const std::string& name, std::int64_t n) { return rows(name, n, 1, {0, n}); }
   Source vector(const std::string& name, std::int64_t n, Part part) { return rows(name, n, 1, part); }
@@ -327,7 +327,7 @@ void add_plain(Finder& find, LayerSources& layer, const std::string& up, const s
     layer.up = {layer.up.runs, 0, hidden, true};
     for (Run& run : layer.up.runs) run.first = part.first, run.count = part.count;
     layer.down = find.rows(down + ".weight", inner, hidden, {0, inner});
-    layer.down = {layer.down.runs, part.first, part.count, true};
+    layer.down = {layer.down.runs, part.first, part.count, true, inner};
     for (Run& run : layer.down.runs) run.first = 0, run.count = hidden;
   } else {
     layer.up = find.rows(up + ".weight", inner, hidden, part);

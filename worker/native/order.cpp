@@ -36,6 +36,11 @@ Result<Message> understood(std::string_view text, Message (*read)(const json&)) 
 
 }  // namespace
 
+std::string opens(const wire::Ask& ask) {
+  return text_of({ask.model, ask.revision, ask.tensor, ask.pipeline, ask.dtype, ask.weights, ask.cache_dtype,
+                  ask.context});
+}
+
 std::string write(const Command& command) {
   if (const auto* order = std::get_if<Order>(&command))
     return text_of({{"do", {order->ranks, order->anew, order->folder, order->jobs, wire::write(order->leased)}}});

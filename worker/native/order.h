@@ -47,6 +47,9 @@ struct Free {
 };
 using Report = std::variant<Loaded, Progress, Over, Free>;
 
+/// What a group keeps between the chunks that it is asked for: of two asks with the same text the second can use it.
+std::string opens(const wire::Ask& ask);
+
 std::string write(const Command& command);
 std::string write(const Report& report);
 Result<Command> read_command(std::string_view text);

@@ -23,10 +23,25 @@ Outcome failed(const Trouble& trouble) {
   return outcome;
 }
 
-std::optional<DType> dtype_of(const std::string& name) {
-  const auto dtype = dtype_named(name);
-  const bool computes = dtype == DType::kFp32 || dtype == DType::kBf16 || dtype == DType::kFp16;
-  return computes ? dtype : std::nullopt;
+/// In which formats a cell is computed; an error names the one that cannot be.
+struct AskedFormats {
+  model::Formats of_model = DType::kFp32;
+  DType cache = DType::kFp32;
+};
+Result<AskedFormats> formats_of(const wire::Ask& ask) {
+  const auto one_of = [](const std::string& name, std::initializer_list<DType> known) {
+    const auto dtype = dtype_named(name);
+    return dtype && std::find(known.begin(), known.end(), *dtype) != known.end() ? dtype : std::nullopt;
+  };
+  const auto compute = one_of(ask.dtype, {DType::kFp32, DType::kBf16, DType::kFp16});
+  if (!compute) return Error{"the native engine computes in fp32, bf16 and fp16, not in " + quote(ask.dtype)};
+  const auto weights = ask.weights.empty() ? compute : one_of(ask.weights, {*compute, DType::kInt8});
+  if (!weights)
+    return Error{"the native engine keeps weights as it computes, or in int8, not in " + quote(ask.weights)};
+  const auto cache = one_of(ask.cache_dtype, {DType::kFp32, DType::kBf16, DType::kFp16, DType::kFp8});
+  if (!cache)
+    return Error{"the native engine keeps its cache in fp32, bf16, fp16 and fp8, not in " + quote(ask.cache_dtype)};
+  return AskedFormats{{*compute, *weights}, *cache};
 }
 
 }  // namespace
@@ -137,15 +152,14 @@ Outcome Seat::evaluate(const Order& order, bool& whole) {
   comm::Transport& ranks = *group_.ranks;
 
   const auto folder = locate_model(ask.model, ask.revision);
-  const auto dtype = dtype_of(ask.dtype), cache_dtype = dtype_of(ask.cache_dtype);
+  const auto formats = formats_of(ask);
   std::unique_ptr<Chunk> chunk;
   Trouble trouble;
   Result<bool> ready = true;
   if (!folder) {
     trouble = {"load_failed", folder.error().what};
-  } else if (!dtype || !cache_dtype) {
-    trouble = {"bad_input", "the native engine computes in fp32, bf16 and fp16, not in " +
-                                quote(dtype ? ask.cache_dtype : ask.dtype)};
+  } else if (!formats) {
+    trouble = {"bad_input", formats.error().what};
   } else if (ask.tensor * ask.pipeline != static_cast<int>(order.ranks.size())) {
     trouble = {"load_failed", "the cell is cut over " + counted(ask.tensor * ask.pipeline, "rank") +
                                   ", and its slot has " + std::to_string(order.ranks.size())};
@@ -167,8 +181,8 @@ Outcome Seat::evaluate(const Order& order, bool& whole) {
     rules.tensor = ask.tensor;
     rules.pipeline = ask.pipeline;
     rules.threads = rules_.threads;
-    rules.dtype = *dtype;
-    rules.cache_dtype = *cache_dtype;
+    rules.formats = formats->of_model;
+    rules.cache_dtype = formats->cache;
     rules.context = ask.context;
     rules.smaller = order.leased.smaller_batch;
     auto model = texts::OpenedModel::open(rules, *folder, ranks);

@@ -101,13 +101,14 @@ Result<std::unique_ptr<worker::Work>> Team::start(const wire::Leased& leased, co
   order.leased.time_limit = std::max(leased.time_limit, 1.0);
   for (const int rank : ranks) {
     Held& held = held_[static_cast<std::size_t>(rank)];
-    const bool has_it = held.whole && held.orders.empty() && held.loads == leased.ask->loads && held.ranks == ranks &&
+    const bool has_it = held.whole && held.orders.empty() && held.opens == opens(*leased.ask) && held.ranks == ranks &&
                         held.smaller == leased.smaller_batch;
     order.anew = order.anew || !has_it;
   }
   for (const int rank : ranks) {
     Held& held = held_[static_cast<std::size_t>(rank)];
     held.loads = leased.ask->loads;
+    held.opens = opens(*leased.ask);
     held.smaller = leased.smaller_batch;
     held.ranks = ranks;
     held.whole = false;

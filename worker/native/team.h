@@ -39,7 +39,8 @@ class Team : public worker::ModelEngine {
   class ChunkWork;
   /// What a rank has in memory, together with whom.
   struct Held {
-    std::string loads;
+    std::string loads;  ///< as the daemon names it
+    std::string opens;  ///< see opens()
     double smaller = 1;
     std::vector<int> ranks;
     std::set<std::uint64_t> orders;  ///< that it has not said to be free of

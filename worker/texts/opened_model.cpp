@@ -56,7 +56,7 @@ Result<std::unique_ptr<OpenedModel>> OpenedModel::open(const OpenRules& rules, c
   if (!pipeline) return pipeline.error();
   it->tensor_ = comm::make_host_communicator(*it->backend_, *std::move(tensor));
   it->pipeline_ = comm::make_host_communicator(*it->backend_, *std::move(pipeline));
-  auto decoder = model::Decoder::load(*it->backend_, (*parts)->architecture, (*parts)->sources, shard, rules.dtype,
+  auto decoder = model::Decoder::load(*it->backend_, (*parts)->architecture, (*parts)->sources, shard, rules.formats,
                                       it->tensor_.get());
   if (auto agreed = comm::agree(ranks, outcome(decoder)); !agreed)
     return Error{folder.string() + ": " + agreed.error().what};

@@ -14,7 +14,7 @@ namespace orch::texts {
 struct OpenRules {
   int tensor = 1, pipeline = 1;  ///< tensor × pipeline ranks share the model
   int threads = 1;               ///< of each rank
-  DType dtype = DType::kFp32;    ///< of weights and computation
+  model::Formats formats = DType::kFp32;
   DType cache_dtype = DType::kFp32;
   std::int64_t context = 0;  ///< tokens that the model is shown at most; 0: as many as it was made for
   double smaller = 1;        ///< on how much is computed at once, after memory had run out

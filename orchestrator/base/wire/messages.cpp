@@ -53,6 +53,7 @@ void members(V&& visit, auto& m) requires std::same_as<std::remove_cvref_t<declt
   visit("pipeline", m.pipeline);
   visit("dtype", m.dtype);
   visit("cache_dtype", m.cache_dtype);
+  visit("weights", m.weights);
   visit("context", m.context);
   visit("data", m.data);
   visit("digest", m.digest);

@@ -57,7 +57,8 @@ struct Ask {
   std::string revision;             ///< of an id
   std::string loads;                ///< what is loaded for it, as AskLease::loaded names it
   int tensor = 1, pipeline = 1;     ///< ranks that share each layer; stages
-  std::string dtype, cache_dtype;   ///< of weights and computation; of keys and values
+  std::string dtype, cache_dtype;   ///< of computation; of keys and values
+  std::string weights;              ///< of linear layers; empty: as is computed
   std::int64_t context = 0;         ///< tokens that the model is shown at most; 0: as many as it was made for
   std::string data;                 ///< the folder of questions
   std::string digest;               ///< of the task and its questions, as they were when the cell was asked for
