@@ -1,8 +1,10 @@
 // Lists of cells and results, written row by row: a million cells must not become one tree in memory.
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <numeric>
 #include <ostream>
 
 #include "api/view_parts.h"
@@ -16,6 +18,9 @@ using namespace control;
 using nlohmann::ordered_json;
 
 namespace {
+
+constexpr std::int64_t kMostLayers = 10'000;
+constexpr std::size_t kMostExperts = 10'000;  // of a layer
 
 /// A JSON list, one row a line.
 class Rows {
@@ -136,6 +141,43 @@ ordered_json result_row(const store::ResultRow& row, const std::string& sweep, C
   return json;
 }
 
+/// `{"3": [12, 0, …]}`, of layer 3 its experts' counts. A worker's words: what is no count is passed over.
+void add_experts(const ordered_json& layers, std::map<std::int64_t, std::vector<std::int64_t>>& sums) {
+  if (!layers.is_object()) return;
+  for (const auto& [name, counts] : layers.items()) {
+    std::int64_t layer = 0;
+    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), layer);
+    if (error != std::errc() || end != name.data() + name.size() || layer < 0 || layer > kMostLayers ||
+        !counts.is_array() || counts.size() > kMostExperts)
+      continue;
+    std::vector<std::int64_t>& times = sums[layer];
+    times.resize(std::max(times.size(), counts.size()));
+    for (std::size_t i = 0; i < counts.size(); ++i)
+      if (counts[i].is_number_integer())
+        times[i] += std::clamp<std::int64_t>(counts[i].get<std::int64_t>(), 0, std::int64_t{1} << 40);
+  }
+}
+
+/// `evenness`: of how many experts, chosen equally often, the choices would look as varied (the exponential of their
+/// entropy), as a share of all.
+ordered_json utilisation_json(std::int64_t layer, const std::vector<std::int64_t>& times, bool in_full) {
+  const double all = static_cast<double>(std::accumulate(times.begin(), times.end(), std::int64_t{0}));
+  double entropy = 0, busiest = 0;
+  for (const std::int64_t each : times) {
+    if (each == 0) continue;
+    const double share = static_cast<double>(each) / all;
+    entropy -= share * std::log(share);
+    busiest = std::max(busiest, share);
+  }
+  ordered_json it = {{"layer", layer},
+                     {"experts", times.size()},
+                     {"busiest", busiest},
+                     {"unused", std::count(times.begin(), times.end(), 0)},
+                     {"evenness", all > 0 ? std::exp(entropy) / static_cast<double>(times.size()) : 0.0}};
+  if (in_full) it["chosen"] = times;
+  return it;
+}
+
 }  // namespace
 
 ordered_json settings_json(const std::string& text) {
@@ -175,12 +217,14 @@ ordered_json merged_metrics(const std::vector<std::string>& chunks) {
   return merged;
 }
 
-ordered_json merged_figures(const std::vector<std::string>& chunks, double seconds) {
+ordered_json merged_figures(const std::vector<std::string>& chunks, double seconds, bool in_full) {
   ordered_json merged = ordered_json::object();
+  std::map<std::int64_t, std::vector<std::int64_t>> experts;  // of each layer: how often each was chosen
   for (const std::string& chunk : chunks) {
     const auto figures = ordered_json::parse(chunk, nullptr, false);
     if (!figures.is_object()) continue;
     for (const auto& [name, figure] : figures.items()) {
+      if (name == "experts") add_experts(figure, experts);
       if (!figure.is_number()) continue;
       if (!merged.contains(name)) {
         merged[name] = figure;
@@ -194,6 +238,7 @@ ordered_json merged_figures(const std::vector<std::string>& chunks, double secon
     }
   }
   if (merged.contains("tokens") && seconds > 0) merged["tokens_per_second"] = merged["tokens"].get<double>() / seconds;
+  for (const auto& [layer, times] : experts) merged["experts"].push_back(utilisation_json(layer, times, in_full));
   return merged;
 }
 

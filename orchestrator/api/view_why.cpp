@@ -220,7 +220,7 @@ Measured measured(const State& state, const store::Store& store, CellId id) {
   Measured found;
   if (smallest)
     store.each_result(smallest->id, [&](const store::ResultRow& row) {
-      if (row.cell == id) found = {merged_metrics(row.metrics), merged_figures(row.figures, row.seconds)};
+      if (row.cell == id) found = {merged_metrics(row.metrics), merged_figures(row.figures, row.seconds, true)};
     });
   return found;
 }

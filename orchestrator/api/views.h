@@ -99,8 +99,9 @@ std::optional<std::size_t> position(const control::State& state, control::CellId
 /// Of the native engine, which says how its samples add up (`parts`), it is exactly what one chunk of all would have
 /// had, part by part where there are several.
 nlohmann::ordered_json merged_metrics(const std::vector<std::string>& chunks);
-/// What was counted, over all chunks of a cell that took so many seconds together: sums, of memory the most.
-nlohmann::ordered_json merged_figures(const std::vector<std::string>& chunks, double seconds);
+/// What was counted, over all chunks of a cell that took so many seconds together: sums, of memory the most. Of each
+/// layer with experts how evenly they were chosen, and, `in_full`, how often each was.
+nlohmann::ordered_json merged_figures(const std::vector<std::string>& chunks, double seconds, bool in_full = false);
 
 /// GPU-hours that the jobs of each sweep have had, idle or not, by the number of the sweep: what budgets count.
 std::vector<double> gpu_hours(const control::State& state, control::Now now);

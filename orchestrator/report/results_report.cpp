@@ -228,14 +228,16 @@ void print_results(std::ostream& out, const Style& style, const Json& rows, Form
 
 void write_results_csv(std::ostream& out, const Json& rows) {
   write_csv_line(out, {"sweep", "key", "model", "task", "adapter", "settings", "state", "attempts", "gpu_seconds",
-                       "seconds", "metric", "value", "stderr", "reason"});
+                       "seconds", "tokens", "tokens_per_second", "memory", "metric", "value", "stderr", "reason"});
   for (const Json& row : rows) {
     const auto write = [&](const std::string& metric, const std::string& value, const std::string& error) {
-      const Json& settings = member(row, "settings");
-      write_csv_line(out, {text_in(row, "sweep"), text_in(row, "key"), text_in(row, "model"), text_in(row, "task"),
-                           text_in(row, "adapter"), settings.is_object() ? settings.dump() : "{}",
-                           text_in(row, "state"), exact(member(row, "attempts")), exact(member(row, "gpu_seconds")),
-                           exact(member(row, "seconds")), metric, value, error, text_in(row, "reason")});
+      const Json &settings = member(row, "settings"), &figures = member(row, "figures");
+      write_csv_line(out,
+                     {text_in(row, "sweep"), text_in(row, "key"), text_in(row, "model"), text_in(row, "task"),
+                      text_in(row, "adapter"), settings.is_object() ? settings.dump() : "{}", text_in(row, "state"),
+                      exact(member(row, "attempts")), exact(member(row, "gpu_seconds")), exact(member(row, "seconds")),
+                      exact(member(figures, "tokens")), exact(member(figures, "tokens_per_second")),
+                      exact(member(figures, "memory")), metric, value, error, text_in(row, "reason")});
     };
     if (!has_metrics(row))
       write("", "", "");

@@ -1,6 +1,7 @@
 #include "report/status_report.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <ostream>
 #include <vector>
@@ -154,6 +155,37 @@ void print_failures(std::ostream& out, const Style& style, const Json& failures)
   table.print(out, style);
 }
 
+/// What the native engine counted; nothing of other engines.
+std::string figures_text(const Json& figures) {
+  if (!member(figures, "tokens").is_number()) return "";
+  const long long tokens = count_in(figures, "tokens"), alone = count_in(figures, "tokens_without_sharing");
+  std::string text = counted(count_in(figures, "samples"), "sample") + ", " + counted(tokens, "token");
+  if (alone > tokens) text += " (" + grouped(alone) + " if nothing were shared)";
+  if (const long long written = count_in(figures, "tokens_written"); written > 0)
+    text += ", " + grouped(written) + " of them written";
+  if (const double rate = number_in(figures, "tokens_per_second"); rate > 0)
+    text += ", " + grouped(std::llround(rate)) + " a second";
+  return text + ", at most " + format_bytes(number_in(figures, "memory")) + " of a process";
+}
+
+/// Over all layers: which expert is busiest, and which layer the least even.
+std::string experts_text(const Json& layers) {
+  if (!layers.is_array() || layers.empty()) return "";
+  const Json *busiest = &layers[0], *uneven = &layers[0];
+  long long unused = 0, all = 0;
+  for (const Json& layer : layers) {
+    if (number_in(layer, "busiest") > number_in(*busiest, "busiest")) busiest = &layer;
+    if (number_in(layer, "evenness") < number_in(*uneven, "evenness")) uneven = &layer;
+    unused += count_in(layer, "unused");
+    all += count_in(layer, "experts");
+  }
+  const auto percent = [](double share) { return format_fixed(100 * share, 1) + " %"; };
+  return grouped(unused) + " of " + grouped(all) + " never chosen; the busiest has " +
+         percent(number_in(*busiest, "busiest")) + " of layer " + std::to_string(count_in(*busiest, "layer")) +
+         "; the least even is layer " + std::to_string(count_in(*uneven, "layer")) + " (" +
+         percent(number_in(*uneven, "evenness")) + ")";
+}
+
 }  // namespace
 
 void print_job_list(std::ostream& out, const Style& style, const Json& jobs) {
@@ -275,6 +307,8 @@ void print_cell_details(std::ostream& out, const Style& style, const Json& cell)
   if (const Json& settings = member(cell, "settings"); settings.is_object() && !settings.empty())
     line(out, "settings", settings_text(settings));
   line(out, "adapter", text_in(cell, "adapter"));
+  if (const Json& progress = member(cell, "progress"); progress.is_number())
+    line(out, "progress", format_fixed(100 * progress.get<double>(), 1) + " %");
   line(out, "needs", need_text(member(cell, "need")));
   line(out, "takes",
        "about " + format_duration(number_in(cell, "expected_s")) + ", at most " +
@@ -285,6 +319,8 @@ void print_cell_details(std::ostream& out, const Style& style, const Json& cell)
     place += ", number " + grouped(position) + " of its kind";
   line(out, "score", place);
   line(out, "wanted by", sweeps_text(member(cell, "sweeps")));
+  line(out, "counted", figures_text(member(cell, "figures")));
+  line(out, "experts", experts_text(member(member(cell, "figures"), "experts")));
   print_metrics(out, style, member(cell, "metrics"));
   print_failures(out, style, member(cell, "failures"));
 }

@@ -346,6 +346,24 @@ TEST(Figures, AddUpAndOfMemoryTheMostCounts) {
   EXPECT_EQ(merged_figures({"", "[]"}, 1), json::object());
 }
 
+TEST(Figures, OfExpertsSayHowEvenlyTheyWereChosen) {
+  const std::vector<std::string> chunks = {R"({"experts": {"1": [6, 2, 0, 0], "3": [1, 1, 1, 1]}})",
+                                           R"({"experts": {"1": [6, 2, 0, 0], "x": [1], "-2": [1], "5": "no"}})"};
+  const json layers = merged_figures(chunks, 1)["experts"];
+  ASSERT_EQ(layers.size(), 2U);
+  EXPECT_EQ(layers[0]["layer"], 1);
+  EXPECT_EQ(layers[0]["experts"], 4);
+  EXPECT_EQ(layers[0]["busiest"], 0.75);
+  EXPECT_EQ(layers[0]["unused"], 2);
+  // Shares of 3/4 and 1/4: exp(-(3/4 ln 3/4 + 1/4 ln 1/4)) = 4 / 3^(3/4) of 4.
+  EXPECT_NEAR(layers[0]["evenness"].get<double>(), std::pow(3, -0.75), 1e-12);
+  EXPECT_FALSE(layers[0].contains("chosen"));
+  EXPECT_EQ(layers[1]["evenness"], 1.0);
+  EXPECT_EQ(merged_figures(chunks, 1, true)["experts"][0]["chosen"], json({12, 4, 0, 0}));
+  const json idle = merged_figures({R"({"experts": {"0": [0, -3]}})"}, 1)["experts"][0];
+  EXPECT_EQ(idle["evenness"], 0.0) << "nothing was chosen";
+}
+
 TEST(Cells, SayHowFarTheyAreWhereTheirWorkerDoes) {
   Office office;
   std::vector<event::AskedCell> cells = {Office::cell(1, "a", "x")};

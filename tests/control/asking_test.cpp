@@ -131,13 +131,13 @@ TEST(Asking, LeavesOutWhatNoWorkerCouldRunAndSaysWhy) {
     return asked.rejected.at(0).reason;
   };
   EXPECT_EQ(
-      rejected("engine: native, dtype: int8"),
-      "the native engine of this version computes in fp32, bf16 or fp16 with weights of the same, not in bf16 with "
-      "weights in int8; say `engine: lm-eval` or give a command");
-  EXPECT_EQ(
-      rejected("engine: native, dtype: bf16, kv_dtype: fp8"),
-      "the native engine of this version keeps its cache in fp32, bf16 or fp16, not in fp8; say `engine: lm-eval` "
-      "or give a command");
+      rejected("engine: native, dtype: int4"),
+      "the native engine of this version computes in fp32, bf16 or fp16 with weights of the same or in int8, not in "
+      "bf16 with weights in int4; say `engine: lm-eval` or give a command");
+  EXPECT_EQ(rejected("engine: native, dtype: bf16, kv_dtype: int8"),
+            "the native engine of this version keeps its cache in fp32, bf16, fp16 or fp8, not in int8; say `engine: "
+            "lm-eval` "
+            "or give a command");
 }
 
 TEST(Asking, GivesTheNativeEngineWholeGpusThatItLoadsOnce) {

@@ -370,6 +370,36 @@ TEST_P(Families, AreTheSameOverEveryLayoutInInt8) {
   expect_the_same_over_layouts(folder_of(GetParam()), {DType::kFp32, DType::kInt8});
 }
 
+// That they are transformers' experts is tests/model's; here that every rank is told of all stages, once.
+TEST_P(Families, TellHowOftenTheirExpertsWereChosen) {
+  const auto it = model::open_architecture(folder_of(GetParam()));
+  std::vector<std::vector<std::vector<std::int64_t>>> of_layouts;
+  for (const auto& [tensor, pipeline] : {std::pair(1, 1), {2, 1}, {1, 2}}) {
+    model::Shard shard;
+    shard.ranks = tensor, shard.stages = pipeline;
+    if (!model::check_shard(*it, shard)) continue;
+    RanksOptions options;
+    options.tensor = tensor, options.pipeline = pipeline;
+    on_ranks(folder_of(GetParam()), options, [&](int rank, Engine& engine) {
+      const std::vector<ScoreRequest> asked = {{{1, 2, 3}, {4, 5}}, {{1, 2, 3}, {6, 7, 8}}, {{9}, {1, 2}}};
+      take(engine.score(asked));
+      std::vector<std::vector<std::int64_t>> layers;
+      for (const ChosenExperts& each : take(engine.take_chosen_experts())) {
+        EXPECT_TRUE(it->layers.at(each.layer).experts);
+        EXPECT_EQ(std::accumulate(each.times.begin(), each.times.end(), std::int64_t{0}),
+                  engine.counts().tokens * it->experts->active);
+        layers.push_back(each.times);
+      }
+      EXPECT_EQ(layers.size(), static_cast<std::size_t>(std::count_if(it->layers.begin(), it->layers.end(),
+                                                                      [](const auto& l) { return l.experts; })));
+      for (const ChosenExperts& each : take(engine.take_chosen_experts()))
+        EXPECT_EQ(std::count(each.times.begin(), each.times.end(), 0), it->experts->count) << "counted twice";
+      if (rank == 0) of_layouts.push_back(layers);
+    });
+  }
+  for (const auto& of_layout : of_layouts) EXPECT_EQ(of_layout, of_layouts.front());
+}
+
 // A device that runs ops late and hides its memory (kernels/fake): the same bits, or the program ends.
 TEST_P(Families, AreTheSameOnADevice) {
   const auto it = model::open_architecture(folder_of(GetParam()));

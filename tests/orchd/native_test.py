@@ -122,6 +122,48 @@ class Native(DaemonTest):
         self.assertEqual(self.daemon.wait(stages)["state"], "done")
         self.assertEqual(self.scores(stages), known_scores())
 
+    def add_mixtral(self):
+        """A model of random weights, as an architecture with experts; how many layers, experts, and experts a token it has."""
+        models = self.folder / "models"
+        shutil.copytree(ROOT / "tests" / "model" / "data" / "families" / "mixtral", models / "mixtral")
+        for file in (models / "constant").glob("*token*"):
+            shutil.copy(file, models / "mixtral")
+        config = json.loads((models / "mixtral" / "config.json").read_text())
+        layers, experts, active = (config[name] for name in ("num_hidden_layers", "num_local_experts", "num_experts_per_tok"))
+        self.catalog = self.catalog.replace("tasks:", f"""  mixtral:
+    hf_id: {models}/mixtral
+    family: mixtral
+    params: 177_000
+    context: {config["max_position_embeddings"]}
+    dtype: fp32
+    license: apache-2.0
+    engines: [native]
+    decoder: {{layers: {layers}, hidden: {config["hidden_size"]}, heads: {config["num_attention_heads"]}, kv_heads: {config["num_key_value_heads"]}, head_dim: 8, ffn: 0, vocab: 96,
+              experts: {{count: {experts}, active: {active}, ffn: {config["intermediate_size"]}}}}}
+tasks:""")
+        return layers, experts, active
+
+    def test_cells_in_other_number_formats_are_not_answered_by_the_model_before_them(self):
+        self.add_mixtral()
+        sweep = self.submit("formats", models=["mixtral"], tasks=["repeat"], dtype=["fp32", "int8"], kv_dtype=["fp32", "fp8"])
+        self.assertEqual(self.daemon.wait(sweep)["state"], "done")
+        answers = {"".join(log.read_text().splitlines()[1:]) for log in (self.daemon.state / "jobs").glob("*/cells/*/samples.jsonl")}
+        self.assertEqual(len(answers), 4, "likelihoods that differ with the format")
+
+    def test_experts_are_counted_by_layer(self):
+        layers, experts, active = self.add_mixtral()
+        sweep = self.submit("experts", models=["mixtral"], tasks=["repeat"])
+        self.assertEqual(self.daemon.wait(sweep)["state"], "done", self.daemon.results(sweep))
+        row = self.daemon.results(sweep)[0]
+        found = row["figures"]["experts"]
+        self.assertEqual([layer["layer"] for layer in found], list(range(layers)))
+        for layer in self.daemon.get(f"/v1/cells/{row['key']}")["figures"]["experts"]:
+            self.assertEqual(layer["experts"], experts)
+            self.assertEqual(sum(layer["chosen"]), row["figures"]["tokens"] * active)
+            self.assertEqual(layer["unused"], layer["chosen"].count(0))
+            self.assertEqual(layer["busiest"], max(layer["chosen"]) / sum(layer["chosen"]))
+        self.assertNotIn("chosen", found[0])
+
     def test_a_task_without_data_is_refused_before_anything_starts(self):
         (self.data / "echo.jsonl").unlink()
         status, body = self.ask("small", tasks=["echo"])

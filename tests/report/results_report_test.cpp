@@ -78,13 +78,15 @@ TEST(ResultsCsv, HasALineAMetricAndOneForACellWithout) {
   std::ostringstream out;
   ordered_json failed = row("b,1", "x", {}, "failed");
   failed["reason"] = "it said \"no\"\nand ended";
-  write_results_csv(out,
-                    {row("a", "x", {{"acc", metric(0.1, 0.02)}, {"f1", metric(0.75)}}, "done", {{"seed", 1}}), failed});
+  ordered_json done = row("a", "x", {{"acc", metric(0.1, 0.02)}, {"f1", metric(0.75)}}, "done", {{"seed", 1}});
+  done["figures"] = {{"tokens", 60}, {"memory", 1024}, {"tokens_per_second", 4.0}};
+  write_results_csv(out, {done, failed});
   EXPECT_EQ(out.str(),
-            "sweep,key,model,task,adapter,settings,state,attempts,gpu_seconds,seconds,metric,value,stderr,reason\r\n"
-            "s1,k,a,x,,\"{\"\"seed\"\":1}\",done,1,30.5,15,acc,0.1,0.02,\r\n"
-            "s1,k,a,x,,\"{\"\"seed\"\":1}\",done,1,30.5,15,f1,0.75,,\r\n"
-            "s1,k,\"b,1\",x,,{},failed,1,30.5,15,,,,\"it said \"\"no\"\"\nand ended\"\r\n");
+            "sweep,key,model,task,adapter,settings,state,attempts,gpu_seconds,seconds,tokens,tokens_per_second,memory,"
+            "metric,value,stderr,reason\r\n"
+            "s1,k,a,x,,\"{\"\"seed\"\":1}\",done,1,30.5,15,60,4.0,1024,acc,0.1,0.02,\r\n"
+            "s1,k,a,x,,\"{\"\"seed\"\":1}\",done,1,30.5,15,60,4.0,1024,f1,0.75,,\r\n"
+            "s1,k,\"b,1\",x,,{},failed,1,30.5,15,,,,,,,\"it said \"\"no\"\"\nand ended\"\r\n");
 }
 
 // Differences.

@@ -151,7 +151,8 @@ TEST_F(Reports, OfAJobTellItsStory) {
 }
 
 TEST_F(Reports, OfACellBeginWithTheReason) {
-  EXPECT_EQ(printed(print_cell_details, R"({"key": "0123456789abcdef", "cell": "c5", "model": "a", "task": "x",
+  EXPECT_EQ(
+      printed(print_cell_details, R"({"key": "0123456789abcdef", "cell": "c5", "model": "a", "task": "x",
       "adapter": null, "settings": {"seed": 3, "mode": "fast"}, "content": {}, "state": "waiting", "generation": 1,
       "chunks": 1, "score": 0.5, "expected_s": 90, "bound_s": 600,
       "expected_from": "the median of 9 runs of the same work",
@@ -159,20 +160,28 @@ TEST_F(Reports, OfACellBeginWithTheReason) {
       "sweeps": [{"id": "s1", "name": "core", "order": 0, "state": "running"}],
       "failures": [{"cause": "timeout", "remedy": "more_time", "reason": "too long", "job": "j1",
                     "at": "2026-11-21T17:00:00Z"}],
-      "metrics": {"acc": {"value": 0.5, "stderr": 0.01}}, "job": null, "position": 3, "why": "it waits"})"),
-            "cell 0123456789ab (a/x) is waiting: it waits.\n"
-            "  key:        0123456789abcdef = c5\n"
-            "  settings:   seed=3, mode=fast\n"
-            "  needs:      0.50 GPUs, 1 CPU, profile small\n"
-            "  takes:      about 2 min, at most 10 min (the median of 9 runs of the same work)\n"
-            "  score:      0.500, number 3 of its kind\n"
-            "  wanted by:  s1 core (running)\n"
-            "\n"
-            "  metric          value\n"
-            "  acc     0.500 ± 0.010\n"
-            "\n"
-            "  failed            job  cause    then       reason\n"
-            "  2026-11-21 18:00  j1   timeout  more_time  too long\n");
+      "metrics": {"acc": {"value": 0.5, "stderr": 0.01}}, "job": null, "position": 3, "why": "it waits",
+      "progress": 0.255, "figures": {"samples": 40, "tokens": 1200, "tokens_without_sharing": 5000, "tokens_written": 80,
+      "tokens_per_second": 99.6, "memory": 1048576, "experts": [
+        {"layer": 0, "experts": 8, "busiest": 0.5, "unused": 1, "evenness": 0.75},
+        {"layer": 3, "experts": 8, "busiest": 0.25, "unused": 2, "evenness": 0.5}]}})"),
+      "cell 0123456789ab (a/x) is waiting: it waits.\n"
+      "  key:        0123456789abcdef = c5\n"
+      "  settings:   seed=3, mode=fast\n"
+      "  progress:   25.5 %\n"
+      "  needs:      0.50 GPUs, 1 CPU, profile small\n"
+      "  takes:      about 2 min, at most 10 min (the median of 9 runs of the same work)\n"
+      "  score:      0.500, number 3 of its kind\n"
+      "  wanted by:  s1 core (running)\n"
+      "  counted:    40 samples, 1,200 tokens (5,000 if nothing were shared), 80 of them written, 100 a second, "
+      "at most 1 MiB of a process\n"
+      "  experts:    3 of 16 never chosen; the busiest has 50.0 % of layer 0; the least even is layer 3 (50.0 %)\n"
+      "\n"
+      "  metric          value\n"
+      "  acc     0.500 ± 0.010\n"
+      "\n"
+      "  failed            job  cause    then       reason\n"
+      "  2026-11-21 18:00  j1   timeout  more_time  too long\n");
 }
 
 TEST_F(Reports, OfAnEventTakeOneLine) {

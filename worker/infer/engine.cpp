@@ -442,9 +442,8 @@ Result<bool> Engine::wait() {
   return waited ? joined() : waited;
 }
 
-/// Every stage must know what the last one found.
 template <class T>
-Result<bool> Engine::share(std::vector<T>& values) {
+Result<bool> Engine::share(std::vector<T>& values, int from) {
   static_assert(sizeof(T) % sizeof(float) == 0 && std::is_trivially_copyable_v<T>);
   if (!pipeline_ || values.empty()) return true;
   const std::size_t bytes = values.size() * sizeof(T);
@@ -453,9 +452,34 @@ Result<bool> Engine::share(std::vector<T>& values) {
   const auto count = static_cast<std::int64_t>(bytes / sizeof(float));
   const Matrix there{memory_->floats.buffer->data, DType::kFp32, 1, count, count};
   backend_.upload(*stream_, there.data, values.data(), bytes);
-  pipeline_->share(*stream_, there, pipeline_->ranks() - 1);
+  pipeline_->share(*stream_, there, from);
   backend_.download(*stream_, values.data(), there.data, bytes);
   return wait();
+}
+
+Result<std::vector<ChosenExperts>> Engine::take_chosen_experts() {
+  const model::Architecture& it = decoder_.architecture();
+  if (!it.experts) return std::vector<ChosenExperts>{};
+  // Ranks that share a layer route every token alike; stages have layers of their own.
+  const auto count = at(it.experts->count);
+  const auto first = at(model::layers_of(it, decoder_.shard()).first) * count;
+  const kernels::Ints counters = decoder_.expert_counts();
+  std::vector<std::int32_t> own(it.layers.size() * count, 0);
+  backend_.download(*stream_, own.data() + first, counters.data, at(counters.size) * sizeof(std::int32_t));
+  backend_.clear(*stream_, counters.data, at(counters.size) * sizeof(std::int32_t));
+  if (auto here = wait(); !here) return here.error();
+  std::vector<ChosenExperts> chosen;
+  for (std::size_t layer = 0; layer < it.layers.size(); ++layer)
+    if (it.layers[layer].experts) chosen.push_back({layer, std::vector<std::int64_t>(count, 0)});
+  for (int stage = 0; stage < (pipeline_ ? pipeline_->ranks() : 1); ++stage) {
+    std::vector<std::int32_t> of_stage(own.size(), 0);
+    if (!pipeline_ || pipeline_->rank() == stage) of_stage = own;
+    if (auto shared = share(of_stage, stage); !shared) return shared.error();
+    for (ChosenExperts& each : chosen)
+      for (std::size_t expert = 0; expert < count; ++expert)
+        each.times[expert] += of_stage[each.layer * count + expert];
+  }
+  return chosen;
 }
 
 Result<bool> Engine::attempt(const std::function<Result<bool>(bool& full)>& run) {

@@ -38,6 +38,12 @@ struct EngineCounts {
   std::int64_t tokens_written = 0;
 };
 
+/// Of a layer with experts, how often each of them was chosen for a token.
+struct ChosenExperts {
+  std::size_t layer = 0;  ///< in the whole model
+  std::vector<std::int64_t> times;
+};
+
 class Engine {
  public:
   /// `pipeline`: holds the stages together that have the layers one after another; null when there is one.
@@ -47,6 +53,9 @@ class Engine {
 
   Result<std::vector<Scored>> score(std::span<const ScoreRequest> requests);
   Result<std::vector<Written>> write(std::span<const WriteRequest> requests, const IsOver& is_over);
+
+  /// Since this was last asked. Nothing where the model has no experts.
+  Result<std::vector<ChosenExperts>> take_chosen_experts();
 
   /// What went wrong between the ranks, if anything did: then nothing more can be computed.
   Result<bool> joined() const;
@@ -63,8 +72,14 @@ class Engine {
   Result<bool> attempt(const std::function<Result<bool>(bool& full)>& run);
   Result<bool> check(std::span<const std::int32_t> tokens, std::size_t request) const;
   Result<bool> wait();
+  /// values ← those of one stage.
   template <class T>
-  Result<bool> share(std::vector<T>& values);
+  Result<bool> share(std::vector<T>& values, int from);
+  /// Every stage must know what the last one found.
+  template <class T>
+  Result<bool> share(std::vector<T>& values) {
+    return share(values, pipeline_ ? pipeline_->ranks() - 1 : 0);
+  }
 
   kernels::Backend& backend_;
   model::Decoder& decoder_;

@@ -103,6 +103,8 @@ Result<std::unique_ptr<Chunk>, Trouble> Chunk::open(const Order& order, const fs
 Outcome Chunk::run(texts::TextEngine& engine, const std::atomic<bool>& stopping, const OnProgress& on_progress) {
   const Clock::time_point begun = Clock::now();
   const infer::EngineCounts before = engine.counts();
+  // What was chosen for the chunk before this one, or for one that failed.
+  if (auto earlier = engine.take_chosen_experts(); !earlier) return failed("lost_peer", earlier.error().what);
   const auto all = static_cast<std::int64_t>(range_.count);
   std::vector<std::uint64_t> samples;
   for (std::uint64_t i = 0; i < range_.count; ++i)
@@ -130,17 +132,19 @@ Outcome Chunk::run(texts::TextEngine& engine, const std::atomic<bool>& stopping,
   }
   const auto summary = task_->evaluation().summary(log_.samples(), range_);
   if (!summary) return failed("unknown", summary.error().what);
+  const auto experts = engine.take_chosen_experts();
+  if (!experts) return failed("lost_peer", experts.error().what);
   const infer::EngineCounts& now = engine.counts();
   outcome.what = Outcome::What::kDone;
   outcome.metrics = metrics_of(*summary);
-  outcome.figures = ordered_json{
-      {"samples", range_.count},
-      {"asked", samples.size()},
-      {"tokens", now.tokens - before.tokens},
-      {"tokens_without_sharing", now.tokens_asked - before.tokens_asked},
-      {"tokens_written", now.tokens_written - before.tokens_written},
-      {"memory",
-       most_memory()}}.dump();
+  ordered_json figures = {{"samples", range_.count},
+                          {"asked", samples.size()},
+                          {"tokens", now.tokens - before.tokens},
+                          {"tokens_without_sharing", now.tokens_asked - before.tokens_asked},
+                          {"tokens_written", now.tokens_written - before.tokens_written},
+                          {"memory", most_memory()}};
+  for (const infer::ChosenExperts& each : *experts) figures["experts"][std::to_string(each.layer)] = each.times;
+  outcome.figures = figures.dump();
   return outcome;
 }
 

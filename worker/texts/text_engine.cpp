@@ -142,6 +142,11 @@ Result<std::vector<Answer>> TextEngine::write(std::span<const Prompt> prompts) {
   return write_here(prompts);
 }
 
+Result<std::vector<infer::ChosenExperts>> TextEngine::take_chosen_experts() {
+  if (auto told = tell({{"experts", true}}); !told) return told.error();
+  return engine_.take_chosen_experts();
+}
+
 Result<bool> TextEngine::finish() { return tell(json::object()); }
 
 Result<bool> TextEngine::follow() {
@@ -160,6 +165,8 @@ Result<bool> TextEngine::follow() {
       for (const json& each : order["write"])
         prompts.push_back({each[0], each[1], each[2], {each[3], each[4], each[5], each[6]}});
       static_cast<void>(write_here(prompts));
+    } else if (order.contains("experts")) {
+      static_cast<void>(engine_.take_chosen_experts());
     } else {
       return true;
     }

@@ -47,6 +47,9 @@ class TextEngine {
   Result<std::vector<PairScore>> score(std::span<const Pair> pairs);
   Result<std::vector<Answer>> write(std::span<const Prompt> prompts);
 
+  /// How often each expert of each layer was chosen since this was last asked; nothing where there are none.
+  Result<std::vector<infer::ChosenExperts>> take_chosen_experts();
+
   /// Of the first rank: nothing more will be asked.
   Result<bool> finish();
   /// Of the others: until the first one has finished.
