@@ -92,6 +92,7 @@ struct Model {
   std::string name;
   std::string hf_id;
   std::string revision = "main";
+  std::string resolved;  ///< the commit, or a digest of a folder's files, where someone looked (inputs/models.h)
   std::string family;
   ModelKind kind = ModelKind::kText;
   double params = 0;           ///< published

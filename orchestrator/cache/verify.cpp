@@ -63,6 +63,11 @@ BlobState check_blob(const std::string& name, const fs::path& path) {
   return *digest == name ? BlobState::kRight : BlobState::kDamaged;
 }
 
+std::optional<std::string> sha256_of(const fs::path& path) {
+  const OpenFile file = OpenFile::to_read(path);
+  return file ? digest_of(file, EVP_sha256(), "") : std::nullopt;
+}
+
 Verified verify(const Revision& revision, const std::function<void(Bytes)>& done) {
   Verified verified;
   std::map<std::string, BlobState> known;

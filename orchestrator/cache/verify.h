@@ -16,6 +16,9 @@ enum class BlobState { kRight, kDamaged, kUnreadable, kUnnamed };  ///< kUnnamed
 
 BlobState check_blob(const std::string& name, const std::filesystem::path& path);
 
+/// Of a regular file, hexadecimal; nothing where it cannot be read to its end.
+std::optional<std::string> sha256_of(const std::filesystem::path& path);
+
 struct Verified {
   std::size_t right = 0;
   std::size_t unnamed = 0;           ///< files that nothing says anything about

@@ -5,6 +5,8 @@
 
 #include "base/fields.h"
 #include "base/text.h"
+#include "cache/contents.h"
+#include "inputs/models.h"
 #include "inputs/tasks.h"
 #include "matrix/matrix.h"
 #include "matrix/own_names.h"
@@ -134,8 +136,12 @@ bool plan_matrix(Planned& planned, const Yaml& root, const std::string& file, Di
   planned.site.reset(new planner::Site{planned.catalog, planned.cluster, planned.policy, matrix->submit});
   auto expansion = matrix::expand(*matrix, planned.catalog, expand_options(*planned.site), diagnostics);
   if (!expansion) return false;
-  // What is asked is part of a cell's key; which tasks are asked is known only now.
-  if (!planned.data.empty() && look_at_tasks(*expansion, planned.catalog, planned.data, planned.shipped) > 0) {
+  // What is asked, and of which weights, is part of a cell's key; which tasks and models these are is known only now.
+  std::size_t looked = 0;
+  if (!planned.data.empty()) looked += look_at_tasks(*expansion, planned.catalog, planned.data, planned.shipped);
+  if (!planned.digests.empty())
+    looked += look_at_models(*expansion, planned.catalog, cache::usual_root(), planned.digests);
+  if (looked > 0) {
     expansion = matrix::expand(*matrix, planned.catalog, expand_options(*planned.site), diagnostics);
     if (!expansion) return false;
   }

@@ -53,8 +53,9 @@ struct Planned {
   policy::Policy policy;
   Cluster cluster;
   planner::History history;
-  DataFolders shipped;         ///< whose tasks the native engine asks
-  std::filesystem::path data;  ///< the folder of their questions; empty: nobody looks whether they are there
+  DataFolders shipped;            ///< whose tasks the native engine asks
+  std::filesystem::path data;     ///< the folder of their questions; empty: nobody looks whether they are there
+  std::filesystem::path digests;  ///< a file that remembers digests of weights; empty: nobody looks at weights
   matrix::Expansion expansion;
   std::unique_ptr<planner::Site> site;
   planner::Plan plan;

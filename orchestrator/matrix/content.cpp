@@ -22,9 +22,10 @@ int numerics_version(Engine engine) {
   return 0;
 }
 
-nlohmann::json engine_content(Engine engine, const Task* task, const Harness* harness) {
+nlohmann::json engine_content(Engine engine, const Model* model, const Task* task, const Harness* harness) {
   nlohmann::json content = {{"name", std::string(name_of(engine))}, {"numerics", numerics_version(engine)}};
   if (engine == Engine::kNative && task && !task->digest.empty()) content["data"] = task->digest;
+  if (engine == Engine::kNative && model && !model->resolved.empty()) content["weights"] = model->resolved;
   if (engine == Engine::kLmEval && task && task->lm_eval) content["task"] = task->lm_eval->name;
   if (engine != Engine::kLmEval || !harness) return content;
   // What is not said is no content, so that a matrix that says nothing has the keys that it always had.
@@ -94,7 +95,8 @@ nlohmann::json content_of(const Expansion& expansion, const Cell& cell, const Ca
   const Engine engine = engine_of(settings, cell.kind);
   const Stage& stage = expansion.stages[cell.stage];
   nlohmann::json content = {
-      {"engine", engine_content(engine, cell.task == kNone ? nullptr : &catalog.tasks[cell.task], &stage.harness)},
+      {"engine", engine_content(engine, cell.model == kNone ? nullptr : &catalog.models[cell.model],
+                                cell.task == kNone ? nullptr : &catalog.tasks[cell.task], &stage.harness)},
       {"kind", std::string(name_of(cell.kind))},
       {"settings", settings_content(settings, cell.kind)},
       {"version", kContentVersion}};

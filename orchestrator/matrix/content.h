@@ -24,8 +24,8 @@ inline constexpr int kContentVersion = 1;
 int numerics_version(Engine engine);
 
 /// With the task of lm-evaluation-harness, for that engine, and what `harness` says of it; for the native one with the
-/// digest of its own.
-nlohmann::json engine_content(Engine engine, const Task* task, const Harness* harness);
+/// digest of its own and the weights that `model` was resolved to.
+nlohmann::json engine_content(Engine engine, const Model* model, const Task* task, const Harness* harness);
 nlohmann::json model_content(const Model& model);
 nlohmann::json task_content(const Task& task);
 

@@ -405,7 +405,7 @@ class Expander {
     if (engine == Engine::kCommand)
       head.append(command_engine_);
     else
-      head.append(canonical_json(engine_content(engine, pair.task, &stage_->harness)));
+      head.append(canonical_json(engine_content(engine, pair.model, pair.task, &stage_->harness)));
     const std::string& env = engine == Engine::kLmEval ? harness_env_ : env_;
     if (engine != Engine::kNative && !env.empty()) head.append(",\"env\":").append(env);
     head.append(",\"kind\":\"").append(name_of(stage_->kind)).append("\",");
@@ -517,7 +517,7 @@ class Expander {
   CommandsUsed commands_;
   Hasher hash_;
   std::map<Place, std::int64_t> exclusion_hits_;
-  const std::string command_engine_ = canonical_json(engine_content(Engine::kCommand, nullptr, nullptr));
+  const std::string command_engine_ = canonical_json(engine_content(Engine::kCommand, nullptr, nullptr, nullptr));
   std::set<std::string> noted_;
   std::int64_t combinations_ = 0;  // asked for by the stages so far
   double settings_bytes_ = 0;

@@ -170,6 +170,8 @@ class Stored {
       return Error{"the native engine finds models by their Hugging Face id or folder, and this has none"};
     ask.model = *id;
     if (const std::string* revision = text_of(find(model_, "revision"))) ask.revision = *revision;
+    // What the cell is of: a branch may have moved on since.
+    if (const std::string* weights = text_of(find(engine_, "weights"))) ask.revision = *weights;
     if (const std::string* digest = text_of(find(engine_, "data"))) ask.digest = *digest;
     const std::string *weights = text_of(setting("dtype")), *said = text_of(setting("compute_dtype"));
     const auto format = dtype_named(said ? *said : weights ? *weights : "");

@@ -416,6 +416,7 @@ api::Prepared Daemon::Inside::prepare(const api::Submission& submission, const p
   planned.policy = policy;
   planned.shipped = options_.sources.data;
   planned.data = options_.data;
+  planned.digests = options_.state / "weights.json";
   for (const api::Submission::Text& catalog : submission.catalogs)
     if (const auto root = parse_yaml(catalog.text, catalog.file, prepared.problems))
       read_catalog_file(planned.catalog, *root, catalog.file, prepared.problems);

@@ -294,6 +294,18 @@ TEST(RunLine, OfTheNativeEngineIsWhatItIsAsked) {
   EXPECT_EQ(line.ask->digest, "") << "nobody looked at the task's data";
 }
 
+TEST(RunLine, OfTheNativeEngineNamesTheCommitThatTheCellIsOf) {
+  Catalog catalog = kCatalog;
+  const std::string matrix = "name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\nsettings: {engine: native, dtype: int8}\n";
+  const Digest before = make(matrix, catalog).expansion.cells.at(0).key;
+  catalog.models[*catalog.models.index_of("llama31_8b")].resolved = "0e9e39f249a16976918f6564b8830bc894c89659";
+  const Made made = make(matrix, catalog);
+  EXPECT_EQ(line_of(made, 0)->ask->revision, "0e9e39f249a16976918f6564b8830bc894c89659");
+  EXPECT_NE(made.expansion.cells.at(0).key, before);
+  EXPECT_EQ(line_of(made, 0)->ask->weights, "int8");
+  EXPECT_EQ(line_of(made, 0)->ask->dtype, "bf16");
+}
+
 TEST(RunLine, OfTheNativeEngineNamesTheDataThatTheCellIsOf) {
   Catalog catalog = kCatalog;
   const std::string matrix = "name: m\nmodels: [llama31_8b]\ntasks: [gsm8k]\nsettings: {engine: native}\n";

@@ -181,6 +181,15 @@ tasks:""")
         self.assertEqual(self.daemon.results(second)[0]["figures"]["samples"], 10)
         self.assertNotEqual(self.daemon.results(first)[0]["key"], self.daemon.results(second)[0]["key"])
 
+    def test_weights_that_changed_are_another_cell(self):
+        first = self.submit("first", models=["copier"], tasks=["recall"])
+        self.assertEqual(self.daemon.wait(first)["state"], "done")
+        shutil.copy(self.folder / "models" / "constant" / "model.safetensors", self.folder / "models" / "copier")
+        second = self.submit("second", models=["copier"], tasks=["recall"])
+        self.assertEqual(self.daemon.wait(second)["state"], "done")
+        self.assertEqual(self.scores(first)["copier", "recall"], known_scores()["copier", "recall"])
+        self.assertEqual(self.scores(second)["copier", "recall"], known_scores()["constant", "recall"])
+
     def test_a_model_that_is_not_whole_fails_with_what_it_lacks(self):
         (self.folder / "models" / "copier" / "model.safetensors").unlink()
         sweep = self.submit("small", models=["copier"], tasks=["recall"])

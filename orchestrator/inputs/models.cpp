@@ -1,0 +1,159 @@
+#include "inputs/models.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <atomic>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+#include <set>
+#include <thread>
+#include <vector>
+
+#include "base/digest.h"
+#include "cache/contents.h"
+#include "cache/small_file.h"
+#include "cache/verify.h"
+#include "matrix/content.h"
+
+namespace orch::inputs {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+constexpr std::size_t kMostKnown = std::size_t{16} << 20;  ///< bytes of the file of digests
+constexpr unsigned kMostReaders = 8;
+
+/// What the worker reads of a model's folder, other than weights.
+bool is_read(const std::string& name) {
+  static const std::set<std::string> kNames = {"config.json",
+                                               "model.safetensors.index.json",
+                                               "tokenizer.json",
+                                               "tokenizer_config.json",
+                                               "special_tokens_map.json",
+                                               "vocab.json",
+                                               "merges.txt",
+                                               "added_tokens.json",
+                                               "chat_template.jinja",
+                                               "chat_template.json"};
+  return kNames.contains(name) || name.ends_with(".safetensors");
+}
+
+/// Digests of files that were read before.
+class Known {
+ public:
+  explicit Known(const fs::path& file) : file_(file) {
+    const auto text = cache::read_small(file, kMostKnown);
+    const json read = text ? json::parse(*text, nullptr, false) : json();
+    if (read.is_object())
+      for (const auto& [path, entry] : read.items())
+        if (entry.is_array() && entry.size() == 2 && entry[0].is_string() && entry[1].is_string())
+          entries_[path] = {entry[0], entry[1]};
+  }
+  /// What `path` was when it was read: nothing where it cannot be looked at.
+  static std::string state_of(const fs::path& path) {
+    struct stat it {};
+    if (::stat(path.c_str(), &it) != 0 || !S_ISREG(it.st_mode)) return "";
+    std::string text;
+    for (const long long number :
+         {static_cast<long long>(it.st_size), static_cast<long long>(it.st_ino),
+          static_cast<long long>(it.st_mtim.tv_sec), static_cast<long long>(it.st_mtim.tv_nsec),
+          static_cast<long long>(it.st_ctim.tv_sec), static_cast<long long>(it.st_ctim.tv_nsec)})
+      text += std::to_string(number) + " ";
+    return text;
+  }
+  const std::string* find(const fs::path& path, const std::string& state) const {
+    const auto at = entries_.find(path.string());
+    return at != entries_.end() && at->second.state == state ? &at->second.digest : nullptr;
+  }
+  void add(const fs::path& path, std::string state, std::string digest) {
+    entries_[path.string()] = {std::move(state), std::move(digest)};
+    changed_ = true;
+  }
+  /// Losing it costs time alone, so nothing is said where it cannot be written.
+  void keep() {
+    if (!changed_ || file_.empty()) return;
+    std::erase_if(entries_, [](const auto& entry) { return state_of(entry.first) != entry.second.state; });
+    json all = json::object();
+    for (const auto& [path, entry] : entries_) all[path] = {entry.state, entry.digest};
+    const fs::path beside = file_.string() + ".new";
+    std::ofstream out(beside, std::ios::trunc);
+    out << all.dump(-1, ' ', false, json::error_handler_t::replace);
+    out.close();
+    std::error_code ignored;
+    if (out) fs::rename(beside, file_, ignored);
+  }
+
+ private:
+  struct Entry {
+    std::string state, digest;
+  };
+  const fs::path file_;
+  std::map<std::string, Entry> entries_;
+  bool changed_ = false;
+};
+
+/// Nothing where the folder, or a file of it, cannot be read.
+std::string digest_of(const fs::path& folder, Known& known) {
+  std::error_code problem;
+  std::vector<fs::path> files;
+  for (fs::directory_iterator at(folder, problem), end; !problem && at != end; at.increment(problem))
+    if (is_read(at->path().filename().string()) && at->is_regular_file(problem))
+      files.push_back(fs::canonical(*at, problem));
+  if (problem || files.empty()) return "";
+  std::sort(files.begin(), files.end());
+  std::vector<std::string> states(files.size()), digests(files.size());
+  std::atomic<std::size_t> next = 0;
+  {
+    std::vector<std::jthread> readers;
+    const unsigned count = std::clamp(std::thread::hardware_concurrency(), 1U, kMostReaders);
+    for (unsigned i = 0; i < count && i < files.size(); ++i)
+      readers.emplace_back([&] {
+        for (std::size_t file = next++; file < files.size(); file = next++) {
+          states[file] = Known::state_of(files[file]);
+          const std::string* before = known.find(files[file], states[file]);
+          digests[file] = before ? *before : cache::sha256_of(files[file]).value_or("");
+        }
+      });
+  }
+  std::string all;
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    // What changes while it is read is not known.
+    if (digests[i].empty() || states[i].empty() || Known::state_of(files[i]) != states[i]) return "";
+    if (!known.find(files[i], states[i])) known.add(files[i], states[i], digests[i]);
+    all += files[i].filename().string() + " " + digests[i] + "\n";
+  }
+  return "sha256:" + to_hex(sha256(all));
+}
+
+std::string resolved(const Model& model, const fs::path& root, Known& known) {
+  if (model.hf_id.starts_with('/')) return digest_of(model.hf_id, known);
+  if (!cache::is_repo_id(model.hf_id)) return "";
+  const auto repo = cache::read_repo(root, {cache::Kind::kModel, model.hf_id}, cache::Look::kNames);
+  const cache::Revision* revision = repo && *repo ? (*repo)->find(model.revision) : nullptr;
+  return revision ? revision->commit : "";
+}
+
+}  // namespace
+
+std::size_t look_at_models(const matrix::Expansion& expansion, Catalog& catalog, const fs::path& cache,
+                           const fs::path& known) {
+  std::set<std::uint32_t> models;
+  for (const matrix::Cell& cell : expansion.cells)
+    if (cell.model != matrix::kNone && cell.kind == matrix::CellKind::kEval &&
+        matrix::engine_of(expansion.settings[cell.settings], cell.kind) == Engine::kNative)
+      models.insert(cell.model);
+  Known digests(known);
+  std::size_t seen = 0;
+  for (const std::uint32_t number : models) {
+    Model& model = catalog.models[number];
+    model.resolved = resolved(model, cache, digests);
+    seen += model.resolved.empty() ? 0 : 1;
+  }
+  digests.keep();
+  return seen;
+}
+
+}  // namespace orch::inputs
