@@ -68,6 +68,16 @@ struct PutLease {
 struct DropLease {
   Chunk chunk;
 };
+/// An attempt of the native engine ended without a result: whoever gets the chunk next goes on with what it has logged.
+struct PutBegun {
+  Chunk chunk;
+  JobId job{};
+  Ticket ticket{};
+};
+/// Nobody goes on with the attempts at this chunk.
+struct DropBegun {
+  Chunk chunk;
+};
 /// An attempt that failed, with what was done about it.
 struct PutFailure {
   CellId cell{};
@@ -121,8 +131,8 @@ namespace orch::control {
 
 using Change =
     std::variant<row::PutSweep, row::SetSweepState, row::PutWanted, row::PutNeed, row::PutCell, row::SetCellState,
-                 row::PutJob, row::PutLease, row::DropLease, row::PutFailure, row::ForgetFailures, row::PutResult,
-                 row::PutNotice, row::DropNotice, row::Note, row::PutFact>;
+                 row::PutJob, row::PutLease, row::DropLease, row::PutBegun, row::DropBegun, row::PutFailure,
+                 row::ForgetFailures, row::PutResult, row::PutNotice, row::DropNotice, row::Note, row::PutFact>;
 
 /// What an event led to.
 struct Effects {

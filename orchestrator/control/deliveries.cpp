@@ -44,7 +44,6 @@ bool accept(Step& step, Job& job, Epoch epoch, Delivered& item) {
     job.gpu_seconds += item.gpu_seconds;
     step.put(row::PutResult{item.chunk, item.generation, job.id, std::move(item.metrics), item.gpu_seconds,
                             item.seconds, step.now.utc, std::move(item.figures)});
-    step.state.begun.erase(item.chunk);
     forgive(step, id);
     const bool news = learn(step.state, step.cell(id), item.seconds);
     step.deliver(item.chunk);

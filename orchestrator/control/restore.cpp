@@ -148,6 +148,8 @@ void Restore::take(const row::PutLease& row) {
         ChunkState::kLeased;
 }
 
+void Restore::take(const row::PutBegun& row) { state_.begun[row.chunk].emplace_back(row.job, row.ticket); }
+
 void Restore::take(row::PutNotice&& row) {
   const NoticeId id = row.notice.id;
   state_.notices.emplace(id, std::move(row.notice));

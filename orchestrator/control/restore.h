@@ -28,6 +28,8 @@ class Restore {
   void take(row::PutFailure&& row);
   void take(row::PutJob&& row);
   void take(const row::PutLease& row);
+  /// Of a chunk in the order in which they ended.
+  void take(const row::PutBegun& row);
   void take(row::PutNotice&& row);
 
   /// All rows were taken. What is derived (blocked cells, counts, queues) is worked out here.

@@ -102,6 +102,8 @@ struct State {
 
   Queue queue;
   Leases leases;
+  /// Attempts of the native engine that ended without a result, of chunks that wait or are leased again.
+  std::map<Chunk, std::vector<std::pair<JobId, Ticket>>> begun;
 
   // What a restart ends.
   Serving started{};
@@ -109,8 +111,6 @@ struct State {
   std::map<JobId, Serving> sure_after;  ///< a look that began later than this must show the job
   std::set<JobId> silent;               ///< said nothing for a term: the cluster was asked
   std::map<CellId, int> expiries;       ///< leases that ran out, of each cell
-  /// Attempts of the native engine that ended without a result, of chunks that wait or are leased again.
-  std::map<Chunk, std::vector<std::pair<JobId, Ticket>>> begun;
   Serving submit_again{};               ///< nothing is submitted before
   Serving submit_pause{};               ///< the last pause; doubles
   std::vector<event::PlannedJob> plan;  ///< what is to be submitted, best first

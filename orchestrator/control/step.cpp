@@ -90,7 +90,8 @@ void Step::set(CellId id, CellState to) {
   if (is_final(to)) {
     // Others may still work on chunks of it: they hear of it at their next heartbeat.
     for (std::uint32_t part = 0; part < it.chunks; ++part) drop_lease({id, part});
-    state.begun.erase(state.begun.lower_bound({id, 0}), state.begun.lower_bound({id, it.chunks}));
+    for (auto at = state.begun.lower_bound({id, 0}); at != state.begun.end() && at->first.cell == id;)
+      forget_begun((at++)->first);
     if (to == CellState::kDone) state.chunks.erase(id);
   }
   if (is_final(to) || from == CellState::kDone) settle_dependents(id);
@@ -232,14 +233,22 @@ void Step::give_back(Chunk chunk) {
   const Lease* lease = state.leases.find(chunk);
   if (!lease) return;
   // What a program leaves nobody reads; samples of the native engine are gone on with.
-  if (!need(cell(chunk.cell).need).loads.empty()) state.begun[chunk].emplace_back(lease->job, lease->ticket);
+  if (!need(cell(chunk.cell).need).loads.empty()) {
+    state.begun[chunk].emplace_back(lease->job, lease->ticket);
+    put(row::PutBegun{chunk, lease->job, lease->ticket});
+  }
   drop_lease(chunk);
   if (cell(chunk.cell).state != CellState::kRunning) return;
   if (has_chunk(chunk.cell, ChunkState::kLeased)) return enqueue(chunk.cell);
   set(chunk.cell, CellState::kWaiting);
 }
 
+void Step::forget_begun(Chunk chunk) {
+  if (state.begun.erase(chunk) > 0) put(row::DropBegun{chunk});
+}
+
 void Step::deliver(Chunk chunk) {
+  forget_begun(chunk);
   drop_lease(chunk);
   set_chunk(chunk, ChunkState::kDone);
   const Cell& it = cell(chunk.cell);

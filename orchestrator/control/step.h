@@ -61,6 +61,8 @@ class Step {
   void lease(Chunk chunk, const Job& job);
   /// Back to waiting; harmless when it was not leased.
   void give_back(Chunk chunk);
+  /// Nobody goes on with the attempts at it any more.
+  void forget_begun(Chunk chunk);
   void deliver(Chunk chunk);
 
   /// Looks at the end of this event whether the sweep has ended: it may have had nothing to do.

@@ -194,6 +194,7 @@ std::string difference(const State& wrote, const State& restored) {
   if (wrote.leases.size() != restored.leases.size()) return "the number of leases";
   for (const auto& [id, job] : wrote.jobs)
     if (wrote.leases.of(id) != restored.leases.of(id)) return "the leases of " + job.name;
+  if (wrote.begun != restored.begun) return "what attempts are gone on with";
   if (wrote.needs.size() != restored.needs.size()) return "the number of needs";
   for (std::size_t i = 0; i < wrote.needs.size(); ++i)
     if (wrote.needs[i].strikes != restored.needs[i].strikes || wrote.needs[i].stopped != restored.needs[i].stopped)

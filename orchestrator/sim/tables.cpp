@@ -40,6 +40,10 @@ struct Put {
     if (!tables.leases.try_emplace(it.chunk, it).second) tables.broken = "a chunk in two leases";
   }
   void operator()(const row::DropLease& it) const { tables.leases.erase(it.chunk); }
+  void operator()(const row::PutBegun& it) const { tables.begun.push_back(it); }
+  void operator()(const row::DropBegun& it) const {
+    std::erase_if(tables.begun, [&](const row::PutBegun& begun) { return begun.chunk == it.chunk; });
+  }
   void operator()(const row::PutNotice& it) const { tables.notices[it.notice.id] = it.notice; }
   void operator()(const row::DropNotice& it) const { tables.notices.erase(it.id); }
   void operator()(const row::Note&) const { ++tables.notes; }
@@ -63,6 +67,7 @@ State Tables::restore(const policy::Policy& policy, const std::string& instance,
   for (const row::PutFailure& failure : failures) restore.take(row::PutFailure(failure));
   for (const auto& [id, job] : jobs) restore.take(row::PutJob(job));
   for (const auto& [chunk, lease] : leases) restore.take(lease);
+  for (const row::PutBegun& attempt : begun) restore.take(attempt);
   for (const auto& [id, notice] : notices) restore.take(row::PutNotice{notice});
   return restore.finish();
 }

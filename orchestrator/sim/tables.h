@@ -29,6 +29,7 @@ struct Tables {
   std::vector<control::row::PutFailure> failures;
   std::map<control::JobId, control::row::PutJob> jobs;
   std::map<control::Chunk, control::row::PutLease> leases;
+  std::vector<control::row::PutBegun> begun;
   std::map<control::NoticeId, control::Notice> notices;
   std::uint64_t notes = 0;
   std::string broken;  ///< the first row that could not be written as it stands; empty: none

@@ -28,6 +28,7 @@ class Restoring {
     failures();
     jobs();
     leases();
+    begun();
     notices();
     return restore_.finish();
   }
@@ -270,6 +271,21 @@ class Restoring {
           lease.ticket = row.number<Ticket>();
           expect(row.flag(), "a lease of cell", static_cast<std::int64_t>(index(lease.chunk.cell)));
           restore_.take(lease);
+        });
+  }
+
+  void begun() {
+    each(
+        "SELECT b.cell, b.chunk, b.job, b.ticket, b.chunk < c.chunks AND j.id IS NOT NULL FROM begun b"
+        " LEFT JOIN cells c ON c.id = b.cell LEFT JOIN jobs j ON j.id = b.job ORDER BY b.id",
+        [&](Statement& row) {
+          row::PutBegun begun;
+          begun.chunk.cell = row.number<CellId>();
+          begun.chunk.number = row.number<std::uint32_t>();
+          begun.job = row.number<JobId>();
+          begun.ticket = row.number<Ticket>();
+          expect(row.flag(), "an attempt at cell", static_cast<std::int64_t>(index(begun.chunk.cell)));
+          restore_.take(begun);
         });
   }
 

@@ -89,6 +89,8 @@ RowWriter::RowWriter(Database& database)
           " cancel_asked = excluded.cancel_asked"),
       put_lease_(database, "INSERT INTO leases (cell, chunk, job, epoch, ticket) VALUES (?, ?, ?, ?, ?)"),
       drop_lease_(database, "DELETE FROM leases WHERE cell = ? AND chunk = ?"),
+      put_begun_(database, "INSERT INTO begun (cell, chunk, job, ticket) VALUES (?, ?, ?, ?)"),
+      drop_begun_(database, "DELETE FROM begun WHERE cell = ? AND chunk = ?"),
       put_notice_(database,
                   "INSERT INTO notices (id, kind, sweep, at, taken, text) VALUES (?, ?, ?, ?, ?, ?)"
                   " ON CONFLICT (id) DO UPDATE SET taken = excluded.taken"),
@@ -176,6 +178,10 @@ void RowWriter::put(const row::PutLease& row) {
 }
 
 void RowWriter::put(const row::DropLease& row) { drop_lease_.run(row.chunk.cell, row.chunk.number); }
+
+void RowWriter::put(const row::PutBegun& row) { put_begun_.run(row.chunk.cell, row.chunk.number, row.job, row.ticket); }
+
+void RowWriter::put(const row::DropBegun& row) { drop_begun_.run(row.chunk.cell, row.chunk.number); }
 
 void RowWriter::put(const row::PutNotice& row) {
   const Notice& it = row.notice;

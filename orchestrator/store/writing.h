@@ -43,6 +43,8 @@ class RowWriter {
   void put(const control::row::PutJob& row);
   void put(const control::row::PutLease& row);
   void put(const control::row::DropLease& row);
+  void put(const control::row::PutBegun& row);
+  void put(const control::row::DropBegun& row);
   void put(const control::row::PutNotice& row);
   void put(const control::row::DropNotice& row);
   void put(const control::row::Note& row);
@@ -53,7 +55,7 @@ class RowWriter {
   Shared names_, settings_;
   Statement put_fact_, drop_fact_, put_need_, put_sweep_, put_sweep_texts_, set_sweep_, put_cell_, put_cell_texts_,
       set_cell_, put_wanted_, put_result_, put_failure_, forget_failures_, put_job_, put_lease_, drop_lease_,
-      put_notice_, drop_notice_, put_note_;
+      put_begun_, drop_begun_, put_notice_, drop_notice_, put_note_;
 };
 
 }  // namespace orch::store

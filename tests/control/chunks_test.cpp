@@ -52,6 +52,16 @@ TEST(Chunks, AreGoneOnWithWhereAnEarlierAttemptStopped) {
   EXPECT_THAT(desk.state.begun, IsEmpty()) << "nobody goes on with what is done";
 }
 
+TEST(Chunks, AreGoneOnWithAfterARestartOfTheDaemonToo) {
+  Desk desk;
+  submit(desk, 2);
+  const std::string job = desk.run_job();
+  const Answer::Given first = desk.lease(job).given.at(0);
+  desk.deliver(job, first, What::kReturned);
+  desk.state = desk.tables.restore(desk.state.policy, "desk", {});
+  EXPECT_THAT(desk.lease(job).given.at(0).before, ElementsAre(std::pair(desk.state.job_named(job)->id, first.ticket)));
+}
+
 TEST(Chunks, OfProgramsLeaveNothingToGoOnWith) {
   Desk desk;
   submit(desk, 2, "");

@@ -72,6 +72,7 @@ std::string differ(const State& a, const State& b) {
   if (a.open_jobs != b.open_jobs) return "open jobs";
   if (!same_map(a.troubles, b.troubles)) return "troubles";
   if (!same_map(a.nodes, b.nodes) || a.held_models != b.held_models || a.starts != b.starts) return "facts";
+  if (a.begun != b.begun) return "what was begun";
   if (a.leases.size() != b.leases.size()) return "leases";
   for (const auto& [id, job] : a.jobs)
     for (const Chunk& chunk : a.leases.of(id)) {
@@ -154,7 +155,7 @@ void expect_same_reports(const Store& store, const sim::Tables& tables, const St
 }
 
 struct Kinds {
-  std::size_t done = 0, failed = 0, leases = 0, ended = 0, several_chunks = 0, generations = 0;
+  std::size_t done = 0, failed = 0, leases = 0, begun = 0, ended = 0, several_chunks = 0, generations = 0;
 };
 
 /// One life of 500 events. Commits groups of a few events to both, restarts now and then.
@@ -172,6 +173,7 @@ Kinds live(std::uint64_t seed) {
     for (const Effects& effects : group)
       for (const Change& change : effects.changes) tables.put(change);
     kinds.leases = std::max(kinds.leases, play.state.leases.size());
+    kinds.begun = std::max(kinds.begun, play.state.begun.size());
     kinds.several_chunks = std::max(kinds.several_chunks, play.state.chunks.size());
     if (!play.chance(0.1)) continue;
     if (play.chance(0.5)) {
@@ -209,6 +211,7 @@ TEST(Rows, GiveBackTheStateThatWroteThemWhateverHappened) {
     all.done += kinds.done;
     all.failed += kinds.failed;
     all.leases += kinds.leases;
+    all.begun += kinds.begun;
     all.ended += kinds.ended;
     all.several_chunks += kinds.several_chunks;
     all.generations += kinds.generations;
@@ -217,6 +220,7 @@ TEST(Rows, GiveBackTheStateThatWroteThemWhateverHappened) {
   EXPECT_GT(all.done, 20u);
   EXPECT_GT(all.failed, 20u);
   EXPECT_GT(all.leases, 20u);
+  EXPECT_GT(all.begun, 20u);
   EXPECT_GT(all.ended, 20u);
   EXPECT_GT(all.several_chunks, 5u);
   EXPECT_GT(all.generations, 3u);
