@@ -180,10 +180,14 @@ class DaemonTest(unittest.TestCase):
 
     def about(self):
         """What a person wants to see of a test that failed."""
-        parts = ["--- the daemon's log\n", (self.folder / "orchd.log").read_text()[-3000:]]
+        parts = ["--- the daemon's log\n", (self.daemon.state.parent / "orchd.log").read_text()[-3000:]]
         if self.daemon.process.poll() is None:
             for path in ("/v1/status", "/v1/jobs"):
-                parts.append(f"--- {path}\n" + json.dumps(self.daemon.get(path))[-6000:] + "\n")
+                try:
+                    said = json.dumps(self.daemon.get(path))[-6000:]
+                except (OSError, AssertionError) as error:  # the rest is wanted all the more
+                    said = repr(error)
+                parts.append(f"--- {path}\n{said}\n")
         return "".join(parts)
 
     def left_behind(self):

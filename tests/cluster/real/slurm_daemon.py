@@ -38,18 +38,19 @@ note("end")
 # `urgent` has the same nodes: left out, so that tests say where their jobs go.
 PARTITION = """\
     {name}:
-      gpu: h100_80gb
+      gpu: {gpu}
       nodes: {nodes}
-      gpus_per_node: 8
+      gpus_per_node: {gpus}
       cpus_per_node: 64
       memory_per_node: 1000GiB
       max_time: 1h
       shares_gpus: true
+      exclusive: {exclusive}
 """
 
 
-def write_cluster(path, partitions=("main",), nodes=4):
-    parts = "".join(PARTITION.format(name=name, nodes=nodes) for name in partitions)
+def write_cluster(path, partitions=("main",), nodes=4, gpus=8, gpu="h100_80gb", exclusive="false"):
+    parts = "".join(PARTITION.format(name=name, nodes=nodes, gpus=gpus, gpu=gpu, exclusive=exclusive) for name in partitions)
     path.write_text("cluster:\n  name: orchtest\n  partitions:\n" + parts)
     return path
 
