@@ -126,6 +126,16 @@ class TinyStories(unittest.TestCase):
         one, other = answer("score", MODEL, stdin=json.dumps([[context + " ", continuation], [context, " " + continuation]]))
         self.assertEqual(one, other)
 
+    def test_a_begin_token_that_a_text_has_is_not_put_there_again(self):
+        # As chat templates write it; so does lm-evaluation-harness.
+        context, continuation = "The sun was shining and the sky was", " blue"
+        plain, begun = answer("tokenize", MODEL, stdin=json.dumps([context, "<s>" + context]))
+        self.assertEqual(begun, [plain[0]] + plain, "the tokenizer itself puts it before every text")
+        one, other = answer("score", MODEL, stdin=json.dumps([[context, continuation], ["<s>" + context, continuation]]))
+        self.assertEqual(one, other)
+        one, other = answer("generate", MODEL, "--max-new", "8", stdin=json.dumps([context, "<s>" + context]))
+        self.assertEqual(one["ids"], other["ids"])
+
     def test_score_of_what_stands_at_a_texts_beginning(self):
         # Behind the begin token: as many tokens as the text has without it, and spaces count where they stand.
         prompt = self.reference["prompts"][0]

@@ -1,5 +1,6 @@
 #include "native/asked_task.h"
 
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "base/data_folders.h"
@@ -60,6 +61,31 @@ Result<std::unique_ptr<AskedTask>> AskedTask::open(const TaskAsked& asked, const
   if (!evaluation) return evaluation.error();
   it->evaluation_ = *std::move(evaluation);
   return it;
+}
+
+Result<std::shared_ptr<const AskedTask>> LastTask::open(const TaskAsked& asked, const std::filesystem::path& program) {
+  const eval::AskSettings& how = asked.settings;
+  const nlohmann::json words = {asked.task,
+                                asked.data.string(),
+                                asked.model.string(),
+                                asked.chat,
+                                asked.digest,
+                                how.shots.value_or(-1),
+                                how.temperature.value_or(-1),
+                                how.max_new_tokens.value_or(-1),
+                                how.repeats.value_or(-1),
+                                how.limit.value_or(0),
+                                how.seed,
+                                how.shot_seed,
+                                how.prefix};
+  const std::string text = words.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+  if (task_ && !asked.digest.empty() && text == asked_) return task_;
+  task_.reset();
+  auto opened = AskedTask::open(asked, program);
+  if (!opened) return opened.error();
+  asked_ = text;
+  task_ = *std::move(opened);
+  return task_;
 }
 
 }  // namespace orch::native

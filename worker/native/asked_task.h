@@ -33,4 +33,15 @@ class AskedTask {
   std::optional<eval::Evaluation> evaluation_;
 };
 
+/// The task that was asked last: the chunks of one cell follow each other, and its data is read once for all of them.
+class LastTask {
+ public:
+  /// As AskedTask::open(). What has a digest is not opened again while the same is asked.
+  Result<std::shared_ptr<const AskedTask>> open(const TaskAsked& asked, const std::filesystem::path& program);
+
+ private:
+  std::string asked_;
+  std::shared_ptr<const AskedTask> task_;
+};
+
 }  // namespace orch::native

@@ -68,8 +68,8 @@ Outcome failed(std::string cause, std::string reason) {
 
 }  // namespace
 
-Result<std::unique_ptr<Chunk>, Trouble> Chunk::open(const Order& order, const fs::path& model,
-                                                    const fs::path& program) {
+Result<std::unique_ptr<Chunk>, Trouble> Chunk::open(const Order& order, const fs::path& model, const fs::path& program,
+                                                    LastTask& last) {
   const wire::Leased& leased = order.leased;
   const wire::Ask& ask = *leased.ask;
   TaskAsked asked;
@@ -79,7 +79,7 @@ Result<std::unique_ptr<Chunk>, Trouble> Chunk::open(const Order& order, const fs
   asked.chat = ask.chat;
   asked.digest = ask.digest;
   asked.settings = settings_of(ask);
-  auto task = AskedTask::open(asked, program);
+  auto task = last.open(asked, program);
   if (!task) return Trouble{"bad_input", task.error().what};
   const eval::Evaluation& evaluation = (*task)->evaluation();
   const eval::RunHead head{leased.task, evaluation.digest(), evaluation.questions().size()};

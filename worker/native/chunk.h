@@ -28,18 +28,18 @@ class Chunk {
   /// Told how far it is: samples, and all of them.
   using OnProgress = std::function<void(std::int64_t done, std::int64_t all)>;
 
-  /// Before a model is loaded. `model`: its folder.
+  /// Before a model is loaded. `model`: its folder. `last`: what the chunk before it asked.
   static Result<std::unique_ptr<Chunk>, Trouble> open(const Order& order, const std::filesystem::path& model,
-                                                      const std::filesystem::path& program);
+                                                      const std::filesystem::path& program, LastTask& last);
 
   /// Until all is asked, or `stopping`.
   worker::Outcome run(texts::TextEngine& engine, const std::atomic<bool>& stopping, const OnProgress& on_progress);
 
  private:
-  Chunk(std::unique_ptr<AskedTask> task, eval::SampleLog log, eval::SampleRange range)
+  Chunk(std::shared_ptr<const AskedTask> task, eval::SampleLog log, eval::SampleRange range)
       : task_(std::move(task)), log_(std::move(log)), range_(range) {}
 
-  std::unique_ptr<AskedTask> task_;
+  std::shared_ptr<const AskedTask> task_;
   eval::SampleLog log_;
   eval::SampleRange range_;
 };

@@ -37,8 +37,8 @@ Result<Message> understood(std::string_view text, Message (*read)(const json&)) 
 }  // namespace
 
 std::string opens(const wire::Ask& ask) {
-  return text_of({ask.model, ask.revision, ask.tensor, ask.pipeline, ask.dtype, ask.weights, ask.cache_dtype,
-                  ask.context});
+  return text_of(
+      {ask.model, ask.revision, ask.tensor, ask.pipeline, ask.dtype, ask.weights, ask.cache_dtype, ask.context});
 }
 
 std::string write(const Command& command) {

@@ -164,7 +164,7 @@ Outcome Seat::evaluate(const Order& order, bool& whole) {
     trouble = {"load_failed", "the cell is cut over " + counted(ask.tensor * ask.pipeline, "rank") +
                                   ", and its slot has " + std::to_string(order.ranks.size())};
   } else if (speaks) {
-    auto opened = Chunk::open(order, *folder, rules_.program);
+    auto opened = Chunk::open(order, *folder, rules_.program, last_);
     if (opened)
       chunk = *std::move(opened);
     else

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "comm/lifeline.h"
+#include "native/asked_task.h"
 #include "native/order.h"
 #include "texts/opened_model.h"
 
@@ -56,7 +57,8 @@ class Seat {
   void say(const Report& report);
 
   const SeatRules rules_;
-  Group group_;  ///< the thread's alone
+  Group group_;    ///< the thread's alone
+  LastTask last_;  ///< likewise
 
   mutable std::mutex mutex_;
   std::condition_variable wake_;

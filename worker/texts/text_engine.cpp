@@ -84,6 +84,20 @@ std::vector<std::int32_t> tokens_of(const std::vector<TokenId>& ids) { return {i
 
 }  // namespace
 
+std::optional<TokenId> TextEngine::begin_token() const {
+  const tokenizer::Specials& specials = tokenizer_.specials();
+  if (specials.bos) return specials.bos;
+  return specials.eos.empty() ? std::nullopt : std::optional(specials.eos.front());
+}
+
+Result<std::vector<TokenId>> TextEngine::encode(const std::string& text) const {
+  // A chat template may have written the token itself: it must not stand there twice.
+  const auto begin = begin_token();
+  const auto written = begin ? tokenizer_.decode(std::span(&*begin, 1), false) : Result<std::string>(std::string());
+  const bool begun = written && !written->empty() && text.starts_with(*written);
+  return tokenizer_.encode(text, !begun);
+}
+
 Result<infer::ScoreRequest> TextEngine::encode(const Pair& pair) const {
   // Spaces at the context's end belong to the word behind them.
   std::string context = pair.context, continuation = pair.continuation;
@@ -94,10 +108,7 @@ Result<infer::ScoreRequest> TextEngine::encode(const Pair& pair) const {
 
   infer::ScoreRequest request;
   if (context.empty()) {
-    const tokenizer::Specials& specials = tokenizer_.specials();
-    const std::optional<TokenId> first = specials.bos           ? specials.bos
-                                         : specials.eos.empty() ? std::nullopt
-                                                                : std::optional(specials.eos.front());
+    const std::optional<TokenId> first = begin_token();
     if (!first)
       return Error{"the tokenizer has no token that begins a text, so what stands behind nothing has no likelihood"};
     const auto ids = tokenizer_.encode(continuation, false);
@@ -106,7 +117,7 @@ Result<infer::ScoreRequest> TextEngine::encode(const Pair& pair) const {
     request.continuation = tokens_of(*ids);
     return request;
   }
-  const auto whole = tokenizer_.encode(context + continuation), before = tokenizer_.encode(context);
+  const auto whole = encode(context + continuation), before = encode(context);
   if (!whole) return whole.error();
   if (!before) return before.error();
   // The context's own tokens, also where the whole text's are others up to there: the harness has it so.
@@ -194,7 +205,7 @@ Result<std::vector<Answer>> TextEngine::write_here(std::span<const Prompt> promp
   std::vector<Growing> growing;
   growing.reserve(prompts.size());
   for (const Prompt& prompt : prompts) {
-    const auto ids = tokenizer_.encode(prompt.text);
+    const auto ids = encode(prompt.text);
     if (!ids) return ids.error();
     requests.push_back({tokens_of(*ids), prompt.most, prompt.sampling});
     growing.emplace_back(tokenizer_, prompt);

@@ -59,6 +59,9 @@ class TextEngine {
   const infer::EngineCounts& counts() const { return engine_.counts(); }
 
  private:
+  /// The token that begins a text; of models without one that which ends it.
+  std::optional<tokenizer::TokenId> begin_token() const;
+  Result<std::vector<tokenizer::TokenId>> encode(const std::string& text) const;
   Result<infer::ScoreRequest> encode(const Pair& pair) const;
   Result<std::vector<PairScore>> score_here(std::span<const Pair> pairs);
   Result<std::vector<Answer>> write_here(std::span<const Prompt> prompts);
