@@ -129,12 +129,23 @@ class TinyStories(unittest.TestCase):
     def test_a_begin_token_that_a_text_has_is_not_put_there_again(self):
         # As chat templates write it; so does lm-evaluation-harness.
         context, continuation = "The sun was shining and the sky was", " blue"
-        plain, begun = answer("tokenize", MODEL, stdin=json.dumps([context, "<s>" + context]))
-        self.assertEqual(begun, [plain[0]] + plain, "the tokenizer itself puts it before every text")
-        one, other = answer("score", MODEL, stdin=json.dumps([[context, continuation], ["<s>" + context, continuation]]))
-        self.assertEqual(one, other)
-        one, other = answer("generate", MODEL, "--max-new", "8", stdin=json.dumps([context, "<s>" + context]))
-        self.assertEqual(one["ids"], other["ids"])
+        tokens = json.loads((MODEL / "tokenizer.json").read_text())["added_tokens"]
+        begin = next(token["content"] for token in tokens if token["id"] == self.reference["prompts"][0]["ids"][0])
+        pairs, prompts = json.dumps([[begin + context, continuation]]), json.dumps([begin + context])
+        with tempfile.TemporaryDirectory() as folder:
+            # The same tokenizer, but one that puts nothing before a text.
+            bare = pathlib.Path(folder) / "bare"
+            shutil.copytree(MODEL, bare)
+            tokenizer = json.loads((bare / "tokenizer.json").read_text())
+            tokenizer["post_processor"] = None
+            (bare / "tokenizer.json").write_text(json.dumps(tokenizer))
+            config = json.loads((bare / "tokenizer_config.json").read_text()) | {"add_bos_token": False}
+            (bare / "tokenizer_config.json").write_text(json.dumps(config))
+            twice, = answer("tokenize", MODEL, stdin=prompts)
+            once, = answer("tokenize", bare, stdin=prompts)
+            self.assertEqual(twice, once[:1] + once)
+            self.assertEqual(answer("score", MODEL, stdin=pairs), answer("score", bare, stdin=pairs))
+            self.assertEqual(answer("generate", MODEL, stdin=prompts)[0]["ids"], answer("generate", bare, stdin=prompts)[0]["ids"])
 
     def test_score_of_what_stands_at_a_texts_beginning(self):
         # Behind the begin token: as many tokens as the text has without it, and spaces count where they stand.
@@ -181,6 +192,37 @@ class TinyStories(unittest.TestCase):
                     self.assertAlmostEqual(got["metrics"]["exact_match,whole"]["value"], of_stories)
                     got = answer("eval", MODEL, f"{folder}/stories.yaml", *how, "--limit", "1", ranks=tensor * pipeline)
                     self.assertEqual((got["samples"], got["metrics"]["exact_match,whole"]["value"]), (1, 0))
+
+    def test_a_model_that_memory_has_no_room_for_is_not_read(self):
+        # Some terabytes, whose weights lie in a file of holes.
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            for file in MODEL.iterdir():
+                if file.name.endswith(".json"):
+                    shutil.copy(file, folder)
+            hidden, inner, layers, vocab = 16384, 65536, 200, 2048
+            config = json.loads((MODEL / "config.json").read_text())
+            config.update(hidden_size=hidden, intermediate_size=inner, num_hidden_layers=layers, num_attention_heads=128, num_key_value_heads=128)
+            config.pop("head_dim", None)
+            (folder / "config.json").write_text(json.dumps(config))
+            shapes = {"lm_head.weight": [vocab, hidden], "model.norm.weight": [hidden]}
+            for layer in range(layers):
+                for name, shape in {"input_layernorm": [hidden], "post_attention_layernorm": [hidden],
+                                    **{f"self_attn.{part}_proj": [hidden, hidden] for part in "qkvo"}, "mlp.gate_proj": [inner, hidden],
+                                    "mlp.up_proj": [inner, hidden], "mlp.down_proj": [hidden, inner]}.items():
+                    shapes[f"model.layers.{layer}.{name}.weight"] = shape
+            header, at = {}, 0
+            for name, shape in shapes.items():
+                size = 4 * shape[0] * (shape[1] if len(shape) > 1 else 1)
+                header[name] = {"dtype": "F32", "shape": shape, "data_offsets": [at, at + size]}
+                at += size
+            text = json.dumps(header).encode()
+            with open(folder / "model.safetensors", "wb") as file:
+                file.write(struct.pack("<Q", len(text)) + text)
+                file.truncate(8 + len(text) + at)
+            done = worker("score", folder, stdin='[["a", "b"]]')
+            self.assertEqual(done.returncode, 1)
+            self.assertRegex(done.stderr, r"takes 3\.\d+ TiB of memory on each rank \(3\.\d+ TiB of weights\), and [0-9.]+ .iB are left there")
 
     def test_inspect(self):
         got = answer("inspect", MODEL)

@@ -8,6 +8,8 @@
 #include <string_view>
 #include <thread>
 
+#include "comm/host_memory.h"
+
 #ifdef ORCH_MPI
 #include <mpi.h>
 #endif
@@ -126,6 +128,8 @@ void Ranks::wait() {}
 Ranks::Node Ranks::node() const { return {own_cpus(), 1}; }
 
 #endif
+
+double memory_of(const Ranks::Node& node) { return comm::memory_left() / std::max(1, node.ranks); }
 
 int threads_of(const Ranks::Node& node) {
   const int own = [] {

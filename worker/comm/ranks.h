@@ -43,6 +43,9 @@ class Ranks {
   bool told_ = false;     ///< the end was agreed on
 };
 
+/// Bytes of host memory that a rank may take, of what its node has left for all of them; 0: not known.
+double memory_of(const Ranks::Node& node);
+
 /// Threads for a rank to compute with: of the CPUs that it is bound to, or of those that all ranks of its node share.
 int threads_of(const Ranks::Node& node);
 

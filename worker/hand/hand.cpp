@@ -168,7 +168,9 @@ Result<ordered_json> with_model(const Options& options, const fs::path& folder, 
   texts::OpenRules rules;
   rules.tensor = options.tensor;
   rules.pipeline = options.pipeline;
-  rules.threads = options.threads > 0 ? options.threads : worker::threads_of(ranks.node());
+  const worker::Ranks::Node node = ranks.node();
+  rules.threads = options.threads > 0 ? options.threads : worker::threads_of(node);
+  rules.memory = worker::memory_of(node);
   rules.formats = {options.dtype, options.weights.value_or(options.dtype)};
   rules.cache_dtype = options.cache.value_or(options.dtype);
   auto model = texts::OpenedModel::open(rules, folder, **joined);

@@ -181,6 +181,7 @@ Outcome Seat::evaluate(const Order& order, bool& whole) {
     rules.tensor = ask.tensor;
     rules.pipeline = ask.pipeline;
     rules.threads = rules_.threads;
+    rules.memory = rules_.memory;
     rules.formats = formats->of_model;
     rules.cache_dtype = formats->cache;
     rules.context = ask.context;

@@ -28,6 +28,7 @@ namespace orch::native {
 struct SeatRules {
   int rank = 0;
   int threads = 1;
+  double memory = 0;              ///< bytes that the rank may take; 0: not known
   std::filesystem::path program;  ///< that runs: tasks are found beside it
   /// A transport between some ranks; each of those calls it, with the same tag.
   std::function<Result<std::unique_ptr<comm::Transport>>(const std::vector<int>& ranks, std::uint64_t tag)> make_group;

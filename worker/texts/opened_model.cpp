@@ -1,11 +1,17 @@
 #include "texts/opened_model.h"
 
 #include <algorithm>
+#include <limits>
 
+#include "base/units.h"
+#include "infer/memory_plan.h"
 #include "kernels/cpu/backend.h"
 
 namespace orch::texts {
 namespace {
+
+constexpr std::int64_t kLeastText = 2048;  ///< tokens: a model that has no room for so many is not loaded
+constexpr double kShareOfCache = 0.5;      ///< of the memory that is left beside weights and steps
 
 /// What a rank reads for itself, before the ranks do anything together.
 struct Parts {
@@ -39,6 +45,32 @@ Result<std::unique_ptr<Parts>> read_parts(const OpenRules& rules, const std::fil
   return parts;
 }
 
+/// What the engine may do at once, within the memory that there is. An error says what does not fit.
+Result<infer::EngineRules> rules_for(const OpenRules& rules, const Parts& parts) {
+  infer::EngineRules engine;
+  engine.cache_dtype = rules.cache_dtype;
+  engine.context = rules.context;
+  const auto smaller = [&](std::int64_t& most) {
+    most = std::max<std::int64_t>(1, static_cast<std::int64_t>(static_cast<double>(most) * rules.smaller));
+  };
+  smaller(engine.step_tokens);
+  smaller(engine.step_sequences);
+  if (rules.memory <= 0) return engine;
+
+  const std::int64_t context = rules.context > 0 ? rules.context : parts.architecture.context;
+  infer::EngineRules planned = engine;
+  planned.cache_bytes = std::numeric_limits<std::size_t>::max();
+  const auto plan = infer::plan_memory(parts.architecture, parts.shard, rules.formats, planned,
+                                       {1, std::clamp<std::int64_t>(context, 2, kLeastText)});
+  if (!plan) return plan.error();
+  if (plan->total() > rules.memory)
+    return Error{"takes " + format_bytes(plan->total()) + " of memory on each rank (" + format_bytes(plan->weights) +
+                 " of weights), and " + format_bytes(rules.memory) + " are left there"};
+  const double left = rules.memory - plan->weights - plan->steps;
+  engine.cache_bytes = static_cast<std::size_t>(std::max(plan->cache, left * kShareOfCache));
+  return engine;
+}
+
 Result<bool> outcome(const auto& result) { return result ? Result<bool>(true) : Result<bool>(result.error()); }
 
 }  // namespace
@@ -48,6 +80,9 @@ Result<std::unique_ptr<OpenedModel>> OpenedModel::open(const OpenRules& rules, c
   auto parts = read_parts(rules, folder, ranks.rank());
   if (auto agreed = comm::agree(ranks, outcome(parts)); !agreed) return agreed.error();
   const model::Shard& shard = (*parts)->shard;
+  auto engine = rules_for(rules, **parts);
+  if (auto agreed = comm::agree(ranks, outcome(engine)); !agreed)
+    return Error{folder.string() + ": " + agreed.error().what};
 
   std::unique_ptr<OpenedModel> it(new OpenedModel);
   it->backend_ = kernels::make_cpu_backend({rules.threads, 0, {}});
@@ -62,15 +97,7 @@ Result<std::unique_ptr<OpenedModel>> OpenedModel::open(const OpenRules& rules, c
     return Error{folder.string() + ": " + agreed.error().what};
   it->decoder_ = *std::move(decoder);
 
-  infer::EngineRules engine;
-  engine.cache_dtype = rules.cache_dtype;
-  engine.context = rules.context;
-  const auto smaller = [&](std::int64_t& most) {
-    most = std::max<std::int64_t>(1, static_cast<std::int64_t>(static_cast<double>(most) * rules.smaller));
-  };
-  smaller(engine.step_tokens);
-  smaller(engine.step_sequences);
-  it->engine_.emplace(*it->backend_, *it->decoder_, engine, rules.pipeline > 1 ? it->pipeline_.get() : nullptr);
+  it->engine_.emplace(*it->backend_, *it->decoder_, *engine, rules.pipeline > 1 ? it->pipeline_.get() : nullptr);
   it->texts_.emplace(*it->engine_, std::move((*parts)->tokenizer), &ranks);
   return it;
 }

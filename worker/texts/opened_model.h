@@ -14,6 +14,7 @@ namespace orch::texts {
 struct OpenRules {
   int tensor = 1, pipeline = 1;  ///< tensor × pipeline ranks share the model
   int threads = 1;               ///< of each rank
+  double memory = 0;             ///< bytes that each rank may take; 0: not known
   model::Formats formats = DType::kFp32;
   DType cache_dtype = DType::kFp32;
   std::int64_t context = 0;  ///< tokens that the model is shown at most; 0: as many as it was made for
@@ -22,7 +23,8 @@ struct OpenRules {
 
 class OpenedModel {
  public:
-  /// Every rank calls it; an error is the same on all of them. `ranks` must outlive it.
+  /// Every rank calls it; an error is the same on all of them. Before a weight is read it is planned what the model
+  /// will take: what does not fit is an error that says so, and what is left bounds the cache. `ranks` must outlive it.
   static Result<std::unique_ptr<OpenedModel>> open(const OpenRules& rules, const std::filesystem::path& folder,
                                                    comm::Transport& ranks);
 
