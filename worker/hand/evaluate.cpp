@@ -58,6 +58,7 @@ Result<ordered_json> evaluate(const Options& options, texts::TextEngine& engine,
   asked.chat = options.chat;
   asked.settings.shots = options.shots;
   asked.settings.limit = options.limit;
+  asked.settings.max_new_tokens = options.most;
   asked.settings.seed = options.sampling.seed;
   const auto opened = native::AskedTask::open(asked, program);
   if (!opened) return opened.error();

@@ -73,7 +73,7 @@ Result<ordered_json> generate(const Options& options, const std::string& input, 
   for (const std::string& prompt : *prompts) {
     infer::Sampling sampling = options.sampling;
     sampling.seed += asked.size() * 0x9e3779b97f4a7c15U;
-    asked.push_back({prompt, options.most, options.stop, sampling});
+    asked.push_back({prompt, options.most.value_or(32), options.stop, sampling});
   }
   const auto answers = engine.write(asked);
   if (!answers) return answers.error();

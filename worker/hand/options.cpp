@@ -41,8 +41,8 @@ const std::vector<Option>& options() {
          it.special = false;
          return true;
        }},
-      {"--max-new", "N", "generate", "tokens of a text at most (32)",
-       [](Options& it, const std::string& text) { return number<std::int64_t>(text, 1, 1'000'000, it.most); }},
+      {"--max-new", "N", "generate eval", "tokens of a text at most (32; of eval as many as the task says)",
+       [](Options& it, const std::string& text) { return number(text, 1, 1'000'000, it.most.emplace()); }},
       {"--stop", "TEXT", "generate", "end before this text; may be given several times",
        [](Options& it, const std::string& text) {
          it.stop.push_back(text);

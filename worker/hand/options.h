@@ -23,7 +23,7 @@ struct Options {
   bool chat = false;                   ///< of eval: questions are put as the model's chat template has it
   std::optional<int> shots;            ///< of eval; nothing: as many as the task says
   std::optional<std::uint64_t> limit;  ///< of eval: questions; nothing: all
-  std::int64_t most = 32;              ///< new tokens of a text
+  std::optional<int> most;             ///< new tokens of a text; nothing: 32, or as many as the task says
   std::vector<std::string> stop;
   infer::Sampling sampling;
   int tensor = 1, pipeline = 1;
