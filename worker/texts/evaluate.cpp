@@ -18,6 +18,8 @@ constexpr auto kLong = std::chrono::seconds(5);
 Result<std::vector<eval::Answer>> answer(TextEngine& engine, std::span<const eval::Request> requests) {
   std::vector<Pair> pairs;
   std::vector<Prompt> prompts;
+  const auto end = engine.end_of_text();
+  if (!end) return end.error();
   for (const eval::Request& request : requests) {
     if (const auto* asked = std::get_if<eval::LogLikelihood>(&request.what)) {
       pairs.push_back({asked->context, asked->continuation});
@@ -30,6 +32,8 @@ Result<std::vector<eval::Answer>> answer(TextEngine& engine, std::span<const eva
     sampling.top_k = asked.top_k;
     sampling.seed = asked.seed;
     prompts.push_back({asked.prompt, asked.max_new_tokens, asked.stop, sampling});
+    // A model may spell its last token out of others; the harness ends an answer there too.
+    prompts.back().stop.push_back(*end);
   }
   auto scores = engine.score(pairs);
   if (!scores) return scores.error();

@@ -84,6 +84,12 @@ std::vector<std::int32_t> tokens_of(const std::vector<TokenId>& ids) { return {i
 
 }  // namespace
 
+Result<std::string> TextEngine::end_of_text() const {
+  const std::vector<TokenId>& ends = tokenizer_.specials().eos;
+  if (ends.empty()) return std::string();
+  return tokenizer_.decode(std::span(ends).first(1), false);
+}
+
 std::optional<TokenId> TextEngine::begin_token() const {
   const tokenizer::Specials& specials = tokenizer_.specials();
   if (specials.bos) return specials.bos;

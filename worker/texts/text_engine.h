@@ -55,6 +55,8 @@ class TextEngine {
   /// Of the others: until the first one has finished.
   Result<bool> follow();
 
+  /// How the token that ends a text is written; nothing where there is none.
+  Result<std::string> end_of_text() const;
   const tokenizer::Tokenizer& tokenizer() const { return tokenizer_; }
   const infer::EngineCounts& counts() const { return engine_.counts(); }
 
