@@ -195,7 +195,7 @@ class TinyStories(unittest.TestCase):
                     answer("eval", MODEL, f"{folder}/stories.yaml", *how, "--max-new", "2", "--samples", f"{folder}/samples.jsonl",
                            ranks=tensor * pipeline)
                     samples = [json.loads(line) for line in pathlib.Path(f"{folder}/samples.jsonl").read_text().splitlines()]
-                    self.assertEqual({sample["answers"][0]["tokens"] for sample in samples}, {2})
+                    self.assertEqual(max(sample["answers"][0]["tokens"] for sample in samples), 2)
 
     def test_a_model_that_memory_has_no_room_for_is_not_read(self):
         # Some terabytes, whose weights lie in a file of holes.
