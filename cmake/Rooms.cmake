@@ -1,10 +1,12 @@
-# orch_room(NAME [DEPENDS rooms and libraries...])
+# orch_room(NAME [WITHOUT sources of another library...] [DEPENDS rooms and libraries...])
 #
 # A room of the house is a static library of all the sources in its folder. What it may use is what it names here;
 # docs/architecture.md draws the same arrows.
 function(orch_room name)
-  cmake_parse_arguments(ARG "" "" "DEPENDS" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "WITHOUT;DEPENDS" ${ARGN})
   file(GLOB_RECURSE sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${name}/*.cpp)
+  list(TRANSFORM ARG_WITHOUT PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/)
+  list(REMOVE_ITEM sources ${ARG_WITHOUT})
   add_library(orch_${name} STATIC ${sources})
   target_link_libraries(orch_${name} PUBLIC orch_options ${ARG_DEPENDS})
 endfunction()

@@ -157,7 +157,7 @@ TEST(Memory, GrowsWithBatchContextAndStep) {
 
 // T = 1024 tokens of Mistral-7B in 16 bits: five pieces as wide as its hidden size, 20,480; the attention (3 · 32 + 2 ·
 // 8) · 128 = 14,336; the feed-forward 14,336. One text is drawn from: 4 · 32000. What the engine takes of the plan
-// backend is tests/infer/memory_plan_test.cpp.
+// backend is tests/planner/inference_memory_test.cpp.
 TEST(Memory, ActivationsOfAForwardStepFollowTheirFormula) {
   InferenceShape s = shape(DType::kBf16, 1024, 1);
   const MemoryUse use = inference_memory(mistral_7b(), {}, s);
