@@ -22,7 +22,8 @@ done
 ((seen >= 6)) || fail "expected at least 6 scripts, found $seen"
 
 for call in "packages nonsense" "packages --nonsense" "quickstart nonsense" "fuzz --seconds x" "fuzz --nonsense" "lint nonsense" \
-  "nightly --nonsense" "nightly no-such-file" "make-small-models nonsense" "record-harness-scores nonsense"; do
+  "nightly --nonsense" "nightly no-such-file" "make-small-models nonsense" "record-harness-scores nonsense" \
+  "check-parquet nonsense"; do
   read -ra words <<<"$call"
   code=0
   said="$("$root/scripts/${words[0]}" "${words[@]:1}" 2>&1)" || code=$?
