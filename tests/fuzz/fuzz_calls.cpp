@@ -3,7 +3,7 @@
 
 #include "eval/score/answers.h"
 #include "eval/score/functions.h"
-#include "shipped.h"
+#include "promise.h"
 #include "targets.h"
 
 namespace orch::fuzz {

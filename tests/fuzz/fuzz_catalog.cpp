@@ -2,6 +2,7 @@
 
 #include "base/layout.h"
 #include "base/memory.h"
+#include "promise.h"
 #include "shipped.h"
 #include "targets.h"
 

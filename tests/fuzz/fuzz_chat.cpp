@@ -4,7 +4,7 @@
 
 #include "base/template/template.h"
 #include "model/chat/chat_template.h"
-#include "shipped.h"
+#include "promise.h"
 #include "targets.h"
 
 namespace orch::fuzz {

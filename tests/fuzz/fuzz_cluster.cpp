@@ -1,3 +1,4 @@
+#include "promise.h"
 #include "shipped.h"
 #include "targets.h"
 

@@ -1,7 +1,7 @@
 #include <cmath>
 
 #include "model/architecture.h"
-#include "shipped.h"
+#include "promise.h"
 #include "targets.h"
 
 namespace orch::fuzz {

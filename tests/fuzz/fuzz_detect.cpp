@@ -1,4 +1,5 @@
 #include "cluster/detect.h"
+#include "promise.h"
 #include "shipped.h"
 #include "targets.h"
 

@@ -1,6 +1,7 @@
 #include <cmath>
 
 #include "planner/history_file.h"
+#include "promise.h"
 #include "shipped.h"
 #include "targets.h"
 

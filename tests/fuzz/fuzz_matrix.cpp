@@ -4,6 +4,7 @@
 #include "matrix/expand.h"
 #include "matrix/own_names.h"
 #include "matrix/run_line.h"
+#include "promise.h"
 #include "shipped.h"
 #include "targets.h"
 

@@ -1,5 +1,5 @@
 #include "notify/target.h"
-#include "shipped.h"
+#include "promise.h"
 #include "targets.h"
 
 namespace orch::fuzz {

@@ -8,6 +8,7 @@
 #include "planner/plan.h"
 #include "planner/script.h"
 #include "planner/training.h"
+#include "promise.h"
 #include "shipped.h"
 #include "support/source_dir.h"
 #include "targets.h"

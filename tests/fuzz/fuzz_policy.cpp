@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "policy/json.h"
+#include "promise.h"
 #include "shipped.h"
 #include "targets.h"
 

@@ -1,6 +1,6 @@
 #include "model/checkpoint.h"
 #include "model/safetensors.h"
-#include "shipped.h"
+#include "promise.h"
 #include "targets.h"
 
 namespace orch::fuzz {

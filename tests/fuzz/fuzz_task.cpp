@@ -1,7 +1,7 @@
 #include "eval/evaluation.h"
 #include "eval/harness_task.h"
 #include "eval/task.h"
-#include "shipped.h"
+#include "promise.h"
 #include "targets.h"
 
 namespace orch::fuzz {

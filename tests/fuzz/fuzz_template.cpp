@@ -3,7 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/template/template.h"
-#include "shipped.h"
+#include "promise.h"
 #include "targets.h"
 
 namespace orch::fuzz {

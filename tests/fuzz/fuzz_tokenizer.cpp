@@ -5,7 +5,7 @@
 #include "model/tokenizer/charsmap.h"
 #include "model/tokenizer/regex.h"
 #include "model/tokenizer/tokenizer.h"
-#include "shipped.h"
+#include "promise.h"
 #include "targets.h"
 
 namespace orch::fuzz {

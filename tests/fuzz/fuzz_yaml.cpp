@@ -1,6 +1,6 @@
 #include <cmath>
 
-#include "shipped.h"
+#include "promise.h"
 #include "targets.h"
 
 namespace orch::fuzz {

@@ -24,6 +24,7 @@ void config_target(std::string_view bytes);       ///< a model's config.json
 void task_target(std::string_view bytes);  ///< a task file, ours or the harness's; after a line `---8<---` its data
 void calls_target(
     std::string_view bytes);  ///< a model's function calls; after a line `---8<---` the functions and answers, too
+void sandbox_target(std::string_view bytes);  ///< what orch-sandbox and its caller say to each other
 void plan_target(
     std::string_view bytes);  ///< a matrix, expanded and planned; after a line `---8<---` a cluster file, too
 
