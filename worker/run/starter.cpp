@@ -15,89 +15,22 @@
 #include <utility>
 
 #include "base/text.h"
+#include "frame/frame.h"
 
 namespace orch::worker {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+using frame::Reader, frame::Writer, frame::kLength;
 
-// A frame: its length (4 bytes), its kind (1 byte), and what belongs to it. Both ends are this program.
+/// What a frame begins with. Both ends are this program.
 enum class Kind : char { kStart, kKill, kCpus, kStarted, kEnded };
-constexpr std::size_t kLength = sizeof(std::uint32_t);
 
 /// What a program's start can fail at.
 enum Step : int { kFork, kLog, kFolder, kExec };
 
-class Writer {
- public:
-  explicit Writer(Kind kind) : frame_(kLength, '\0') { frame_ += static_cast<char>(kind); }
-  template <class T>
-  Writer& number(T value) {
-    char bytes[sizeof value];
-    std::memcpy(bytes, &value, sizeof value);
-    frame_.append(bytes, sizeof value);
-    return *this;
-  }
-  Writer& text(const std::string& text) {
-    number(static_cast<std::uint32_t>(text.size()));
-    frame_ += text;
-    return *this;
-  }
-  Writer& texts(const std::vector<std::string>& list) {
-    number(static_cast<std::uint32_t>(list.size()));
-    for (const std::string& one : list) text(one);
-    return *this;
-  }
-  std::string frame() {
-    const auto length = static_cast<std::uint32_t>(frame_.size() - kLength);
-    std::memcpy(frame_.data(), &length, sizeof length);
-    return std::move(frame_);
-  }
-
- private:
-  std::string frame_;
-};
-
-class Reader {
- public:
-  /// `frame` without its length.
-  explicit Reader(const std::string& frame) : frame_(frame) {}
-  Kind kind() const { return static_cast<Kind>(frame_.at(0)); }
-  template <class T>
-  T number() {
-    T value{};
-    const std::string bytes = frame_.substr(at_, sizeof value);
-    std::memcpy(&value, bytes.data(), bytes.size());
-    at_ += sizeof value;
-    return value;
-  }
-  std::string text() {
-    const auto length = number<std::uint32_t>();
-    std::string text = frame_.substr(at_, length);
-    at_ += length;
-    return text;
-  }
-  std::vector<std::string> texts() {
-    std::vector<std::string> list(number<std::uint32_t>());
-    for (std::string& one : list) one = text();
-    return list;
-  }
-
- private:
-  const std::string& frame_;
-  std::size_t at_ = 1;
-};
-
-/// False: the other end is gone.
-bool send_all(int socket, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t sent = ::send(socket, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (sent < 0 && errno == EINTR) continue;
-    if (sent <= 0) return false;
-    bytes.remove_prefix(static_cast<std::size_t>(sent));
-  }
-  return true;
-}
+/// Of a kind.
+Writer a(Kind kind) { return Writer().add(kind); }
 
 /// Adds what has come to `bytes`; false: the other end is gone.
 bool receive(int socket, std::string& bytes) {
@@ -111,12 +44,12 @@ bool receive(int socket, std::string& bytes) {
   }
 }
 
-/// Takes the first whole frame out of `bytes`.
+/// Takes the first whole frame out of `bytes`, without its length.
 std::optional<std::string> take_frame(std::string& bytes) {
-  std::uint32_t length = 0;
+  std::uint64_t length = 0;
   if (bytes.size() < kLength) return std::nullopt;
   std::memcpy(&length, bytes.data(), sizeof length);
-  if (bytes.size() < kLength + length) return std::nullopt;
+  if (bytes.size() - kLength < length) return std::nullopt;
   std::string frame = bytes.substr(kLength, length);
   bytes.erase(0, kLength + length);
   return frame;
@@ -203,14 +136,21 @@ class Helper {
 
   bool obey(const std::string& frame) {
     Reader reader(frame);
-    if (reader.kind() == Kind::kStart) return start(reader);
-    if (reader.kind() == Kind::kCpus) {
-      const auto cpus = reader.number<cpu_set_t>();
-      ::sched_setaffinity(0, sizeof cpus, &cpus);
+    Kind kind{};
+    reader.get(kind);
+    if (kind == Kind::kStart) return start(reader);
+    if (kind == Kind::kCpus) {
+      std::string bytes;
+      reader.get(bytes);
+      cpu_set_t cpus;
+      std::memcpy(&cpus, bytes.data(), std::min(sizeof cpus, bytes.size()));
+      ::sched_setaffinity(0, bytes.size(), &cpus);
     }
-    if (reader.kind() == Kind::kKill) {
-      const auto number = reader.number<std::uint64_t>();
-      const auto signal = reader.number<int>();
+    if (kind == Kind::kKill) {
+      std::uint64_t number = 0;
+      int signal = 0;
+      reader.get(number);
+      reader.get(signal);
       const auto at = running_.find(number);
       // Its id is its own until the leader is reaped.
       if (at == running_.end() || at->second.status) return true;
@@ -221,17 +161,20 @@ class Helper {
   }
 
   bool start(Reader& reader) {
-    const auto number = reader.number<std::uint64_t>();
+    std::uint64_t number = 0;
+    reader.get(number);
     Order order;
-    order.run = reader.texts();
-    order.environment = reader.texts();
-    order.folder = reader.text();
-    order.log = reader.text();
+    std::string folder, log;
+    reader.get(order.run);
+    reader.get(order.environment);
+    reader.get(folder);
+    reader.get(log);
+    order.folder = folder;
+    order.log = log;
     Failed failed;
     const pid_t pid = spawn(order, failed);
     if (pid > 0) running_.emplace(number, Running{pid, {}, {}});
-    return send_all(socket_,
-                    Writer(Kind::kStarted).number(number).number(pid).number(failed.error).number(failed.step).frame());
+    return frame::send(socket_, a(Kind::kStarted).add(number).add(pid).add(failed.error).add(failed.step).frame());
   }
 
   static pid_t spawn(Order& order, Failed& failed) {
@@ -280,8 +223,8 @@ class Helper {
         ++at;
         continue;
       }
-      const bool told = send_all(
-          socket_, Writer(Kind::kEnded).number(at->first).number(running.status.value_or(int{SIGKILL})).frame());
+      const bool told =
+          frame::send(socket_, a(Kind::kEnded).add(at->first).add(running.status.value_or(int{SIGKILL})).frame());
       at = running_.erase(at);
       if (!told) return false;
     }
@@ -385,12 +328,12 @@ Result<Starter::Started, StartError> Starter::start(const Order& order) {
   if (order.run.empty() || order.run.front().empty()) return StartError{true, "there is no program to run"};
   const std::uint64_t number = next_++;
   answer_.reset();
-  if (alive_ && send(Writer(Kind::kStart)
-                         .number(number)
-                         .texts(order.run)
-                         .texts(order.environment)
-                         .text(order.folder.string())
-                         .text(order.log.string())
+  if (alive_ && send(a(Kind::kStart)
+                         .add(number)
+                         .add(order.run)
+                         .add(order.environment)
+                         .add(order.folder.string())
+                         .add(order.log.string())
                          .frame()))
     listen(number);
   if (!answer_) return StartError{false, "the helper that starts programs has ended"};
@@ -401,7 +344,7 @@ Result<Starter::Started, StartError> Starter::start(const Order& order) {
 }
 
 void Starter::kill(std::uint64_t number, int signal) {
-  if (running_.contains(number)) send(Writer(Kind::kKill).number(number).number(signal).frame());
+  if (running_.contains(number)) send(a(Kind::kKill).add(number).add(signal).frame());
 }
 
 std::optional<int> Starter::ended(std::uint64_t number) {
@@ -418,10 +361,14 @@ void Starter::forget(std::uint64_t number) {
   ended_.erase(number);
 }
 
-void Starter::use_cpus(const cpu_set_t& cpus) { send(Writer(Kind::kCpus).number(cpus).frame()); }
+void Starter::use_cpus(const cpu_set_t& cpus) {
+  char bytes[sizeof cpus];
+  std::memcpy(bytes, &cpus, sizeof cpus);
+  send(a(Kind::kCpus).add(std::string_view(bytes, sizeof bytes)).frame());
+}
 
 bool Starter::send(const std::string& frame) {
-  if (alive_ && !send_all(socket_, frame)) lose_helper();
+  if (alive_ && !frame::send(socket_, frame)) lose_helper();
   return alive_;
 }
 
@@ -440,12 +387,19 @@ void Starter::listen(std::optional<std::uint64_t> number) {
 
 void Starter::hear(const std::string& frame) {
   Reader reader(frame);
-  const auto number = reader.number<std::uint64_t>();
-  if (reader.kind() == Kind::kStarted) {
-    answer_ = Answer{number, reader.number<pid_t>(), reader.number<int>(), reader.number<int>()};
+  Kind kind{};
+  std::uint64_t number = 0;
+  reader.get(kind);
+  reader.get(number);
+  if (kind == Kind::kStarted) {
+    Answer answer{number};
+    reader.get(answer.pid);
+    reader.get(answer.error);
+    reader.get(answer.step);
+    answer_ = answer;
     if (answer_->error == 0) running_.emplace(number, answer_->pid);
   } else if (running_.erase(number) > 0) {
-    ended_[number] = reader.number<int>();
+    reader.get(ended_[number]);
   }
 }
 

@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "frame/frame.h"
 #include "sandbox/box/watch.h"
 
 namespace orch::sandbox {
@@ -50,7 +51,7 @@ int serve(int caller) {
     return 2;
   }
   const auto outcome = run(*request, caller);
-  return outcome && send(caller, write(*outcome)) ? 0 : 1;
+  return outcome && frame::send(caller, write(*outcome)) ? 0 : 1;
 }
 
 }  // namespace

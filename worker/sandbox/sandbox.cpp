@@ -14,6 +14,7 @@
 #include <system_error>
 
 #include "base/text.h"
+#include "frame/frame.h"
 #include "sandbox/wire.h"
 
 namespace orch::sandbox {
@@ -131,7 +132,7 @@ Result<Outcome> Sandbox::run(const Program& program, const Limits& limits) const
     return Error{"cannot start " + program_.string() + ": " + std::strerror(error)};
   theirs.close();
   std::optional<Outcome> outcome;
-  if (send(ours.number(), request))
+  if (frame::send(ours.number(), request))
     if (const auto bytes = receive(ours.number(), kMostRequest)) outcome = read_outcome(*bytes);
   ours.close();
   while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {

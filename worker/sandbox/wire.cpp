@@ -1,78 +1,15 @@
 #include "sandbox/wire.h"
 
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
-#include <concepts>
 #include <cstring>
-#include <type_traits>
+
+#include "frame/frame.h"
 
 namespace orch::sandbox {
-namespace {
 
-class Writer {
- public:
-  template <class T>
-  requires std::is_arithmetic_v<T> || std::is_enum_v<T> Writer& add(T value) {
-    char bytes[sizeof value];
-    std::memcpy(bytes, &value, sizeof value);
-    bytes_.append(bytes, sizeof value);
-    return *this;
-  }
-  Writer& add(std::string_view text) {
-    add(static_cast<std::uint64_t>(text.size()));
-    bytes_ += text;
-    return *this;
-  }
-  Writer& add(const std::vector<std::string>& list) {
-    add(static_cast<std::uint64_t>(list.size()));
-    for (const std::string& one : list) add(one);
-    return *this;
-  }
-  std::string frame() const { return Writer().add(static_cast<std::uint64_t>(bytes_.size())).bytes_ + bytes_; }
-
- private:
-  std::string bytes_;
-};
-
-/// Gives nothing of the right kind when the bytes end early; ok() tells.
-class Reader {
- public:
-  explicit Reader(std::string_view bytes) : bytes_(bytes) {}
-  template <class T>
-  requires std::is_arithmetic_v<T> || std::is_enum_v<T>
-  void get(T& value) {
-    const std::string_view taken = take(sizeof value);
-    if (taken.size() == sizeof value) std::memcpy(&value, taken.data(), sizeof value);
-  }
-  void get(std::string& text) {
-    std::uint64_t length = 0;
-    get(length);
-    text = take(length);
-  }
-  void get(std::vector<std::string>& list) {
-    std::uint64_t length = 0;
-    get(length);
-    for (; length > 0 && ok_; --length) get(list.emplace_back());
-  }
-  bool ok() const { return ok_ && bytes_.empty(); }
-  bool goes_on() const { return ok_; }
-
- private:
-  std::string_view take(std::uint64_t length) {
-    if (length > bytes_.size()) ok_ = false;
-    if (!ok_) return {};
-    const std::string_view taken = bytes_.substr(0, length);
-    bytes_.remove_prefix(length);
-    return taken;
-  }
-
-  std::string_view bytes_;
-  bool ok_ = true;
-};
-
-}  // namespace
+using frame::Reader, frame::Writer;
 
 std::string write(const Request& request) {
   const auto& [program, limits] = request;
@@ -152,16 +89,6 @@ std::optional<std::string> receive(int descriptor, std::size_t most) {
   std::memcpy(&length, bytes.data(), sizeof length);
   if (length > most || !fill(length)) return std::nullopt;
   return bytes;
-}
-
-bool send(int socket, std::string_view bytes) {
-  while (!bytes.empty()) {
-    const ssize_t sent = ::send(socket, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (sent < 0 && errno == EINTR) continue;
-    if (sent <= 0) return false;
-    bytes.remove_prefix(static_cast<std::size_t>(sent));
-  }
-  return true;
 }
 
 }  // namespace orch::sandbox

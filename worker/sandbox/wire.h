@@ -27,7 +27,5 @@ std::optional<Outcome> read_outcome(std::string_view bytes);
 
 /// Reads from `descriptor` what write() made; nothing: its other end is gone, or it is too long.
 std::optional<std::string> receive(int descriptor, std::size_t most);
-/// False: the other end is gone.
-bool send(int socket, std::string_view bytes);
 
 }  // namespace orch::sandbox
