@@ -15,6 +15,8 @@
 // What stands above belongs to the whole program and must run anywhere; what follows is for such processors alone.
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #pragma GCC target("avx512f,avx512bw,avx512vl,avx512dq,avx2,fma,f16c")
+// GCC 12 does not define its own names for what the line above asks for.
+#define ORCH_AVX512
 
 namespace orch::kernels::cpu::avx512 {
 namespace {
