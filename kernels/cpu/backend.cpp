@@ -99,8 +99,10 @@ class CpuBackend : public Backend {
       return memory.error();
     }
     weight->data = std::move(*memory);
-    threads_.run(weight->count * weight->panels, [&](std::int64_t unit, int) {
-      cpu::fill_panel(*weight, unit / weight->panels, unit % weight->panels, read);
+    std::vector<std::vector<float>> rows(static_cast<std::size_t>(threads_.count()));
+    threads_.run(weight->count * weight->panels, [&](std::int64_t unit, int thread) {
+      cpu::fill_panel(*weight, unit / weight->panels, unit % weight->panels, read, *loops_,
+                      rows[static_cast<std::size_t>(thread)]);
     });
     return std::unique_ptr<Weight>(std::move(weight));
   }

@@ -50,6 +50,10 @@ struct Loops {
   /// Tokens [chunk · kScoreTokens, …) of the vocabulary for rows [from, to); stats: a row each; logits: room for
   /// kBlockRows × kScoreTokens. Targets among these tokens are found.
   void (*score)(const Score& op, std::int64_t chunk, std::int64_t from, std::int64_t to, float* stats, float* logits);
+  /// Columns [column, column + 16) of a panel from so many rows of fp32, one after another; `largest`: of int8, as
+  /// RowReader has it.
+  void (*lay_out)(const PanelWeight& weight, std::int64_t index, std::int64_t number, std::int64_t column,
+                  const float* rows, const float* largest);
 };
 
 /// The best that this processor can run.
