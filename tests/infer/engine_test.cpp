@@ -217,20 +217,36 @@ TEST_F(TinyStories, AreNearlyTheSameWithACacheInFp8) {
   EXPECT_NEAR(off / tokens, 0.14742, 1e-3);
 }
 
+/// Five questions of four tokens behind a hundred that they share, with four answers of a token each.
+std::vector<ScoreRequest> alike() {
+  const Tokens prefix(100, 7), question{1, 2, 3};
+  std::vector<ScoreRequest> requests;
+  for (std::int32_t q = 0; q < 5; ++q)
+    for (std::int32_t answer = 10; answer < 14; ++answer) {
+      Tokens context = prefix;
+      context.push_back(100 + q);
+      context.insert(context.end(), question.begin(), question.end());
+      requests.push_back({context, {answer}});
+    }
+  return requests;
+}
+
 TEST_F(TinyStories, AreReadOnceWhereTheyBeginAlike) {
   on_ranks(folder_, {}, [&](int, Engine& engine) {
-    const Tokens prefix(100, 7), question{1, 2, 3};
-    std::vector<ScoreRequest> requests;
-    for (std::int32_t q = 0; q < 5; ++q)
-      for (std::int32_t answer = 10; answer < 14; ++answer) {
-        Tokens context = prefix;
-        context.push_back(100 + q);
-        context.insert(context.end(), question.begin(), question.end());
-        requests.push_back({context, {answer}});
-      }
-    take(engine.score(requests));
+    take(engine.score(alike()));
     EXPECT_EQ(engine.counts().tokens_asked, 20 * 104);
     EXPECT_EQ(engine.counts().tokens, 100 + 5 * 4) << "the prefix once, each question once, no answer at all";
+  });
+}
+
+TEST_F(TinyStories, AreReadAgainForEachWhereNothingIsToBeShared) {
+  std::vector<Scored> shared;
+  on_ranks(folder_, {}, [&](int, Engine& engine) { shared = take(engine.score(alike())); });
+  RanksOptions options;
+  options.rules.shares_prefixes = false;
+  on_ranks(folder_, options, [&](int, Engine& engine) {
+    EXPECT_TRUE(all_same(take(engine.score(alike())), shared));
+    EXPECT_EQ(engine.counts().tokens, 20 * 104);
   });
 }
 

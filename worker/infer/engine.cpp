@@ -539,7 +539,7 @@ Result<std::vector<Scored>> Engine::score(std::span<const ScoreRequest> requests
       first.push_back(total);
       total += requests[r].continuation.size();
     }
-    const PrefixTree tree(sequences);
+    const PrefixTree tree(sequences, rules_.shares_prefixes);
     std::vector<std::vector<Run::Target>> targets(tree.nodes().size());
     for (std::size_t i = 0; i < members.size(); ++i) {
       const std::vector<std::int32_t>& continuation = requests[members[i]].continuation;
@@ -626,7 +626,7 @@ Result<std::vector<Written>> Engine::write(std::span<const WriteRequest> request
         room.push_back(left - 1);
         counts_.tokens_asked += static_cast<std::int64_t>(sequences.back().size()) + left - 1;
       }
-      const PrefixTree tree(sequences);
+      const PrefixTree tree(sequences, rules_.shares_prefixes);
       std::vector<Run::Text> texts;
       auto done = attempt([&](bool& full) {
         Run run(*this, tree, turned);

@@ -28,6 +28,8 @@ struct EngineRules {
   std::size_t cache_bytes = std::size_t{1} << 30;
   DType cache_dtype = DType::kFp32;
   std::int64_t context = 0;  ///< tokens that the model is shown at most; 0: as many as its configuration says
+  bool shares_prefixes =
+      true;  ///< what several texts begin with is computed once; else, to measure that, again for each
 };
 
 /// What was done since the engine was made.

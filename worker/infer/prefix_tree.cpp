@@ -22,7 +22,15 @@ struct Range {
 
 }  // namespace
 
-PrefixTree::PrefixTree(std::span<const Sequence> sequences) : ends_(sequences.size(), kNoNode) {
+PrefixTree::PrefixTree(std::span<const Sequence> sequences, bool shares) : ends_(sequences.size(), kNoNode) {
+  if (!shares) {
+    for (std::size_t i = 0; i < sequences.size(); ++i) {
+      const auto number = static_cast<std::int32_t>(i);
+      nodes_.push_back({kNoNode, 0, sequences[i], number + 1, {number}});
+      ends_[i] = number;
+    }
+    return;
+  }
   std::vector<std::int32_t> order(sequences.size());
   std::iota(order.begin(), order.end(), 0);
   const auto at = [&](std::size_t i) -> const Sequence& { return sequences[static_cast<std::size_t>(order[i])]; };

@@ -2,7 +2,8 @@
 // questions behind it, the answers behind each.
 //
 // Holds:
-//  - Each node has at least one token, and no two children of a node begin with the same one.
+//  - Each node has at least one token, and no two children of a node begin with the same one (unless nothing is shared,
+//    and each sequence is a root).
 //  - Nodes are numbered depth first, children in the order of their first sequence: a node's number is above its
 //    parent's, and a subtree's numbers follow each other.
 #pragma once
@@ -27,8 +28,8 @@ struct PrefixNode {
 
 class PrefixTree {
  public:
-  /// Of sequences of at least one token each; equal ones are one path.
-  explicit PrefixTree(std::span<const std::vector<std::int32_t>> sequences);
+  /// Of sequences of at least one token each; equal ones are one path. Without `shares` each is a root of its own.
+  explicit PrefixTree(std::span<const std::vector<std::int32_t>> sequences, bool shares = true);
 
   const std::vector<PrefixNode>& nodes() const { return nodes_; }
   /// The node in which a sequence ends.
