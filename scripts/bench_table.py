@@ -2,7 +2,8 @@
 """bench_table.py FILE: the figures of a benchmark, which are JSON, as a Markdown table.
 
 Of Google Benchmark's JSON: how the cost grows with the number of cells. A benchmark is named STAGE/CELLS or says its cells in
-a counter `cells`; a counter `peak_mib` is shown where there is one. Of bench_daemon.py's: each figure beside its aim.
+a counter `cells`; a counter `peak_mib` is shown where there is one. Of orch_bench_kernels: each op beside what the machine can do,
+then the libraries' products beside each other. Of bench_daemon.py's and bench_worker.py's: each figure beside its aim.
 """
 import json
 import re
@@ -46,6 +47,32 @@ def table(report):
     return "\n".join(lines)
 
 
+def ops(report):
+    """Of orch_bench_kernels."""
+    context = report["context"]
+    lines = [f"{context['threads']} threads read {float(context['read_gb_s']):.1f} GB/s from memory; the best products have "
+             + ", ".join(f"{float(context['product_gflop_s_' + dtype]):.0f} GFLOP/s in {dtype}" for dtype in ("fp32", "bf16")) + ".",
+             "", "| op | µs | GB/s | of reading | GFLOP/s | of the best product |", "|---|---:|---:|---:|---:|---:|"]
+    products = {}
+    for run in report["benchmarks"]:
+        name = run["name"].split("/")[0]
+        if name.startswith("Product_"):
+            _, library, dtype, shape = name.split("_")
+            products.setdefault((dtype, shape), {})[library] = run["GFLOP/s"]
+            continue
+        cells = [f"{run[key]:,.1f}" if key in run and not share else f"{100 * run[key]:.0f} %" if key in run else ""
+                 for key, share in (("GB/s", False), ("of_reads", True), ("GFLOP/s", False), ("of_product", True))]
+        lines.append(f"| {name} | {run['real_time'] * SECONDS[run['time_unit']] * 1e6:,.1f} | " + " | ".join(cells) + " |")
+    if products:
+        onednn = f"oneDNN {context['onednn']}" if context.get("onednn") else "oneDNN"
+        lines += ["", f"| product | our own, GFLOP/s | {onednn}, GFLOP/s | our own beside it |", "|---|---:|---:|---:|"]
+        for (dtype, shape), speeds in products.items():
+            other = speeds.get("onednn")
+            beside = f"{other:,.0f} | {speeds['own'] / other:.2f}" if other else " | "
+            lines.append(f"| {shape}, {dtype} | {speeds['own']:,.0f} | {beside} |")
+    return "\n".join(lines)
+
+
 def number(value):
     """Three digits that count, whatever the size."""
     if value >= 100:
@@ -70,7 +97,7 @@ def main():
         return 0 if len(sys.argv) == 2 else 2
     with open(sys.argv[1], encoding="utf-8") as file:
         report = json.load(file)
-    print(aims(report["figures"]) if "figures" in report else table(report))
+    print(aims(report["figures"]) if "figures" in report else ops(report) if "read_gb_s" in report["context"] else table(report))
     return 0
 
 

@@ -67,8 +67,9 @@ Case attention(const Shape& shape) {
             std::string(orch::name_of(shape.cache));
   // A cache in fp8 has 3 bits behind the point.
   it.error = shape.cache == DType::kFp8 ? 0.05 : 4 * tolerance(shape.dtype) + 4 * tolerance(shape.cache);
+  it.dtype = shape.dtype;
   for (const auto& [past, now] : shape.sequences) {
-    it.flops += 4.0 * now * (past + now) * shape.heads * shape.dim;
+    it.flops += 4.0 * now * (past + 0.5 * (now + 1)) * shape.heads * shape.dim;
     it.bytes += 2.0 * (past + now) * shape.kv_heads * shape.dim * orch::bytes_of(shape.cache);
   }
   it.prepare = [shape](Device& device) {
@@ -206,6 +207,53 @@ Case attention(const Shape& shape) {
   return it;
 }
 
+/// Queries after their rotation; what became of the keys and values is seen by attention().
+Case rotary(std::int64_t rows, int heads, int kv_heads, int dim, DType dtype) {
+  Case it;
+  it.name = "Rotary_" + std::string(orch::name_of(dtype)) + "_" + std::to_string(rows) + "x" + std::to_string(heads) +
+            "x" + std::to_string(dim);
+  it.error = 2 * tolerance(dtype);
+  it.dtype = dtype;
+  it.bytes = 2.0 * static_cast<double>(rows * (heads + 2 * kv_heads) * dim) * orch::bytes_of(dtype);
+  it.prepare = [=](Device& device) {
+    Random random(static_cast<std::uint64_t>(rows * 31 + dim));
+    const Numbers qkv = random.numbers(rows, static_cast<std::int64_t>(heads + 2 * kv_heads) * dim, dtype);
+    Numbers frequencies{{}, 1, dim / 2};
+    for (int i = 0; i < dim / 2; ++i)
+      frequencies.values.push_back(rounded(std::pow(100.0, -2.0 * i / dim), DType::kFp32));
+    std::vector<std::int32_t> positions, slots;
+    for (std::int32_t t = 0; t < rows; ++t) {
+      positions.push_back(t);
+      slots.push_back(t);
+    }
+    Rotary op;
+    op.qkv = device.put(qkv, dtype);
+    op.heads = heads;
+    op.rotation = {dim, false, device.put(frequencies, DType::kFp32), 1};
+    op.positions = device.put(positions);
+    op.slots = device.put(slots);
+    op.cache = device.cache({kv_heads, dim, dim, false, dtype}, (rows + kPageTokens - 1) / kPageTokens);
+    op.q = device.poisoned(rows, static_cast<std::int64_t>(heads) * dim, dtype, 2);
+    Prepared ready;
+    ready.run = [&device, op] { device.backend().run(device.stream(), op); };
+    ready.got = [&device, op] { return device.get(op.q).values; };
+    ready.untouched = [&device, op] { return device.is_spare_untouched(op.q); };
+    ready.want = [=] {
+      std::vector<double> want;
+      for (std::int64_t t = 0; t < rows; ++t)
+        for (int h = 0; h < heads; ++h) {
+          std::vector<double> head;
+          for (int i = 0; i < dim; ++i) head.push_back(qkv.at(t, h * dim + i));
+          turn(head, 0, frequencies.values, static_cast<double>(t), false, 1);
+          want.insert(want.end(), head.begin(), head.end());
+        }
+      return want;
+    };
+    return ready;
+  };
+  return it;
+}
+
 Case latent_attention(DType dtype, DType cache) {
   Case it;
   it.name = "LatentAttention_" + std::string(orch::name_of(dtype)) + "_" + std::string(orch::name_of(cache));
@@ -313,6 +361,7 @@ std::vector<Case> attention_cases() {
         {"partial_pages", 4, 2, 80, dtype, cache, {{37, 5}, {1, 11}}, 0, 0, false, false, false, false, 80, 0, 5}));
     cases.push_back(attention({"many_heads", 71, 1, 64, dtype, cache, {{9, 2}}, 0, 0, false, false, false, false, 64}));
     cases.push_back(latent_attention(dtype, cache));
+    if (cache != k8) cases.push_back(rotary(19, 6, 2, 40, dtype));
   }
   return cases;
 }
@@ -329,6 +378,24 @@ std::vector<std::vector<Case>> attention_of_the_same() {
     all.push_back(std::move(same));
   }
   return all;
+}
+
+std::vector<Case> attention_speeds() {
+  std::vector<Case> cases;
+  for (const auto& [dtype, cache] : {std::pair(DType::kBf16, DType::kBf16), std::pair(DType::kFp32, DType::kFp32),
+                                     std::pair(DType::kBf16, DType::kFp8)}) {
+    const auto of = [&](const std::string& name, const std::vector<std::pair<int, int>>& sequences) {
+      cases.push_back(attention({name, 32, 8, 64, dtype, cache, sequences, 0, 0, false, false, false, false, 64}));
+    };
+    of("decode_at_2048", {{2047, 1}});
+    of("prefill_512", {{0, 512}});
+    of("prefill_512_after_1536", {{1536, 512}});
+    // As many questions behind one beginning have it.
+    of("16_of_64_after_448", std::vector<std::pair<int, int>>(16, {448, 64}));
+  }
+  cases.push_back(rotary(1, 32, 8, 64, DType::kBf16));
+  cases.push_back(rotary(512, 32, 8, 64, DType::kBf16));
+  return cases;
 }
 
 }  // namespace orch::kernels::test

@@ -19,10 +19,11 @@ struct Prepared {
 };
 
 struct Case {
-  std::string name;  ///< the op and its shape: LinearBf16_3x64x130
-  double error = 0;  ///< root of the mean square error, as a share of the reference's, that is allowed
-  double flops = 0;  ///< of the op
-  double bytes = 0;  ///< that it must read and write at least
+  std::string name;            ///< the op and its shape: LinearBf16_3x64x130
+  double error = 0;            ///< root of the mean square error, as a share of the reference's, that is allowed
+  DType dtype = DType::kFp32;  ///< of its inputs: its speed is held against the best product of these
+  double flops = 0;            ///< of the op
+  double bytes = 0;            ///< that it must read and write at least
   std::function<Prepared(Device&)> prepare;
 };
 
@@ -33,6 +34,13 @@ std::vector<Case> attention_cases();
 std::vector<std::vector<Case>> attention_of_the_same();
 std::vector<Case> expert_cases();
 std::vector<Case> score_cases();
+
+/// The same descriptions at the shapes of a model of 1.2 billion numbers (Llama-3.2-1B), whose speed is measured
+/// (tests/bench/bench_kernels.cpp); their references would take hours.
+std::vector<Case> linear_speeds();
+std::vector<Case> row_speeds();
+std::vector<Case> attention_speeds();
+std::vector<Case> score_speeds();
 
 /// What rounding to `dtype` costs at most, and what sums in fp32 do beside that.
 double tolerance(DType dtype);

@@ -253,6 +253,7 @@ Case score(std::int64_t rows, std::int64_t hidden, std::int64_t vocab, int ranks
   it.name = "Score_" + std::string(orch::name_of(dtype)) + "_" + std::to_string(rows) + "x" + std::to_string(hidden) +
             "x" + std::to_string(vocab) + "_over" + std::to_string(ranks) + (cap > 0 ? "_capped" : "");
   it.error = 1e-5;
+  it.dtype = dtype;
   it.flops = 2.0 * static_cast<double>(rows * hidden * vocab);
   it.bytes = static_cast<double>(hidden * vocab) * orch::bytes_of(dtype);
   it.prepare = [=](Device& device) {
@@ -362,6 +363,13 @@ std::vector<Case> score_cases() {
   }
   for (const auto& [rows, vocab] : {std::pair(1, 1), std::pair(0, 9), std::pair(64, 50), std::pair(20, 3000)})
     cases.push_back(sample(rows, vocab));
+  return cases;
+}
+
+std::vector<Case> score_speeds() {
+  std::vector<Case> cases;
+  for (const std::int64_t rows : {1, 64})
+    for (const DType dtype : {DType::kBf16, DType::kFp32}) cases.push_back(score(rows, 2048, 32000, 1, dtype, 0));
   return cases;
 }
 

@@ -3,6 +3,18 @@
 #include "kernels/cases.h"
 
 namespace orch::kernels::test {
+
+double tolerance(DType dtype) {
+  switch (dtype) {
+    case DType::kBf16:
+      return 4e-3;  // 8 bits
+    case DType::kFp16:
+      return 6e-4;  // 11 bits
+    default:
+      return 2e-6;
+  }
+}
+
 namespace {
 
 double activated(Activation activation, double v) {
@@ -56,6 +68,7 @@ Case linear(const Shape& shape) {
             (shape.activation == Activation::kNone ? "" : "_act" + std::to_string(static_cast<int>(shape.activation))) +
             (shape.soft_cap > 0 ? "_capped" : "");
   it.error = tolerance(shape.y);
+  it.dtype = shape.x;
   it.flops = 2.0 * static_cast<double>(shape.rows * shape.cols * shape.outputs);
   it.bytes = static_cast<double>(shape.cols * shape.outputs) * orch::bytes_of(shape.weight);
   it.prepare = [shape](Device& device) {
@@ -222,6 +235,19 @@ std::vector<Case> linear_cases() {
     cases.push_back(embed(11, 64, 48, dtype, true, 0));
     cases.push_back(embed(50, 64, 16, dtype, false, 128));
   }
+  return cases;
+}
+
+std::vector<Case> linear_speeds() {
+  constexpr DType kF = DType::kFp32, kB = DType::kBf16, kI = DType::kInt8;
+  std::vector<Case> cases;
+  // One text that is being written, a batch of them, and a prompt.
+  for (const std::int64_t rows : {1, 32, 512})
+    for (const auto& [x, weight] : {std::pair(kB, kB), std::pair(kF, kF), std::pair(kB, kI)}) {
+      cases.push_back(linear({rows, 2048, 3072, x, weight, x}));
+      cases.push_back(linear({rows, 2048, 16384, x, weight, x, Activation::kSilu, true}));  // SwiGLU
+      cases.push_back(linear({rows, 8192, 2048, x, weight, x}));
+    }
   return cases;
 }
 

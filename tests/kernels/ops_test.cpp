@@ -11,17 +11,6 @@
 
 namespace orch::kernels::test {
 
-double tolerance(DType dtype) {
-  switch (dtype) {
-    case DType::kBf16:
-      return 4e-3;  // 8 bits
-    case DType::kFp16:
-      return 6e-4;  // 11 bits
-    default:
-      return 2e-6;
-  }
-}
-
 namespace {
 
 struct Place {

@@ -11,6 +11,7 @@ Case add_norm(std::int64_t rows, std::int64_t cols, DType dtype, bool layer, boo
   it.name = "AddNorm_" + std::string(orch::name_of(dtype)) + "_" + std::to_string(rows) + "x" + std::to_string(cols) +
             (layer ? "_layer" : "_rms") + (delta ? "_delta" : "") + (delta_norm ? "_normed" : "") + (out ? "_out" : "");
   it.error = 2 * tolerance(dtype);
+  it.dtype = dtype;
   it.bytes = static_cast<double>(rows * cols * 4) * orch::bytes_of(dtype);
   it.prepare = [=](Device& device) {
     Random random(static_cast<std::uint64_t>(rows * 131 + cols));
@@ -77,6 +78,12 @@ std::vector<Case> row_cases() {
         cases.push_back(add_norm(rows, cols, dtype, layer, true, false, false));
       }
   return cases;
+}
+
+std::vector<Case> row_speeds() {
+  return {add_norm(1, 2048, DType::kBf16, false, true, false, true),
+          add_norm(512, 2048, DType::kBf16, false, true, false, true),
+          add_norm(512, 2048, DType::kFp32, false, true, false, true)};
 }
 
 }  // namespace orch::kernels::test
