@@ -97,7 +97,7 @@ def main():
         return 0 if len(sys.argv) == 2 else 2
     with open(sys.argv[1], encoding="utf-8") as file:
         report = json.load(file)
-    print(aims(report["figures"]) if "figures" in report else ops(report) if "read_gb_s" in report["context"] else table(report))
+    print(aims(report["figures"]) if "figures" in report else ops(report) if "read_gb_s" in report.get("context", {}) else table(report))
     return 0
 
 

@@ -27,6 +27,30 @@ cat >"$work/expected" <<'TABLE'
 TABLE
 python3 "$root/scripts/bench_table.py" "$work/in.json" | diff -u "$work/expected" -
 
+# Ops beside the machine, and products beside each other: 300 of 200 GFLOP/s are 1.50.
+cat >"$work/ops.json" <<'JSON'
+{"context": {"threads": "2", "read_gb_s": "40.04", "product_gflop_s_fp32": "199.6", "product_gflop_s_bf16": "400", "onednn": "2.6.3"},
+ "benchmarks": [
+  {"name": "Rotary/real_time", "real_time": 1500.0, "time_unit": "ns", "GB/s": 20.02, "of_reads": 0.5},
+  {"name": "Linear/real_time", "real_time": 2.0, "time_unit": "ms", "GB/s": 1.0, "of_reads": 0.025, "GFLOP/s": 1234.5, "of_product": 0.75},
+  {"name": "Product_own_bf16_1x2x3/iterations:1/manual_time", "real_time": 1.0, "time_unit": "us", "GFLOP/s": 300.0},
+  {"name": "Product_onednn_bf16_1x2x3/iterations:1/manual_time", "real_time": 1.0, "time_unit": "us", "GFLOP/s": 200.0}
+]}
+JSON
+cat >"$work/expected" <<'TABLE'
+2 threads read 40.0 GB/s from memory; the best products have 200 GFLOP/s in fp32, 400 GFLOP/s in bf16.
+
+| op | µs | GB/s | of reading | GFLOP/s | of the best product |
+|---|---:|---:|---:|---:|---:|
+| Rotary | 1.5 | 20.0 | 50 % |  |  |
+| Linear | 2,000.0 | 1.0 | 2 % | 1,234.5 | 75 % |
+
+| product | our own, GFLOP/s | oneDNN 2.6.3, GFLOP/s | our own beside it |
+|---|---:|---:|---:|
+| 1x2x3, bf16 | 300 | 200 | 1.50 |
+TABLE
+python3 "$root/scripts/bench_table.py" "$work/ops.json" | diff -u "$work/expected" -
+
 # A benchmark that stopped with an error must not become a row.
 echo '{"benchmarks": [{"name": "Plan/1000", "error_occurred": true, "error_message": "no catalog"}]}' >"$work/bad.json"
 if said="$(python3 "$root/scripts/bench_table.py" "$work/bad.json" 2>&1)"; then
