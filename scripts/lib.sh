@@ -40,7 +40,7 @@ jobs() {
 
 # Build folders of one tree, and trees in different places, share what they compiled.
 use_ccache() {
-  export CCACHE_BASEDIR="$root" CCACHE_NOHASHDIR=1
+  export CCACHE_BASEDIR="$root" CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE="${CCACHE_MAXSIZE:-10G}"  # four presets of objects
   export CCACHE_SLOPPINESS="${CCACHE_SLOPPINESS:-pch_defines,time_macros,locale}"
   if [[ -z "${CCACHE_DIR:-}" && ! -w "${HOME:-/nowhere}" ]]; then export CCACHE_DIR="$root/build/ccache"; fi
 }
