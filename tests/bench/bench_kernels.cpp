@@ -23,8 +23,8 @@ using namespace orch;
 using kernels::test::Case;
 
 /// Copies of an op's operands are used in turn until they are together larger than any cache.
-constexpr double kBeyondCaches = 256e6;
-constexpr int kMostCopies = 24;
+constexpr double kBeyondCaches = 128e6;
+constexpr int kMostCopies = 8;
 
 struct Ceilings {
   int threads = 1;
