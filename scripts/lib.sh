@@ -51,13 +51,13 @@ need_packages() {
   "$root/scripts/packages" "$@"
 }
 
-# print_circumstances [COMPILER]: of which commit, when and where something was measured, the head of a page in docs/results.
+# print_circumstances COMPILER: of which commit, when and where something was measured, the head of a page in docs/results.
 print_circumstances() {
   echo "- Commit: $(git -C "$root" describe --always --dirty 2>/dev/null || echo 'not known')"
   echo "- Date: $(date -u +%Y-%m-%d)"
   echo "- Machine: $(awk -F': ' '$1 ~ /^model name/ { print $2; exit }' /proc/cpuinfo), $(nproc) CPUs," \
     "$(awk '$1 == "MemTotal:" { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo)"
-  echo "- Compiler: $("${1:-c++}" --version | head -n 1)"
+  echo "- Compiler: $("$1" --version | head -n 1)"
 }
 
 # configure PRESET FOLDER [OPTION...]: quiet, unless it fails.
