@@ -2,8 +2,10 @@
 
 #include <gmock/gmock.h>
 
+#include <deque>
 #include <map>
 #include <random>
+#include <set>
 
 namespace orch::infer {
 namespace {
@@ -67,10 +69,26 @@ void play(const Sequences& sequences, const std::vector<std::int64_t>& room, con
   Schedule schedule = *std::move(made);
   std::vector<std::int64_t> computed(tree.nodes().size()), written(room.size());
   std::vector<bool> over(room.size());
+  std::deque<std::vector<std::int32_t>> flying;  // sequences whose tokens are not known yet, by step
+  std::set<std::int32_t> unknown;
   for (int steps = 0;; ++steps) {
     ASSERT_LT(steps, 100'000);
+    if (flying.size() == static_cast<std::size_t>(rules.flights)) {
+      for (const std::int32_t sequence : flying.front()) {
+        unknown.erase(sequence);
+        const auto s = static_cast<std::size_t>(sequence);
+        if (random() % 10 == 0 && room[s] > 0) {
+          schedule.finish_writing(sequence);
+          over[s] = true;
+        } else {
+          schedule.know(sequence);
+        }
+      }
+      flying.pop_front();
+    }
     const std::vector<Piece> step = schedule.next();
-    if (step.empty()) break;
+    if (step.empty() && !schedule.waits()) break;
+    flying.emplace_back();
     std::int64_t tokens = 0;
     std::map<std::int32_t, std::int32_t> owner;
     for (const Piece& piece : step) {
@@ -87,6 +105,7 @@ void play(const Sequences& sequences, const std::vector<std::int64_t>& room, con
       }
       if (piece.writing >= 0) {
         ASSERT_FALSE(over[static_cast<std::size_t>(piece.writing)]);
+        ASSERT_FALSE(unknown.contains(piece.writing)) << "its last token is not known yet";
         ASSERT_EQ(++written[static_cast<std::size_t>(piece.writing)], schedule.written(piece.writing));
         const std::int32_t mark = -2 - piece.writing;
         for (const std::int32_t page : schedule.written_pages(piece.writing))
@@ -102,16 +121,21 @@ void play(const Sequences& sequences, const std::vector<std::int64_t>& room, con
     ASSERT_LE(tokens, rules.max_tokens);
     ASSERT_LE(static_cast<std::int64_t>(step.size()), rules.max_sequences);
     for (const Piece& piece : step) {
+      const auto draws = [&](std::int32_t sequence) {
+        flying.back().push_back(sequence);
+        unknown.insert(sequence);
+      };
       if (piece.writing < 0) {
-        computed[static_cast<std::size_t>(piece.node)] += piece.count;
+        std::int64_t& done = computed[static_cast<std::size_t>(piece.node)];
+        done += piece.count;
+        const PrefixNode& node = tree.nodes()[static_cast<std::size_t>(piece.node)];
+        if (done == static_cast<std::int64_t>(node.tokens.size()))
+          for (const std::int32_t sequence : node.sequences) draws(sequence);
         continue;
       }
       const auto s = static_cast<std::size_t>(piece.writing);
-      if (random() % 10 == 0) {
-        schedule.finish_writing(piece.writing);
-        over[s] = true;
-      }
       over[s] = over[s] || written[s] == room[s];
+      draws(piece.writing);
     }
   }
   for (std::size_t n = 0; n < computed.size(); ++n)
@@ -131,6 +155,7 @@ TEST(Schedule, ComputesEverythingOnceWhateverTheRoom) {
     rules.page_tokens = 1 + static_cast<int>(random() % 16);
     rules.max_tokens = 1 + static_cast<std::int64_t>(random() % 64);
     rules.max_sequences = 1 + static_cast<std::int64_t>(random() % 16);
+    rules.flights = 1 + static_cast<int>(random() % 4);
     // As few pages as one path may need at all, or some more.
     const PrefixTree tree(sequences);
     const auto fits = [&](std::int32_t pages) {
@@ -143,6 +168,33 @@ TEST(Schedule, ComputesEverythingOnceWhateverTheRoom) {
     play(sequences, room, rules, random);
     if (testing::Test::HasFailure()) FAIL() << "round " << round;
   }
+}
+
+// Of a pipeline: while some texts' tokens are on their way, others are computed.
+TEST(Schedule, SpreadsWhatIsWrittenOverTheStepsThatAreOnTheirWay) {
+  const Sequences sequences = {{1}, {2}, {3}, {4}, {5}, {6}};
+  const PrefixTree tree(sequences);
+  ScheduleRules rules;
+  rules.pages = 100;
+  rules.flights = 2;
+  const std::vector<std::int64_t> room(sequences.size(), 5);
+  Schedule schedule = *Schedule::make(tree, room, rules);
+  const auto written = [&] {
+    std::vector<std::int32_t> texts;
+    for (const Piece& piece : schedule.next()) texts.push_back(piece.writing);
+    return texts;
+  };
+  EXPECT_EQ(schedule.next().size(), 6U) << "their beginnings";
+  EXPECT_TRUE(schedule.next().empty());
+  EXPECT_TRUE(schedule.waits());
+  for (std::int32_t text = 0; text < 6; ++text) schedule.know(text);
+  EXPECT_EQ(written(), (std::vector<std::int32_t>{0, 1, 2}));
+  EXPECT_EQ(written(), (std::vector<std::int32_t>{3, 4, 5}));
+  for (std::int32_t text = 0; text < 3; ++text) schedule.know(text);
+  EXPECT_EQ(written(), (std::vector<std::int32_t>{0, 1, 2})) << "while the others are on their way";
+  schedule.finish_writing(3);
+  for (const std::int32_t text : {4, 5}) schedule.know(text);
+  EXPECT_EQ(written(), (std::vector<std::int32_t>{4, 5}));
 }
 
 TEST(Schedule, RefusesWhatCanNeverFit) {

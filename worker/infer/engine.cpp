@@ -1,6 +1,7 @@
 #include "infer/engine.h"
 
 #include <algorithm>
+#include <deque>
 #include <limits>
 #include <map>
 #include <numeric>
@@ -168,7 +169,12 @@ class Engine::Run {
     std::vector<std::int32_t> drawn, drawn_rows;  ///< texts, and the row of each
   };
   Asked asked_of(std::span<const Piece> pieces, const StepArrays& arrays) const;
-  Result<bool> step(std::span<const Piece> pieces, Schedule& schedule);
+  /// Tokens that a step gave texts: the last stage knows them first.
+  struct Chosen {
+    std::vector<std::int32_t> texts, tokens;
+  };
+  Result<Chosen> step(std::span<const Piece> pieces, const Schedule& schedule);
+  void take(const Chosen& chosen, Schedule& schedule);
   Result<bool> grow(Memory::Place& place, std::size_t bytes, std::string_view what) {
     auto grown = engine_.memory_->grow(place, bytes, what);
     full_ = !grown;
@@ -180,6 +186,7 @@ class Engine::Run {
   const Turned turned_;
   bool full_ = false;
   LastTokens last_;
+  Matrix hidden_;  ///< of the step that was computed last: what the next stage goes on with
   // Of the step that runs: the backend reads them until it has been waited for.
   Arena<std::int32_t> ints_;
   Arena<float> floats_;
@@ -240,6 +247,7 @@ Result<bool> Engine::Run::go() {
   schedule_rules.max_tokens = rules.step_tokens;
   schedule_rules.max_sequences = rules.step_sequences;
   schedule_rules.page_tokens = kernels::kPageTokens;
+  schedule_rules.flights = engine_.pipeline_ ? engine_.pipeline_->ranks() : 1;
 
   // No more pages than all that there is would fill.
   std::int64_t wanted = 0;
@@ -256,12 +264,58 @@ Result<bool> Engine::Run::go() {
   auto schedule = Schedule::make(tree_, room, schedule_rules);
   if (!schedule) return schedule.error();
   last_.resize(texts.size());
-  for (std::vector<Piece> pieces = schedule->next(); !pieces.empty(); pieces = schedule->next())
-    if (auto done = step(pieces, *schedule); !done) return done;
+
+  // Stages work side by side: stage s of S is told of the tokens of step j - (S - 1 - s) once it has computed step j,
+  // when the last stage has just drawn them. That all of them plan the same, each takes the tokens of step j when it
+  // plans step j + S. A step of which nothing can be planned yet is a bubble. What is computed is handed on last: a
+  // stage that waited for the next one before it hears of tokens would wait for ever.
+  const int stages = engine_.pipeline_ ? engine_.pipeline_->ranks() : 1, stage = engine_.decoder_.shard().stage;
+  std::deque<Chosen> flying;  // of the last steps; those before `unheard` the stage has been told of
+  std::size_t unheard = 0;
+  const auto hear = [&](std::size_t most_unheard) -> Result<bool> {
+    for (; flying.size() - unheard > most_unheard; ++unheard)
+      if (auto heard = engine_.share(flying[unheard].tokens); !heard) return heard;
+    return true;
+  };
+  const auto land = [&] {
+    take(flying.front(), *schedule);
+    flying.pop_front();
+    --unheard;
+  };
+  while (true) {
+    if (flying.size() == at(stages)) land();
+    const std::vector<Piece> pieces = schedule->next();
+    if (pieces.empty() && !schedule->waits()) break;
+    if (auto handed_on = engine_.wait(); !handed_on) return handed_on;
+    auto chosen = pieces.empty() ? Result<Chosen>(Chosen{}) : step(pieces, *schedule);
+    if (!chosen) return chosen.error();
+    flying.push_back(*std::move(chosen));
+    if (auto heard = hear(at(stages - 1 - stage)); !heard) return heard;
+    if (!pieces.empty() && stage + 1 < stages) engine_.pipeline_->send(*engine_.stream_, hidden_, stage + 1);
+  }
+  if (auto handed_on = engine_.wait(); !handed_on) return handed_on;
+  if (auto heard = hear(0); !heard) return heard;
+  while (!flying.empty()) land();
   return true;
 }
 
-Result<bool> Engine::Run::step(std::span<const Piece> pieces, Schedule& schedule) {
+/// What was drawn is at the texts' ends, and they can go on.
+void Engine::Run::take(const Chosen& chosen, Schedule& schedule) {
+  for (std::size_t i = 0; i < chosen.texts.size(); ++i) {
+    const std::int32_t number = chosen.texts[i];
+    Text& text = texts[at(number)];
+    last_[at(number)] = chosen.tokens[i];
+    text.tokens.push_back(chosen.tokens[i]);
+    ++engine_.counts_.tokens_written;
+    text.is_over = (*is_over)(text.number, text.tokens);
+    if (text.is_over)
+      schedule.finish_writing(number);
+    else
+      schedule.know(number);
+  }
+}
+
+Result<Engine::Run::Chosen> Engine::Run::step(std::span<const Piece> pieces, const Schedule& schedule) {
   Memory& memory = *engine_.memory_;
   kernels::Backend& backend = engine_.backend_;
   kernels::Stream& stream = *engine_.stream_;
@@ -314,15 +368,16 @@ Result<bool> Engine::Run::step(std::span<const Piece> pieces, Schedule& schedule
                    std::min<std::int64_t>(static_cast<std::int64_t>(asked.drawn.size()), kDrawnTogether), it.vocab,
                    it.vocab};
   const std::size_t scratch = std::max(decoder.workspace(bounds), ends ? backend.scratch(sample) : 0);
-  if (auto grown = grow(memory.ints, ints_.bytes(), "a step's numbers"); !grown) return grown;
-  if (auto grown = grow(memory.floats, floats_.bytes(), "a step's numbers"); !grown) return grown;
-  if (auto grown = grow(memory.hidden, bytes_for(rows), "a step's hidden states"); !grown) return grown;
-  if (auto grown = grow(memory.scratch, scratch, "a step's workspace"); !grown) return grown;
+  if (auto grown = grow(memory.ints, ints_.bytes(), "a step's numbers"); !grown) return grown.error();
+  if (auto grown = grow(memory.floats, floats_.bytes(), "a step's numbers"); !grown) return grown.error();
+  if (auto grown = grow(memory.hidden, bytes_for(rows), "a step's hidden states"); !grown) return grown.error();
+  if (auto grown = grow(memory.scratch, scratch, "a step's workspace"); !grown) return grown.error();
   if (ends)
-    if (auto grown = grow(memory.picked, bytes_for(picked_rows), "the rows that are scored"); !grown) return grown;
+    if (auto grown = grow(memory.picked, bytes_for(picked_rows), "the rows that are scored"); !grown)
+      return grown.error();
   if (ends && !asked.drawn.empty())
     if (auto grown = grow(memory.logits, at(sample.logits.rows * it.vocab) * sizeof(float), "logits"); !grown)
-      return grown;
+      return grown.error();
 
   auto* const ints = memory.ints.as<std::int32_t>();
   auto* const floats = memory.floats.as<float>();
@@ -349,11 +404,10 @@ Result<bool> Engine::Run::step(std::span<const Piece> pieces, Schedule& schedule
   step.sequences.width = arrays.width;
   step.sequences.max_rows = arrays.max_rows;
   step.sequences.max_length = arrays.max_length;
-  const Matrix hidden{memory.hidden.buffer->data, dtype, rows, it.hidden, it.hidden};
+  const Matrix hidden = hidden_ = {memory.hidden.buffer->data, dtype, rows, it.hidden, it.hidden};
   const int stage = decoder.shard().stage;
   if (stage > 0) engine_.pipeline_->receive(stream, hidden, stage - 1);
   decoder.forward(stream, step, memory.caches, workspace, hidden);
-  if (!ends) engine_.pipeline_->send(stream, hidden, stage + 1);
 
   if (ends && !asked.rows.empty()) {
     kernels::Gather pick;
@@ -389,7 +443,7 @@ Result<bool> Engine::Run::step(std::span<const Piece> pieces, Schedule& schedule
     backend.run(stream, sample, workspace);
   }
   if (ends) backend.download(stream, ints_.host() + drawn, ints + drawn, asked.drawn.size() * sizeof(std::int32_t));
-  if (auto waited = engine_.wait(); !waited) return waited;
+  if (auto waited = engine_.wait(); !waited) return waited.error();
   ++engine_.counts_.steps;
   engine_.counts_.tokens += rows;
 
@@ -398,21 +452,11 @@ Result<bool> Engine::Run::step(std::span<const Piece> pieces, Schedule& schedule
     for (std::int32_t t = asked.starts[row]; t < asked.starts[row + 1]; ++t)
       results[asked.results[at(t)]] = {floats_.host()[logprobs + at(t)], bests[row] == asked.tokens[at(t)]};
 
-  std::vector<std::int32_t> order = asked.greedy,
-                            chosen(bests.end() - static_cast<std::ptrdiff_t>(asked.greedy.size()), bests.end());
-  order.insert(order.end(), asked.drawn.begin(), asked.drawn.end());
+  Chosen chosen{asked.greedy, {bests.end() - static_cast<std::ptrdiff_t>(asked.greedy.size()), bests.end()}};
+  chosen.texts.insert(chosen.texts.end(), asked.drawn.begin(), asked.drawn.end());
   const std::span<const std::int32_t> draws = ints_.part(drawn, asked.drawn.size());
-  chosen.insert(chosen.end(), draws.begin(), draws.end());
-  if (auto shared = engine_.share(chosen); !shared) return shared;
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    Text& text = texts[at(order[i])];
-    last_[at(order[i])] = chosen[i];
-    text.tokens.push_back(chosen[i]);
-    ++engine_.counts_.tokens_written;
-    text.is_over = (*is_over)(text.number, text.tokens);
-    if (text.is_over) schedule.finish_writing(order[i]);
-  }
-  return true;
+  chosen.tokens.insert(chosen.tokens.end(), draws.begin(), draws.end());
+  return chosen;
 }
 
 Engine::Engine(kernels::Backend& backend, model::Decoder& decoder, const EngineRules& rules,

@@ -30,8 +30,8 @@ std::vector<std::int32_t> text_of(std::int64_t number, std::int64_t tokens, std:
 
 }  // namespace
 
-Result<MemoryPlan> plan_memory(const model::Architecture& it, model::Shard shard, model::Formats formats, const EngineRules& rules,
-                               const PlannedTexts& texts) {
+Result<MemoryPlan> plan_memory(const model::Architecture& it, model::Shard shard, model::Formats formats,
+                               const EngineRules& rules, const PlannedTexts& texts) {
   if (texts.tokens < 2) return Error{"a text of " + std::to_string(texts.tokens) + " tokens asks for nothing"};
   const auto backend = kernels::make_plan_backend();
   Others tensor(shard.rank, shard.ranks), pipeline(shard.stage, shard.stages);

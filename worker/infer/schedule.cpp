@@ -98,6 +98,8 @@ void Schedule::finish_writing(std::int32_t sequence) {
   Writing& writing = writing_[at(sequence)];
   if (writing.over) return;
   writing.over = true;
+  if (writing.waits) --waiting_;
+  writing.waits = false;
   give_back(holder(writing.node, sequence), writing.pages);
   growing_.erase(sequence);
   --nodes_[at(writing.node)].unfinished;
@@ -117,11 +119,23 @@ void Schedule::settle() {
     if (node.computed < size_of(piece.node)) continue;
     ready_.erase(piece.node);
     ready_.insert(children_[at(piece.node)].begin(), children_[at(piece.node)].end());
-    for (const std::int32_t sequence : written_behind_[at(piece.node)])
-      if (!writing_[at(sequence)].over) growing_.insert(sequence);
     close(piece.node);
   }
   last_.clear();
+}
+
+void Schedule::wait_for(std::int32_t sequence) {
+  growing_.erase(sequence);
+  writing_[at(sequence)].waits = true;
+  ++waiting_;
+}
+
+void Schedule::know(std::int32_t sequence) {
+  Writing& writing = writing_[at(sequence)];
+  if (!writing.waits) return;
+  writing.waits = false;
+  --waiting_;
+  growing_.insert(sequence);
 }
 
 std::vector<Piece> Schedule::next() {
@@ -131,8 +145,10 @@ std::vector<Piece> Schedule::next() {
     return tokens >= rules_.max_tokens || static_cast<std::int64_t>(last_.size()) >= rules_.max_sequences;
   };
   // Sequences that are being written come first: they are nearest to their end. Then nodes in their order, depth first.
+  const auto alive = static_cast<std::int64_t>(growing_.size()) + waiting_;
+  const std::int64_t at_once = (alive + rules_.flights - 1) / rules_.flights;
   for (const std::int32_t sequence : growing_) {
-    if (full()) break;
+    if (full() || static_cast<std::int64_t>(last_.size()) >= at_once) break;
     if (!grow(sequence)) continue;
     last_.push_back({writing_[at(sequence)].node, 0, 1, sequence});
     ++tokens;
@@ -144,6 +160,13 @@ std::vector<Piece> Schedule::next() {
     const std::int64_t count = std::min(size_of(number) - computed, rules_.max_tokens - tokens);
     last_.push_back({number, computed, count, -1});
     tokens += count;
+  }
+  for (const Piece& piece : last_) {
+    if (piece.writing >= 0)
+      wait_for(piece.writing);
+    else if (piece.from + piece.count == size_of(piece.node))
+      for (const std::int32_t sequence : written_behind_[at(piece.node)])
+        if (!writing_[at(sequence)].over) wait_for(sequence);
   }
   return last_;
 }

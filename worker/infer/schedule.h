@@ -29,6 +29,9 @@ struct ScheduleRules {
   std::int64_t max_sequences = 64;  ///< pieces and growing sequences of a step
   std::int32_t pages = 0;
   int page_tokens = 16;
+  /// Steps that are on their way at once, of a pipeline as many as it has stages: sequences that are being written are
+  /// spread over so many steps, since each waits for its last token.
+  int flights = 1;
 };
 
 /// Some tokens of a node, or the next token of a sequence that is being written behind it.
@@ -45,8 +48,13 @@ class Schedule {
   /// one does not fit into all the pages there are.
   static Result<Schedule> make(const PrefixTree& tree, std::span<const std::int64_t> room, const ScheduleRules& rules);
 
-  /// The next step, whose pieces count as computed when it is asked for the one after. Empty: all is done.
+  /// The next step, whose nodes count as computed when it is asked for the one after. Empty: all is done, or waits for
+  /// tokens.
   std::vector<Piece> next();
+  /// The sequence's token behind all that was computed of it is known: it can go on.
+  void know(std::int32_t sequence);
+  /// Whether some sequence waits for its token.
+  bool waits() const { return waiting_ > 0; }
   /// A sequence has its last token before its room is full.
   void finish_writing(std::int32_t sequence);
 
@@ -69,6 +77,7 @@ class Schedule {
     std::int32_t node = kNoNode;
     std::vector<std::int32_t> pages;
     std::int64_t tokens = 0, room = 0;
+    bool waits = false;  ///< for its token
     bool over = false;
   };
 
@@ -93,6 +102,8 @@ class Schedule {
   bool grow(std::int32_t sequence);
   bool open(std::int32_t node);
   void settle();
+  /// The step that is given out now ends with what the sequence's next token is drawn from.
+  void wait_for(std::int32_t sequence);
   void close(std::int32_t node);
 
   const PrefixTree* tree_;
@@ -103,7 +114,8 @@ class Schedule {
   std::vector<std::vector<std::int32_t>> children_, written_behind_;  ///< of each node
   std::map<Holder, Held> held_;
   std::set<std::int32_t> ready_;    ///< nodes whose parent is computed and that are not themselves
-  std::set<std::int32_t> growing_;  ///< sequences whose node is computed and that are not over
+  std::set<std::int32_t> growing_;  ///< sequences whose last token is known and that are not over
+  std::int64_t waiting_ = 0;        ///< sequences that are computed but for a token that is not known
   std::vector<Piece> last_;
 };
 
