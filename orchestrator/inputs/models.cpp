@@ -98,12 +98,17 @@ class Known {
 /// Nothing where the folder, or a file of it, cannot be read.
 std::string digest_of(const fs::path& folder, Known& known) {
   std::error_code problem;
-  std::vector<fs::path> files;
+  std::map<std::string, fs::path> found;  // by the name in the folder, which may be a link to bytes of another name
   for (fs::directory_iterator at(folder, problem), end; !problem && at != end; at.increment(problem))
-    if (is_read(at->path().filename().string()) && at->is_regular_file(problem))
-      files.push_back(fs::canonical(*at, problem));
-  if (problem || files.empty()) return "";
-  std::sort(files.begin(), files.end());
+    if (const std::string name = at->path().filename().string(); is_read(name) && at->is_regular_file(problem))
+      found[name] = fs::canonical(*at, problem);
+  if (problem || found.empty()) return "";
+  std::vector<std::string> names;
+  std::vector<fs::path> files;
+  for (auto& [name, path] : found) {
+    names.push_back(name);
+    files.push_back(std::move(path));
+  }
   std::vector<std::string> states(files.size()), digests(files.size());
   std::atomic<std::size_t> next = 0;
   {
@@ -123,7 +128,7 @@ std::string digest_of(const fs::path& folder, Known& known) {
     // What changes while it is read is not known.
     if (digests[i].empty() || states[i].empty() || Known::state_of(files[i]) != states[i]) return "";
     if (!known.find(files[i], states[i])) known.add(files[i], states[i], digests[i]);
-    all += files[i].filename().string() + " " + digests[i] + "\n";
+    all += names[i] + " " + digests[i] + "\n";
   }
   return "sha256:" + to_hex(sha256(all));
 }

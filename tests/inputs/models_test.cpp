@@ -75,6 +75,18 @@ TEST_F(Models, InAFolderAreADigestOfWhatIsRead) {
   EXPECT_EQ(look(model_.string()).key, first.key) << "the same weights again";
 }
 
+TEST_F(Models, AreTheSameBehindLinksAndOthersUnderOtherNames) {
+  const Seen first = look(model_.string());
+  const fs::path linked = folder_.path() / "linked", crossed = folder_.path() / "crossed";
+  for (const fs::path& folder : {linked, crossed}) fs::create_directory(folder);
+  fs::create_symlink(model_ / "config.json", linked / "config.json");
+  fs::create_symlink(model_ / "model.safetensors", linked / "model.safetensors");
+  EXPECT_EQ(look(linked.string()).resolved, first.resolved);
+  fs::create_symlink(model_ / "config.json", crossed / "model.safetensors");
+  fs::create_symlink(model_ / "model.safetensors", crossed / "config.json");
+  EXPECT_NE(look(crossed.string()).resolved, first.resolved);
+}
+
 TEST_F(Models, AreReadOnceAsLongAsTheyStayAsTheyWere) {
   const Seen first = look(model_.string());
   // What is remembered is believed: a digest that no file has shows it.
