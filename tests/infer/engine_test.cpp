@@ -10,7 +10,7 @@
 #include <random>
 
 #include "infer/cluster_of_ranks.h"
-#include "support/source_dir.h"
+#include "support/families.h"
 #include "support/test_data.h"
 
 namespace orch::infer {
@@ -327,19 +327,11 @@ TEST_F(TinyStories, AreDrawnAsOftenAsTheyAreLikely) {
   EXPECT_NEAR(total, 1, 1e-4);
 }
 
-fs::path folder_of(const std::string& model) { return test::source_dir() / "tests/model/data/families" / model; }
-std::vector<std::string> models() {
-  std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(folder_of(""))) names.push_back(entry.path().filename().string());
-  std::sort(names.begin(), names.end());
-  return names;
-}
-
 class Families : public testing::TestWithParam<std::string> {};
 
 // Recorded by transformers (scripts/record-models), here over the engine's pages and steps.
 TEST_P(Families, AreContinuedAsTransformersDoes) {
-  std::ifstream in(folder_of(GetParam()) / "reference.json");
+  std::ifstream in(test::family_folder(GetParam()) / "reference.json");
   const json reference = json::parse(in);
   std::vector<WriteRequest> writes;
   std::vector<Tokens> wanted;
@@ -351,7 +343,7 @@ TEST_P(Families, AreContinuedAsTransformersDoes) {
   RanksOptions options;
   options.rules.step_tokens = 24;
   options.rules.context = 1000;  // also of those whose rotation stretches
-  const Answers answers = answers_of(folder_of(GetParam()), options, {}, writes);
+  const Answers answers = answers_of(test::family_folder(GetParam()), options, {}, writes);
   for (std::size_t i = 0; i < wanted.size(); ++i) EXPECT_EQ(answers.written[i].tokens, wanted[i]);
 }
 
@@ -379,16 +371,18 @@ void expect_the_same_over_layouts(const fs::path& folder, model::Formats formats
   EXPECT_GE(layouts, 1);
 }
 
-TEST_P(Families, AreTheSameOverEveryLayout) { expect_the_same_over_layouts(folder_of(GetParam()), DType::kFp32); }
+TEST_P(Families, AreTheSameOverEveryLayout) {
+  expect_the_same_over_layouts(test::family_folder(GetParam()), DType::kFp32);
+}
 
 // A row of int8 has one scale, however many ranks have a part of it.
 TEST_P(Families, AreTheSameOverEveryLayoutInInt8) {
-  expect_the_same_over_layouts(folder_of(GetParam()), {DType::kFp32, DType::kInt8});
+  expect_the_same_over_layouts(test::family_folder(GetParam()), {DType::kFp32, DType::kInt8});
 }
 
 // That they are transformers' experts is tests/model's; here that every rank is told of all stages, once.
 TEST_P(Families, TellHowOftenTheirExpertsWereChosen) {
-  const auto it = model::open_architecture(folder_of(GetParam()));
+  const auto it = model::open_architecture(test::family_folder(GetParam()));
   std::vector<std::vector<std::vector<std::int64_t>>> of_layouts;
   for (const auto& [tensor, pipeline] : {std::pair(1, 1), {2, 1}, {1, 2}}) {
     model::Shard shard;
@@ -396,7 +390,7 @@ TEST_P(Families, TellHowOftenTheirExpertsWereChosen) {
     if (!model::check_shard(*it, shard)) continue;
     RanksOptions options;
     options.tensor = tensor, options.pipeline = pipeline;
-    on_ranks(folder_of(GetParam()), options, [&](int rank, Engine& engine) {
+    on_ranks(test::family_folder(GetParam()), options, [&](int rank, Engine& engine) {
       const std::vector<ScoreRequest> asked = {{{1, 2, 3}, {4, 5}}, {{1, 2, 3}, {6, 7, 8}}, {{9}, {1, 2}}};
       take(engine.score(asked));
       std::vector<std::vector<std::int64_t>> layers;
@@ -418,7 +412,7 @@ TEST_P(Families, TellHowOftenTheirExpertsWereChosen) {
 
 // A device that runs ops late and hides its memory (kernels/fake): the same bits, or the program ends.
 TEST_P(Families, AreTheSameOnADevice) {
-  const auto it = model::open_architecture(folder_of(GetParam()));
+  const auto it = model::open_architecture(test::family_folder(GetParam()));
   const Mix mix = mix_of(static_cast<std::int32_t>(it->vocab), std::min<std::int64_t>(it->context, 60), 3);
   for (const auto& [tensor, pipeline, seed] : {std::tuple(1, 1, 0U), {2, 2, 11U}}) {
     model::Shard shard;
@@ -428,15 +422,15 @@ TEST_P(Families, AreTheSameOnADevice) {
     RanksOptions options;
     options.tensor = tensor, options.pipeline = pipeline;
     options.rules.step_tokens = 48;
-    const Answers wanted = answers_of(folder_of(GetParam()), options, mix.scores, mix.writes);
+    const Answers wanted = answers_of(test::family_folder(GetParam()), options, mix.scores, mix.writes);
     options.fake = seed;
-    const Answers got = answers_of(folder_of(GetParam()), options, mix.scores, mix.writes);
+    const Answers got = answers_of(test::family_folder(GetParam()), options, mix.scores, mix.writes);
     EXPECT_TRUE(all_same(got.scored, wanted.scored));
     EXPECT_TRUE(all_same(got.written, wanted.written));
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Of, Families, testing::ValuesIn(models()), [](const auto& of) { return of.param; });
+INSTANTIATE_TEST_SUITE_P(Of, Families, testing::ValuesIn(test::families()), [](const auto& of) { return of.param; });
 
 }  // namespace
 }  // namespace orch::infer

@@ -9,21 +9,12 @@
 
 #include "model/rope.h"
 #include "model/runner.h"
-#include "support/source_dir.h"
+#include "support/families.h"
 
 namespace orch::model {
 namespace {
 
 namespace fs = std::filesystem;
-
-fs::path folder_of(const std::string& model) { return test::source_dir() / "tests/model/data/families" / model; }
-
-std::vector<std::string> models() {
-  std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(folder_of(""))) names.push_back(entry.path().filename().string());
-  std::sort(names.begin(), names.end());
-  return names;
-}
 
 struct Computed {
   std::vector<Logits> whole;  ///< of each input
@@ -34,8 +25,8 @@ struct Computed {
 };
 
 Computed computed(const std::string& model, DType dtype, std::unique_ptr<kernels::Backend> backend) {
-  Runner runner(folder_of(model), dtype, "config.json", std::move(backend));
-  std::ifstream in(folder_of(model) / "reference.json");
+  Runner runner(test::family_folder(model), dtype, "config.json", std::move(backend));
+  std::ifstream in(test::family_folder(model) / "reference.json");
   const auto reference = nlohmann::json::parse(in);
   Computed all;
   std::vector<int> ids;
@@ -67,12 +58,13 @@ TEST_P(FamiliesOnTheFake, GiveTheBitsOfTheBackendBeneath) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Of, FamiliesOnTheFake, testing::ValuesIn(models()), [](const auto& of) { return of.param; });
+INSTANTIATE_TEST_SUITE_P(Of, FamiliesOnTheFake, testing::ValuesIn(test::families()),
+                         [](const auto& of) { return of.param; });
 
 // What fails halfway must not leave uploads behind that read what is gone.
 TEST(Fake, IsLeftInPeaceByALoadThatDoesNotFit) {
-  const Architecture it = *open_architecture(folder_of(models().front()));
-  const Checkpoint checkpoint = *Checkpoint::open(folder_of(models().front()));
+  const Architecture it = *open_architecture(test::family_folder(test::families().front()));
+  const Checkpoint checkpoint = *Checkpoint::open(test::family_folder(test::families().front()));
   const Sources sources = *find_sources(it, checkpoint, {});
   bool loaded = false;
   for (std::size_t memory = 1000; !loaded; memory += memory / 3) {

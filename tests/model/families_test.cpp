@@ -9,22 +9,13 @@
 
 #include "model/rope.h"
 #include "model/runner.h"
-#include "support/source_dir.h"
+#include "support/families.h"
 
 namespace orch::model {
 namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-fs::path folder_of(const std::string& model) { return test::source_dir() / "tests/model/data/families" / model; }
-
-std::vector<std::string> models() {
-  std::vector<std::string> names;
-  for (const auto& entry : fs::directory_iterator(folder_of(""))) names.push_back(entry.path().filename().string());
-  std::sort(names.begin(), names.end());
-  return names;
-}
 
 struct Input {
   std::vector<int> ids;
@@ -42,7 +33,7 @@ struct Reference {
 };
 
 Reference reference_of(const std::string& model) {
-  std::ifstream in(folder_of(model) / "reference.json");
+  std::ifstream in(test::family_folder(model) / "reference.json");
   const json root = json::parse(in);
   Reference reference;
   reference.parameters = root.at("parameters");
@@ -92,8 +83,8 @@ class Families : public testing::TestWithParam<std::string> {
 
 TEST(FamiliesData, HasEveryFamilyThatIsKnown) {
   std::set<std::string> held;
-  for (const std::string& model : models()) {
-    const auto it = open_architecture(folder_of(model));
+  for (const std::string& model : test::families()) {
+    const auto it = open_architecture(test::family_folder(model));
     ASSERT_TRUE(it) << it.error().what;
     held.insert(it->family);
   }
@@ -102,13 +93,14 @@ TEST(FamiliesData, HasEveryFamilyThatIsKnown) {
 
 // Files that transformers wrote anew say some things elsewhere: rope_parameters, layer_types, dtype.
 TEST_P(Families, AreTheSameInAFileThatTransformersWritesToday) {
-  Runner published(folder_of(GetParam())), written(folder_of(GetParam()), DType::kFp32, "config_written.json");
+  Runner published(test::family_folder(GetParam())),
+      written(test::family_folder(GetParam()), DType::kFp32, "config_written.json");
   const std::vector<int>& ids = reference_.inputs.back().ids;
   EXPECT_EQ(logits_of(written, ids), logits_of(published, ids));
 }
 
 TEST_P(Families, GiveTheLogitsOfTransformers) {
-  Runner runner(folder_of(GetParam()));
+  Runner runner(test::family_folder(GetParam()));
   double most = 0;
   for (const Input& input : reference_.inputs) {
     const Logits logits = logits_of(runner, input.ids);
@@ -123,7 +115,7 @@ TEST_P(Families, GiveTheLogitsOfTransformers) {
 
 // Both round as often, but not at the same places: two independent errors of one size are rarely a factor of 2 apart.
 TEST_P(Families, LoseNoMoreInBf16ThanTransformersDoes) {
-  Runner runner(folder_of(GetParam()), DType::kBf16);
+  Runner runner(test::family_folder(GetParam()), DType::kBf16);
   for (const Input& input : reference_.inputs) {
     if (input.bf16_error == 0) continue;
     const double error = normalised_error(logits_of(runner, input.ids), input.positions, input.logits);
@@ -134,7 +126,7 @@ TEST_P(Families, LoseNoMoreInBf16ThanTransformersDoes) {
 }
 
 TEST_P(Families, ContinueTextsAsTransformersDoes) {
-  Runner runner(folder_of(GetParam()));
+  Runner runner(test::family_folder(GetParam()));
   for (const Input& input : reference_.inputs) {
     if (input.greedy.empty()) continue;
     const Greedy greedy = continue_greedily(runner, input.ids, input.greedy.size());
@@ -145,7 +137,7 @@ TEST_P(Families, ContinueTextsAsTransformersDoes) {
 
 // One token a step, several sequences a step, or caches in pieces of any size: no number changes.
 TEST_P(Families, GiveTheSameBitsHoweverTheStepsAreCut) {
-  Runner runner(folder_of(GetParam()));
+  Runner runner(test::family_folder(GetParam()));
   std::vector<Logits> whole;
   for (const Input& input : reference_.inputs) whole.push_back(logits_of(runner, input.ids));
   const std::vector<int>& longest = reference_.inputs.back().ids;
@@ -187,8 +179,8 @@ TEST_P(Families, GiveTheSameBitsHoweverTheStepsAreCut) {
 }
 
 TEST_P(Families, HaveAsManyParametersAsTransformersCounts) {
-  const Architecture it = *open_architecture(folder_of(GetParam()));
-  const Checkpoint checkpoint = *Checkpoint::open(folder_of(GetParam()));
+  const Architecture it = *open_architecture(test::family_folder(GetParam()));
+  const Checkpoint checkpoint = *Checkpoint::open(test::family_folder(GetParam()));
   const auto sources = find_sources(it, checkpoint, {});
   ASSERT_TRUE(sources) << sources.error().what;
   EXPECT_EQ(parameters_of(it, *sources), reference_.parameters);
@@ -197,7 +189,7 @@ TEST_P(Families, HaveAsManyParametersAsTransformersCounts) {
 class FamiliesWithExperts : public Families {};
 
 TEST_P(FamiliesWithExperts, CountTheExpertsThatTransformersChooses) {
-  Runner runner(folder_of(GetParam()));
+  Runner runner(test::family_folder(GetParam()));
   const Architecture& it = runner.architecture();
   std::vector<std::int32_t> wanted;
   std::vector<std::size_t> with_experts;
@@ -222,13 +214,13 @@ TEST_P(FamiliesWithExperts, CountTheExpertsThatTransformersChooses) {
 
 std::vector<std::string> models_with_experts() {
   std::vector<std::string> names;
-  for (const std::string& model : models())
-    if (const auto it = open_architecture(folder_of(model)); it && it->experts) names.push_back(model);
+  for (const std::string& model : test::families())
+    if (const auto it = open_architecture(test::family_folder(model)); it && it->experts) names.push_back(model);
   return names;
 }
 
 const auto kName = [](const auto& of) { return of.param; };
-INSTANTIATE_TEST_SUITE_P(Of, Families, testing::ValuesIn(models()), kName);
+INSTANTIATE_TEST_SUITE_P(Of, Families, testing::ValuesIn(test::families()), kName);
 INSTANTIATE_TEST_SUITE_P(Of, FamiliesWithExperts, testing::ValuesIn(models_with_experts()), kName);
 
 }  // namespace

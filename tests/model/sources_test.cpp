@@ -5,7 +5,7 @@
 #include <cstring>
 #include <fstream>
 
-#include "support/source_dir.h"
+#include "support/families.h"
 #include "support/temporary.h"
 
 namespace orch::model {
@@ -18,7 +18,7 @@ class SourcesTest : public testing::Test {
  protected:
   /// Replaces `from`, which is as long, in the header of the weights of a model; returns what find_sources says.
   std::string with(const std::string& model, const std::string& from, const std::string& to) {
-    const auto folder = test::source_dir() / "tests/model/data/families" / model;
+    const auto folder = test::family_folder(model);
     std::ifstream in(folder / "model.safetensors", std::ios::binary);
     std::string bytes{std::istreambuf_iterator<char>(in), {}};
     const std::size_t at = bytes.find(from);
