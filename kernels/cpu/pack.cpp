@@ -16,22 +16,44 @@ constexpr std::size_t kPageSize = 4096;
 /// Columns of a panel that are laid out together: half a half of a gated one.
 constexpr std::int64_t kColumns = 16;
 
-/// Larger pieces are asked for in the system's large pages: there are fewer of them to find, and to clear.
+/// Larger pieces are asked for in the system's large pages: there are fewer of them to find, and to clear. They come
+/// from the system itself, for what was freed before lies in small pages already.
 constexpr std::size_t kLargePage = std::size_t{2} << 20;
+
+#if defined(__linux__)
+Bytes map_bytes(std::size_t size) {
+  const std::size_t asked = size + kLargePage;
+  void* got = mmap(nullptr, asked, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (got == MAP_FAILED) return Bytes(nullptr, GiveBack{});
+  auto* begin = static_cast<std::byte*>(got);
+  const std::size_t before = (kLargePage - reinterpret_cast<std::uintptr_t>(begin) % kLargePage) % kLargePage;
+  if (before > 0) munmap(begin, before);
+  munmap(begin + before + size, asked - before - size);
+  madvise(begin + before, size, MADV_HUGEPAGE);  // where there are none it is as before
+  return Bytes(begin + before, GiveBack{size});
+}
+#endif
+
+std::size_t up_to(std::size_t size, std::size_t page) { return (size + page - 1) / page * page; }
 
 }  // namespace
 
-void FreeDeleter::operator()(std::byte* memory) const { std::free(memory); }
+void GiveBack::operator()(std::byte* memory) const {
+#if defined(__linux__)
+  if (mapped > 0) {
+    munmap(memory, mapped);
+    return;
+  }
+#endif
+  std::free(memory);
+}
 
 Bytes allocate_bytes(std::size_t size) {
-  const std::size_t page = size < 2 * kLargePage ? kPageSize : kLargePage;
-  const std::size_t whole = (std::max<std::size_t>(size, 1) + page - 1) / page * page;
-  Bytes memory(static_cast<std::byte*>(std::aligned_alloc(page, whole)));
 #if defined(__linux__)
-  if (memory && page == kLargePage)
-    madvise(memory.get(), whole, MADV_HUGEPAGE);  // where there are none it is as before
+  if (size >= 2 * kLargePage) return map_bytes(up_to(size, kLargePage));
 #endif
-  return memory;
+  const std::size_t whole = up_to(std::max<std::size_t>(size, 1), kPageSize);
+  return Bytes(static_cast<std::byte*>(std::aligned_alloc(kPageSize, whole)), GiveBack{});
 }
 
 std::int64_t PanelWeight::row_at(std::int64_t number, std::int64_t column) const {
@@ -51,7 +73,8 @@ void shape_panels(PanelWeight& weight, const WeightShape& shape) {
   weight.dtype = shape.dtype;
   weight.gated = shape.gated;
   weight.panels = shape.gated ? padded(shape.rows / 2, kPanel / 2) / (kPanel / 2) : padded(shape.rows, kPanel) / kPanel;
-  weight.depth = shape.dtype == DType::kBf16 ? padded(shape.cols, 2) : shape.cols;
+  const bool pairs = shape.dtype == DType::kBf16 || shape.dtype == DType::kInt8;
+  weight.depth = pairs ? padded(shape.cols, 2) : shape.cols;
   const auto number = static_cast<std::size_t>(bytes_of(shape.dtype));
   weight.panel_bytes = static_cast<std::size_t>(weight.depth * kPanel) * number;
   const auto panels = static_cast<std::size_t>(weight.count * weight.panels);

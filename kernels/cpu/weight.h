@@ -2,8 +2,8 @@
 // numbers of rows use the one layout and the one order of summation; that is why a row's result does not depend on the
 // others.
 //
-//   fp32, fp16, int8   panel: inputs × 64
-//   bf16               panel: inputs / 2 × 64 × 2 (an even number of inputs, padded with 0)
+//   fp32, fp16   panel: inputs × 64
+//   bf16, int8   panel: inputs / 2 × 64 × 2 (an even number of inputs, padded with 0)
 #pragma once
 
 #include <cstddef>
@@ -16,10 +16,11 @@ namespace orch::kernels::cpu {
 
 inline constexpr std::int64_t kPanel = 64;
 
-struct FreeDeleter {
+struct GiveBack {
+  std::size_t mapped = 0;  ///< of memory that the system gave directly; else 0
   void operator()(std::byte* memory) const;
 };
-using Bytes = std::unique_ptr<std::byte, FreeDeleter>;
+using Bytes = std::unique_ptr<std::byte, GiveBack>;
 /// Aligned to a page; nothing where there is no memory. What it holds is not defined.
 Bytes allocate_bytes(std::size_t size);
 

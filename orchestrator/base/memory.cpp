@@ -215,10 +215,7 @@ double kv_bytes_per_layer(const Decoder& decoder, DType kv, int tp) {
 }
 
 double stage_kv(const Decoder& decoder, const Stage& stage, DType kv, int tp, double tokens, double batch) {
-  double kept = 0;
-  for (int layer = stage.begin; layer < stage.end; ++layer)
-    kept += is_windowed(decoder, layer) ? std::min(tokens, real(decoder.window)) : tokens;
-  return kept * batch * kv_bytes_per_layer(decoder, kv, tp);
+  return (stage.end - stage.begin) * tokens * batch * kv_bytes_per_layer(decoder, kv, tp);
 }
 
 /// Elements of one token that the attention of a layer has at hand on one rank when it infers: the fused projection,
@@ -332,6 +329,13 @@ double kv_bytes_per_gpu(const Decoder& decoder, const Layout& layout, DType kv, 
   for (const Stage& stage : stages_of(decoder, layout.pp))
     most = std::max(most, stage_kv(decoder, stage, kv, layout.tp, tokens, batch));
   return most;
+}
+
+double kv_bytes_read(const Decoder& decoder, int tp, DType kv, double tokens, double batch) {
+  double seen = 0;
+  for (int layer = 0; layer < decoder.layers; ++layer)
+    seen += is_windowed(decoder, layer) ? std::min(tokens, real(decoder.window)) : tokens;
+  return seen * batch * kv_bytes_per_layer(decoder, kv, tp);
 }
 
 double weight_bytes(const Model& model, DType dtype) {

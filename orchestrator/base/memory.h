@@ -28,12 +28,16 @@ struct MemoryUse {
 };
 
 /// KV cache of one token over all layers and heads. Latent attention keeps one vector of kv_rank + rope_dim a layer.
-/// Sliding-window layers count in full here; inference_memory() bounds them by their window.
 double kv_bytes_per_token(const Decoder& decoder, DType kv);
 
 /// The KV cache of `batch` sequences of `tokens` tokens on one GPU of the fullest stage: heads split over tp
-/// (replicated where too few), windows bounded, a latent cache whole on every rank.
+/// (replicated where too few), a latent cache whole on every rank. What a window has left behind is kept too: layers
+/// share their pages, and others may see it.
 double kv_bytes_per_gpu(const Decoder& decoder, const Layout& layout, DType kv, double tokens, double batch);
+
+/// What one more token of each of `batch` sequences reads of it on one rank, over all layers: of layers with a window no
+/// more than that.
+double kv_bytes_read(const Decoder& decoder, int tp, DType kv, double tokens, double batch);
 
 struct InferenceShape {
   DType weights = DType::kBf16;

@@ -127,7 +127,7 @@ double decode_step_seconds(const Costs& costs, const Cut& cut, const Machine& ma
   const double weights =
       (costs.dense_bytes + costs.expert_bytes * experts_hit(costs.expert_share, group)) * stage / layout.tp;
   // Of the whole depth, then of the stage: cheaper than finding the stages again.
-  const double kv = stage * kv_bytes_per_gpu(*costs.decoder, {layout.tp, 1, 1}, costs.kv, context, group);
+  const double kv = stage * kv_bytes_read(*costs.decoder, layout.tp, costs.kv, context, group);
   const double attention = 4 * costs.width * context * costs.decoder->layers;
   const double flops = (2 * (costs.active + costs.head) + attention) * group * stage / layout.tp;
   const double one =

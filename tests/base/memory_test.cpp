@@ -56,16 +56,17 @@ TEST(Memory, ALatentCacheIsWholeOnEveryRank) {
   EXPECT_EQ(kv_bytes_per_gpu(decoder, {8, 1, 1}, DType::kBf16, 1000, 2), 2000 * 70'272.0);
 }
 
-// Six layers, every third sees all: 2 · 10 + 4 · min(10, 4) tokens kept, each 2 · 4 heads · 16 · 2 bytes.
-TEST(Memory, LayersWithAWindowKeepNoMoreThanIt) {
+// Six layers, every third sees all, a token 2 · 4 heads · 16 · 2 bytes in each: 2 · 10 + 4 · min(10, 4) of them read.
+TEST(Memory, LayersWithAWindowReadNoMoreThanItAndKeepAll) {
   Decoder decoder = llama_like(6, 64, 4, 4, 128, 100);
   decoder.window = 4;
   decoder.full_every = 3;
-  EXPECT_EQ(kv_bytes_per_gpu(decoder, {}, DType::kBf16, 10, 1), 36 * 256);
-  EXPECT_EQ(kv_bytes_per_gpu(decoder, {}, DType::kBf16, 3, 1), 18 * 256);
+  EXPECT_EQ(kv_bytes_read(decoder, 1, DType::kBf16, 10, 1), 36 * 256);
+  EXPECT_EQ(kv_bytes_read(decoder, 2, DType::kBf16, 3, 5), 5 * 18 * 128);
+  EXPECT_EQ(kv_bytes_per_gpu(decoder, {}, DType::kBf16, 10, 1), 60 * 256);
   EXPECT_EQ(kv_bytes_per_token(decoder, DType::kBf16), 6 * 256);
   decoder.full_every = 0;
-  EXPECT_EQ(kv_bytes_per_gpu(decoder, {}, DType::kBf16, 10, 1), 24 * 256);
+  EXPECT_EQ(kv_bytes_read(decoder, 1, DType::kBf16, 10, 1), 24 * 256);
 }
 
 TEST(Memory, WeightsInSixteenBitsAreTwoBytesAParameter) {

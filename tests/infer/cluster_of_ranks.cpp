@@ -20,7 +20,8 @@ T take(Result<T> result) {
 void on_rank(const std::filesystem::path& folder, const RanksOptions& options, std::unique_ptr<comm::Transport> all,
              const std::function<void(int rank, Engine& engine)>& work) {
   const int rank = all->rank();
-  auto backend = kernels::make_cpu_backend({options.threads, options.memory, {}});
+  const bool is_short = options.short_rank < 0 || options.short_rank == rank;
+  auto backend = kernels::make_cpu_backend({options.threads, is_short ? options.memory : 0, {}});
   if (options.fake)
     backend = kernels::make_fake_backend(std::move(backend), {*options.fake + static_cast<std::uint64_t>(rank)});
   model::Shard shard;

@@ -14,6 +14,7 @@ struct RanksOptions {
   model::Formats formats = DType::kFp32;
   EngineRules rules;
   std::size_t memory = 0;  ///< bytes of each rank's backend; 0: no limit
+  int short_rank = -1;     ///< that alone has `memory`; -1: all
   int threads = 1;         ///< of each backend
   /// Each rank's backend is a fake device with this seed (and its rank's number); none: the CPU.
   std::optional<std::uint64_t> fake;

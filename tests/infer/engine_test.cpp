@@ -292,6 +292,56 @@ TEST_F(TinyStories, AreComputedInSmallerStepsWhereMemoryIsShort) {
       std::runtime_error);
 }
 
+// Ranks take the same steps, or they would wait for each other for ever: the one that has least decides for all.
+TEST_F(TinyStories, AreTheSameWhereOneRankAloneIsShortOfMemory) {
+  std::vector<ScoreRequest> many;
+  std::vector<WriteRequest> drawn;
+  for (std::int32_t i = 0; i < 90; ++i) {
+    many.push_back(scores_[static_cast<std::size_t>(i) % scores_.size()]);
+    many.back().context.insert(many.back().context.begin() + 1, i);
+    drawn.push_back(writes_[static_cast<std::size_t>(i) % writes_.size()]);
+    drawn.back().most = 4;
+    drawn.back().sampling = {0.8F, 0.9F, 40, static_cast<std::uint64_t>(i)};
+  }
+  RanksOptions options;
+  options.rules.step_tokens = 4096;
+  options.rules.step_sequences = 256;
+  for (const auto& [tensor, pipeline] : {std::pair(2, 1), {1, 2}, {2, 2}}) {
+    options.tensor = tensor, options.pipeline = pipeline, options.memory = 0;
+    const Answers roomy = answers_of(folder_, options, many, drawn);
+    options.memory = 6U << 20;
+    for (const int rank : {0, tensor * pipeline - 1}) {
+      SCOPED_TRACE(std::to_string(tensor) + " × " + std::to_string(pipeline) + ", rank " + std::to_string(rank));
+      options.short_rank = rank;
+      const Answers tight = answers_of(folder_, options, many, drawn);
+      EXPECT_TRUE(all_same(tight.scored, roomy.scored));
+      EXPECT_TRUE(all_same(tight.written, roomy.written));
+    }
+  }
+}
+
+TEST_F(TinyStories, EndOnAllRanksWhereOneHasNoMemoryLeft) {
+  RanksOptions options;
+  options.tensor = 2;
+  options.short_rank = 1;
+  std::vector<std::string> said;
+  // The first size into which the weights go.
+  for (options.memory = 1U << 20; said.empty() && options.memory < 8U << 20; options.memory += 1U << 15) {
+    std::vector<std::string> each(2);
+    try {
+      on_ranks(folder_, options, [&](int rank, Engine& engine) {
+        const auto answer = engine.score(scores_);
+        each[static_cast<std::size_t>(rank)] = answer ? "it was scored" : answer.error().what;
+      });
+      said = each;
+    } catch (const std::runtime_error&) {
+    }
+  }
+  ASSERT_EQ(said.size(), 2U);
+  EXPECT_THAT(said[0], testing::HasSubstr("out of memory: not on this rank"));
+  EXPECT_THAT(said[1], testing::StartsWith("out of memory: no "));
+}
+
 TEST_F(TinyStories, AreRefusedWhereTheyCannotBeRead) {
   on_ranks(folder_, {}, [&](int, Engine& engine) {
     const auto scored = [&](ScoreRequest request) {

@@ -164,10 +164,11 @@ Case head_linear(std::int64_t rows, int heads, std::int64_t cols, std::int64_t o
 }
 
 Case embed(std::int64_t tokens, std::int64_t vocab, std::int64_t hidden, DType dtype, bool positions,
-           std::int64_t first) {
+           std::int64_t first, DType stored) {
   Case it;
-  it.name = "Embed_" + std::string(orch::name_of(dtype)) + "_" + std::to_string(tokens) + "x" + std::to_string(hidden) +
-            "_of_" + std::to_string(vocab) + (positions ? "_positions" : "") + (first > 0 ? "_part" : "");
+  it.name = "Embed_" + std::string(orch::name_of(dtype)) + "_" + std::string(orch::name_of(stored)) + "_" +
+            std::to_string(tokens) + "x" + std::to_string(hidden) + "_of_" + std::to_string(vocab) +
+            (positions ? "_positions" : "") + (first > 0 ? "_part" : "");
   it.error = tolerance(dtype);
   it.bytes = static_cast<double>(tokens * hidden) * orch::bytes_of(dtype);
   it.prepare = [=](Device& device) {
@@ -180,7 +181,7 @@ Case embed(std::int64_t tokens, std::int64_t vocab, std::int64_t hidden, DType d
     }
     Embed op;
     op.tokens = device.put(ids);
-    op.table = device.pack(table, dtype);
+    op.table = device.pack(table, stored);
     op.first = first;
     op.scale = 1.5F;
     if (positions) {
@@ -192,13 +193,13 @@ Case embed(std::int64_t tokens, std::int64_t vocab, std::int64_t hidden, DType d
     prepared.run = [&device, op] { device.backend().run(device.stream(), op); };
     prepared.got = [&device, op] { return device.get(op.x).values; };
     prepared.untouched = [&device, op] { return device.is_spare_untouched(op.x); };
-    prepared.want = [=] {
+    prepared.want = [=, as_kept = kept(table, stored)] {
       std::vector<double> want;
       for (std::size_t t = 0; t < ids.size(); ++t)
         for (std::int64_t k = 0; k < hidden; ++k) {
           const std::int64_t row = ids[t] - first;
           const bool here = row >= 0 && row < vocab;
-          want.push_back(here ? 1.5 * table.at(row, k) + (positions ? places.at(at[t], k) : 0) : 0);
+          want.push_back(here ? 1.5 * as_kept.at(row, k) + (positions ? places.at(at[t], k) : 0) : 0);
         }
       return want;
     };
@@ -231,9 +232,10 @@ std::vector<Case> linear_cases() {
   for (const DType dtype : {kF, kB, kH}) {
     cases.push_back(head_linear(1, 1, 3, 1, dtype));
     cases.push_back(head_linear(99, 3, 24, 70, dtype));
-    cases.push_back(embed(11, 130, 37, dtype, false, 0));
-    cases.push_back(embed(11, 64, 48, dtype, true, 0));
-    cases.push_back(embed(50, 64, 16, dtype, false, 128));
+    cases.push_back(embed(11, 130, 37, dtype, false, 0, dtype));
+    cases.push_back(embed(11, 64, 48, dtype, true, 0, dtype));
+    cases.push_back(embed(50, 64, 16, dtype, false, 128, dtype));
+    cases.push_back(embed(20, 70, 33, dtype, false, 0, kI));
   }
   return cases;
 }

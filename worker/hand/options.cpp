@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "base/text.h"
+#include "model/formats.h"
 
 namespace orch::hand {
 namespace {
@@ -27,11 +28,6 @@ bool number(const std::string& text, T least, T most, T& to) {
   if (error != std::errc() || end != text.data() + text.size() || !(value >= least && value <= most)) return false;
   to = value;
   return true;
-}
-
-std::optional<DType> one_of(const std::string& text, std::initializer_list<DType> known) {
-  const auto dtype = dtype_named(text);
-  return dtype && std::find(known.begin(), known.end(), *dtype) != known.end() ? dtype : std::nullopt;
 }
 
 const std::vector<Option>& options() {
@@ -85,18 +81,18 @@ const std::vector<Option>& options() {
        [](Options& it, const std::string& text) { return number(text, 1, 1024, it.pipeline); }},
       {"--dtype", "D", "generate score eval", "in which is computed: fp32 (the default), bf16 or fp16",
        [](Options& it, const std::string& text) {
-         const auto dtype = one_of(text, {DType::kFp32, DType::kBf16, DType::kFp16});
+         const auto dtype = model::compute_format(text);
          it.dtype = dtype.value_or(it.dtype);
          return dtype.has_value();
        }},
       {"--weights", "D", "generate score eval", "in which linear layers are kept: int8 (as is computed)",
        [](Options& it, const std::string& text) {
-         it.weights = one_of(text, {DType::kInt8});
+         it.weights = model::smaller_weight_format(text);
          return it.weights.has_value();
        }},
       {"--kv-dtype", "D", "generate score eval", "of the KV cache: fp32, bf16, fp16 or fp8 (as is computed)",
        [](Options& it, const std::string& text) {
-         it.cache = one_of(text, {DType::kFp32, DType::kBf16, DType::kFp16, DType::kFp8});
+         it.cache = model::cache_format(text);
          return it.cache.has_value();
        }},
       {"--threads", "N", "generate score eval", "of each rank (its share of this machine's CPUs)",

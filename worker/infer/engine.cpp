@@ -55,6 +55,33 @@ class Arena {
   std::vector<T> host_;
 };
 
+/// How much a step is, or the largest that there can be.
+struct StepSize {
+  std::int64_t rows = 0, pieces = 0, width = 0, max_length = 0;
+  std::int64_t asked = 0,
+               targets = 0;  ///< rows with something to be scored, or whose best token is asked; tokens scored
+  std::int64_t drawn = 0;    ///< tokens
+  bool dynamic = false;      ///< each row has a base of its own
+
+  std::size_t ints() const {
+    return at(3 * rows + 2 * pieces + 1 + 3 * pieces * width + 3 * asked + 1 + targets + 3 * drawn) *
+           sizeof(std::int32_t);
+  }
+  std::size_t floats() const { return at((dynamic ? rows : 0) + targets + 3 * drawn) * sizeof(float); }
+  std::int64_t drawn_together() const { return std::min(drawn, kDrawnTogether); }
+  std::int64_t picked() const { return std::max(asked, drawn_together()); }
+};
+
+/// Of the `count` largest.
+std::int64_t sum_of_largest(std::vector<std::int64_t> numbers, std::int64_t count) {
+  const auto some = std::min(numbers.size(), at(count));
+  const auto middle = numbers.begin() + static_cast<std::ptrdiff_t>(some);
+  std::nth_element(numbers.begin(), middle, numbers.end(), std::greater<>());
+  return std::accumulate(numbers.begin(), middle, std::int64_t{0});
+}
+
+std::int64_t pages_for(std::int64_t tokens) { return (tokens + kernels::kPageTokens - 1) / kernels::kPageTokens; }
+
 }  // namespace
 
 /// How positions of some texts are told to the decoder, where that depends on how long they are.
@@ -71,7 +98,7 @@ struct Engine::Turned {
   }
 };
 
-/// What steps work in. It grows as it must, and is kept from run to run.
+/// What steps work in. It grows before a run's first step, and is kept from run to run.
 class Engine::Memory {
  public:
   explicit Memory(kernels::Backend& backend) : backend_(backend) {}
@@ -175,11 +202,13 @@ class Engine::Run {
   };
   Result<Chosen> step(std::span<const Piece> pieces, const Schedule& schedule);
   void take(const Chosen& chosen, Schedule& schedule);
-  Result<bool> grow(Memory::Place& place, std::size_t bytes, std::string_view what) {
-    auto grown = engine_.memory_->grow(place, bytes, what);
-    full_ = !grown;
-    return grown;
-  }
+
+  StepSize largest_step() const;
+  /// What the size takes, of each place its bytes.
+  template <class F>
+  void each_place(const StepSize& size, F&& f) const;
+  /// Pages of the cache, as many as all ranks have, when each has all that the steps want.
+  Result<std::int32_t> reserve();
 
   Engine& engine_;
   const PrefixTree& tree_;
@@ -238,29 +267,98 @@ Engine::Run::Asked Engine::Run::asked_of(std::span<const Piece> pieces, const St
   return asked;
 }
 
-Result<bool> Engine::Run::go() {
+StepSize Engine::Run::largest_step() const {
+  StepSize size;
+  std::int64_t tokens = tree_.tokens(), writers = 0;
+  std::vector<std::int64_t> entries, targets_of_rows, ends;  // `ends`: of each piece that there can be, texts that ask
+  for (const PrefixNode& node : tree_.nodes()) {
+    const std::int64_t above = node.parent == kNoNode ? 0 : entries[at(node.parent)];
+    entries.push_back(above + pages_for(static_cast<std::int64_t>(node.tokens.size())));
+    size.width = std::max(size.width, entries.back());
+    size.max_length = std::max(size.max_length, node.length());
+    if (!texts.empty()) ends.push_back(std::max<std::int64_t>(1, static_cast<std::int64_t>(node.sequences.size())));
+  }
+  for (std::size_t i = 0; i < tree_.sequences(); ++i) {
+    if (room[i] == 0) continue;
+    const std::size_t node = at(tree_.end_of(i));
+    ++writers;
+    ends.push_back(1);
+    size.width = std::max(size.width, entries[node] + pages_for(room[i]));
+    size.max_length = std::max(size.max_length, tree_.nodes()[node].length() + room[i]);
+  }
+  size.rows = std::min(engine_.rules_.step_tokens, tokens + writers);
+  size.pieces = std::min(engine_.rules_.step_sequences, size.rows);
+  for (const std::vector<Target>& all : targets)
+    for (std::size_t i = 0; i < all.size(); ++i) {
+      if (i == 0 || all[i].row != all[i - 1].row) targets_of_rows.push_back(0);
+      ++targets_of_rows.back();
+    }
+  size.targets = sum_of_largest(targets_of_rows, size.rows);
+  const std::int64_t asking = sum_of_largest(ends, size.pieces), all = static_cast<std::int64_t>(texts.size());
+  const auto drawn = std::count_if(texts.begin(), texts.end(),
+                                   [](const Text& text) { return text.request->sampling.temperature > 0; });
+  size.drawn = std::min(asking, drawn);
+  size.asked = std::min(size.rows, static_cast<std::int64_t>(targets_of_rows.size())) + std::min(asking, all - drawn);
+  size.dynamic = engine_.decoder_.architecture().rope.dynamic > 0;
+  return size;
+}
+
+template <class F>
+void Engine::Run::each_place(const StepSize& size, F&& f) const {
+  Memory& memory = *engine_.memory_;
+  const model::Decoder& decoder = engine_.decoder_;
+  const model::Architecture& it = decoder.architecture();
+  const std::size_t row = at(it.hidden) * at(static_cast<std::int64_t>(bytes_of(decoder.dtype())));
+  std::size_t scratch = decoder.workspace({std::max(size.rows, size.picked()), size.max_length, size.targets});
+  f(memory.ints, size.ints(), "a step's numbers");
+  // Stages tell each other what came of it in the same place.
+  const std::size_t told = std::max(at(size.asked + size.drawn) * sizeof(std::int32_t), results.size() * sizeof(Found));
+  f(memory.floats, std::max(size.floats(), engine_.pipeline_ ? told : 0), "a step's numbers");
+  f(memory.hidden, at(size.rows) * row, "a step's hidden states");
+  if (decoder.shard().ends()) {
+    kernels::Sample sample;
+    sample.logits = {nullptr, DType::kFp32, size.drawn_together(), it.vocab, it.vocab};
+    scratch = std::max(scratch, engine_.backend_.scratch(sample));
+    f(memory.picked, at(size.picked()) * row, "the rows that are scored");
+    f(memory.logits, at(size.drawn_together() * it.vocab) * sizeof(float), "logits");
+  }
+  f(memory.scratch, scratch, "a step's workspace");
+}
+
+Result<std::int32_t> Engine::Run::reserve() {
   Memory& memory = *engine_.memory_;
   const EngineRules& rules = engine_.rules_;
   const kernels::KvShape shape = engine_.decoder_.kv_shape(rules.cache_dtype);
   const std::int64_t layers = engine_.decoder_.layers();
-  ScheduleRules schedule_rules;
-  schedule_rules.max_tokens = rules.step_tokens;
-  schedule_rules.max_sequences = rules.step_sequences;
-  schedule_rules.page_tokens = kernels::kPageTokens;
-  schedule_rules.flights = engine_.pipeline_ ? engine_.pipeline_->ranks() : 1;
-
   // No more pages than all that there is would fill.
   std::int64_t wanted = 0;
-  const auto pages_for = [](std::int64_t tokens) { return (tokens + kernels::kPageTokens - 1) / kernels::kPageTokens; };
   for (const PrefixNode& node : tree_.nodes()) wanted += pages_for(static_cast<std::int64_t>(node.tokens.size()));
-  if (room.empty()) room.resize(tree_.sequences());
   for (const std::int64_t each : room) wanted += pages_for(each);
   const std::size_t page = engine_.backend_.page_bytes(shape) * at(layers);
   wanted = std::min(wanted, static_cast<std::int64_t>(
                                 std::min<std::size_t>(rules.cache_bytes / page, INT32_MAX / kernels::kPageTokens)));
-  if (auto grown = memory.grow_cache(shape, layers, wanted); !grown) return grown.error();
-  schedule_rules.pages = memory.pages;
+  Result<bool> grown = memory.grow_cache(shape, layers, wanted);
+  each_place(largest_step(), [&](Memory::Place& place, std::size_t bytes, std::string_view what) {
+    if (grown) grown = memory.grow(place, bytes, what);
+  });
+  // Ranks that did not do the same steps would not understand each other.
+  auto least = engine_.least(grown ? memory.pages : -1);
+  if (!least) return least;
+  full_ = *least < 0;
+  if (!full_) return least;
+  return grown ? Error{"out of memory: not on this rank, but on one that it shares the model with"} : grown.error();
+}
 
+Result<bool> Engine::Run::go() {
+  if (room.empty()) room.resize(tree_.sequences());
+  const auto pages = reserve();
+  if (!pages) return pages.error();
+  ScheduleRules schedule_rules;
+  schedule_rules.max_tokens = engine_.rules_.step_tokens;
+  schedule_rules.max_sequences = engine_.rules_.step_sequences;
+  schedule_rules.page_tokens = kernels::kPageTokens;
+  schedule_rules.pages = *pages;
+  schedule_rules.flights = engine_.pipeline_ ? engine_.pipeline_->ranks() : 1;
   auto schedule = Schedule::make(tree_, room, schedule_rules);
   if (!schedule) return schedule.error();
   last_.resize(texts.size());
@@ -354,30 +452,17 @@ Result<Engine::Run::Chosen> Engine::Run::step(std::span<const Piece> pieces, con
                     uniforms_at = floats_.add(uniforms);
 
   const DType dtype = decoder.dtype();
-  const auto bytes_for = [&](std::int64_t count) {
-    return at(count * it.hidden) * at(static_cast<std::int64_t>(bytes_of(dtype)));
-  };
-  const auto picked_rows =
-      std::max<std::int64_t>(static_cast<std::int64_t>(asked.rows.size()),
-                             std::min<std::int64_t>(static_cast<std::int64_t>(asked.drawn.size()), kDrawnTogether));
   const bool ends = decoder.shard().ends();
-  const model::StepBounds bounds{std::max(rows, picked_rows), arrays.max_length,
-                                 static_cast<std::int64_t>(asked.tokens.size())};
-  kernels::Sample sample;
-  sample.logits = {nullptr, DType::kFp32,
-                   std::min<std::int64_t>(static_cast<std::int64_t>(asked.drawn.size()), kDrawnTogether), it.vocab,
-                   it.vocab};
-  const std::size_t scratch = std::max(decoder.workspace(bounds), ends ? backend.scratch(sample) : 0);
-  if (auto grown = grow(memory.ints, ints_.bytes(), "a step's numbers"); !grown) return grown.error();
-  if (auto grown = grow(memory.floats, floats_.bytes(), "a step's numbers"); !grown) return grown.error();
-  if (auto grown = grow(memory.hidden, bytes_for(rows), "a step's hidden states"); !grown) return grown.error();
-  if (auto grown = grow(memory.scratch, scratch, "a step's workspace"); !grown) return grown.error();
-  if (ends)
-    if (auto grown = grow(memory.picked, bytes_for(picked_rows), "the rows that are scored"); !grown)
-      return grown.error();
-  if (ends && !asked.drawn.empty())
-    if (auto grown = grow(memory.logits, at(sample.logits.rows * it.vocab) * sizeof(float), "logits"); !grown)
-      return grown.error();
+  StepSize size{rows, arrays.pieces(), arrays.width, arrays.max_length};
+  size.asked = static_cast<std::int64_t>(asked.rows.size());
+  size.targets = static_cast<std::int64_t>(asked.tokens.size());
+  size.drawn = static_cast<std::int64_t>(asked.drawn.size());
+  size.dynamic = !bases.empty();
+  bool has_room = ints_.bytes() <= size.ints() && floats_.bytes() <= size.floats();
+  each_place(size, [&](const Memory::Place& place, std::size_t bytes, std::string_view) {
+    has_room = has_room && place.buffer && place.buffer->bytes >= bytes;
+  });
+  if (!has_room) return Error{"a step is larger than the largest that was planned for: a fault of this program"};
 
   auto* const ints = memory.ints.as<std::int32_t>();
   auto* const floats = memory.floats.as<float>();
@@ -433,6 +518,7 @@ Result<Engine::Run::Chosen> Engine::Run::step(std::span<const Piece> pieces, con
     pick.rows = view(drawn_rows + from, count);
     pick.y = {memory.picked.buffer->data, dtype, some, it.hidden, it.hidden};
     backend.run(stream, pick);
+    kernels::Sample sample;
     sample.logits = {memory.logits.buffer->data, DType::kFp32, some, it.vocab, it.vocab};
     decoder.logits(stream, pick.y, sample.logits);
     sample.temperature = column(temperature_at + from, count);
@@ -484,6 +570,31 @@ Result<bool> Engine::joined() const {
 Result<bool> Engine::wait() {
   auto waited = backend_.wait(*stream_);
   return waited ? joined() : waited;
+}
+
+Result<std::int32_t> Engine::least(std::int32_t own) {
+  if (comm::Communicator* tensor = decoder_.tensor(); tensor && tensor->ranks() > 1) {
+    // Bits that are only copied, here too.
+    static_assert(sizeof own == sizeof(float));
+    std::vector<std::int32_t> all(at(tensor->ranks()), own);
+    const auto ranks = static_cast<std::int64_t>(all.size());
+    if (auto grown = memory_->grow(memory_->floats, at(ranks + 1) * sizeof own, "what ranks tell each other"); !grown)
+      return grown.error();
+    auto* const there = memory_->floats.as<std::int32_t>();
+    const Matrix mine{there, DType::kFp32, 1, 1, 1}, everyones{there + 1, DType::kFp32, ranks, 1, 1};
+    backend_.upload(*stream_, there, &own, sizeof own);
+    tensor->gather(*stream_, mine, everyones);
+    backend_.download(*stream_, all.data(), everyones.data, all.size() * sizeof own);
+    if (auto told = wait(); !told) return told.error();
+    own = *std::min_element(all.begin(), all.end());
+  }
+  std::int32_t least = own;
+  for (int stage = 0; pipeline_ && stage < pipeline_->ranks(); ++stage) {
+    std::vector<std::int32_t> value{own};
+    if (auto shared = share(value, stage); !shared) return shared.error();
+    least = std::min(least, value.front());
+  }
+  return least;
 }
 
 template <class T>

@@ -5,7 +5,8 @@
 //  or
 //    how much memory there is.
 //  - Ranks that share the decoder are asked the same in the same order, and all get all answers.
-//  - What does not fit into memory is tried in smaller steps and with fewer pages before it is an error.
+//  - What does not fit into the memory of one rank is tried by all of them in smaller steps and with fewer pages before
+//    it is an error. Once steps have begun nothing more is allocated for them.
 #pragma once
 
 #include <cstddef>
@@ -28,8 +29,8 @@ struct EngineRules {
   std::size_t cache_bytes = std::size_t{1} << 30;
   DType cache_dtype = DType::kFp32;
   std::int64_t context = 0;  ///< tokens that the model is shown at most; 0: as many as its configuration says
-  bool shares_prefixes =
-      true;  ///< what several texts begin with is computed once; else, to measure that, again for each
+  /// What several texts begin with is computed once; else, to measure that, again for each.
+  bool shares_prefixes = true;
 };
 
 /// What was done since the engine was made.
@@ -74,6 +75,8 @@ class Engine {
   Result<bool> attempt(const std::function<Result<bool>(bool& full)>& run);
   Result<bool> check(std::span<const std::int32_t> tokens, std::size_t request) const;
   Result<bool> wait();
+  /// The least of what each rank that shares the model says, on all of them.
+  Result<std::int32_t> least(std::int32_t own);
   /// values ← those of one stage.
   template <class T>
   Result<bool> share(std::vector<T>& values, int from);

@@ -10,6 +10,7 @@
 
 #include "comm/communicator.h"
 #include "kernels/backend.h"
+#include "model/formats.h"
 #include "model/sources.h"
 
 namespace orch::model {
@@ -39,14 +40,6 @@ struct Scoring {
   kernels::Ints best;        ///< of each row the likeliest token
 };
 
-/// In which formats a decoder keeps its weights and computes.
-struct Formats {
-  Formats(DType both) : compute(both), weights(both) {}  // NOLINT(google-explicit-constructor): most have one
-  Formats(DType computes, DType keeps) : compute(computes), weights(keeps) {}
-  DType compute;
-  DType weights;  ///< of linear layers; embedding, head and norms are kept as is computed, the router in fp32
-};
-
 class Decoder {
  public:
   /// `tensor`: holds the ranks together that share the layers; null when the shard is of one. It must outlive this.
@@ -62,7 +55,9 @@ class Decoder {
   DType dtype() const { return formats_.compute; }
   /// Layers of this stage: each has a part of the KV cache.
   std::int64_t layers() const { return layers_of(it_, shard_).count; }
-  /// What went wrong between the ranks that share the layers; asked when the stream has been waited for.
+  /// Holds the ranks together that share the layers; or null.
+  comm::Communicator* tensor() const { return tensor_; }
+  /// What went wrong between them; asked when the stream has been waited for.
   Result<bool> joined() const { return tensor_ ? tensor_->state() : Result<bool>(true); }
   kernels::KvShape kv_shape(DType dtype) const;
   /// Bytes of workspace of a step within `bounds`.
@@ -87,7 +82,8 @@ class Decoder {
   struct Room;
   struct ScoreRoom;
 
-  Decoder(kernels::Backend& backend, Architecture architecture, Shard shard, Formats formats, comm::Communicator* tensor);
+  Decoder(kernels::Backend& backend, Architecture architecture, Shard shard, Formats formats,
+          comm::Communicator* tensor);
   Room lay_out(std::byte* memory, const StepBounds& bounds) const;
   ScoreRoom lay_out_scores(std::byte* memory, std::int64_t rows, std::int64_t targets) const;
   const kernels::Weight* head() const { return head_ ? head_.get() : embedding_.get(); }

@@ -4,7 +4,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <new>
 
 #include "base/text.h"
@@ -29,16 +28,13 @@ struct AskedFormats {
   DType cache = DType::kFp32;
 };
 Result<AskedFormats> formats_of(const wire::Ask& ask) {
-  const auto one_of = [](const std::string& name, std::initializer_list<DType> known) {
-    const auto dtype = dtype_named(name);
-    return dtype && std::find(known.begin(), known.end(), *dtype) != known.end() ? dtype : std::nullopt;
-  };
-  const auto compute = one_of(ask.dtype, {DType::kFp32, DType::kBf16, DType::kFp16});
+  const auto compute = model::compute_format(ask.dtype);
   if (!compute) return Error{"the native engine computes in fp32, bf16 and fp16, not in " + quote(ask.dtype)};
-  const auto weights = ask.weights.empty() ? compute : one_of(ask.weights, {*compute, DType::kInt8});
+  const auto weights =
+      ask.weights.empty() || ask.weights == ask.dtype ? compute : model::smaller_weight_format(ask.weights);
   if (!weights)
     return Error{"the native engine keeps weights as it computes, or in int8, not in " + quote(ask.weights)};
-  const auto cache = one_of(ask.cache_dtype, {DType::kFp32, DType::kBf16, DType::kFp16, DType::kFp8});
+  const auto cache = model::cache_format(ask.cache_dtype);
   if (!cache)
     return Error{"the native engine keeps its cache in fp32, bf16, fp16 and fp8, not in " + quote(ask.cache_dtype)};
   return AskedFormats{{*compute, *weights}, *cache};
