@@ -37,11 +37,17 @@ struct WeightShape {
   bool looked_up = false;      ///< rows are looked up one by one (Embed)
 };
 
-/// Writes rows [first, first + rows) of matrix `index` of the stack as fp32, cols a row. `largest`, asked for where rows
-/// are kept in int8: of each row the largest magnitude, NaN where a number is not finite; where a rank has a part of a row's
-/// numbers, of all of them. Read by several threads at once.
-using RowReader =
-    std::function<void(std::int64_t index, std::int64_t first, std::int64_t rows, float* out, float* largest)>;
+/// Where the numbers of a weight come from. Asked by several threads at once.
+class RowReader {
+ public:
+  virtual ~RowReader() = default;
+  /// Writes rows [first, first + rows) of matrix `index` of the stack as fp32, cols a row. `largest`, asked for where
+  /// rows are kept in int8: of each row the largest magnitude, NaN where a number is not finite; where a rank has a
+  /// part of a row's numbers, of all of them.
+  virtual void read(std::int64_t index, std::int64_t first, std::int64_t rows, float* out, float* largest) const = 0;
+  /// A row's cols numbers, where they stand one after another in this very format; else null. At any address.
+  virtual const std::byte* stored(std::int64_t index, std::int64_t row, DType dtype) const = 0;
+};
 
 class Backend {
  public:

@@ -78,7 +78,7 @@ def load(figures, model):
     size = seen["bytes"] / 1e9
     for name, where in (("cached", "from the page cache"), ("disk", "from the disk")):
         reading, loading = seen[f"read_{name}_s"], seen[f"load_{name}_s"]
-        figures.add(f"load {where}", size / loading, "GB/s", note=f"{loading:.2f} s for {size:.2f} GB; plain reading {reading:.2f} s")
+        figures.add(f"load {where}", size / loading, "GB/s", note=f"{loading:.2f} s for {size:.2f} GB; plain reading into new memory {reading:.2f} s")
         figures.add(f"load {where}, share of plain reading", 100 * reading / loading, "%", 80)
     figures.add("memory of a load at most", seen["peak_bytes"] / seen["bytes"], "× the file",
                 note="pages of the file that stand in the page cache are counted in")

@@ -54,6 +54,9 @@ struct Loops {
   /// RowReader has it.
   void (*lay_out)(const PanelWeight& weight, std::int64_t index, std::int64_t number, std::int64_t column,
                   const float* rows, const float* largest);
+  /// The same from 16 rows that have the weight's own format, bf16 or fp32.
+  void (*lay_out_stored)(const PanelWeight& weight, std::int64_t index, std::int64_t number, std::int64_t column,
+                         const std::byte* const* rows);
 };
 
 /// The best that this processor can run.

@@ -82,17 +82,31 @@ void shape_panels(PanelWeight& weight, const WeightShape& shape) {
   weight.bytes = weight.scale_offset + (shape.dtype == DType::kInt8 ? panels * kPanel * sizeof(float) : 0);
 }
 
-void fill_panel(PanelWeight& weight, std::int64_t index, std::int64_t number, const RowReader& read, const Loops& loops,
-                std::vector<float>& rows) {
+void fill_panel(PanelWeight& weight, std::int64_t index, std::int64_t number, const RowReader& reader,
+                const Loops& loops, std::vector<float>& rows) {
   const bool scaled = weight.dtype == DType::kInt8;
+  const bool as_stored = weight.dtype == DType::kBf16 || weight.dtype == DType::kFp32;
   rows.resize(static_cast<std::size_t>(kColumns * weight.cols));
   for (std::int64_t column = 0; column < kPanel; column += kColumns) {
     // A gated panel's halves are whole runs of rows too; behind the last row there is padding.
     const std::int64_t first = weight.row_at(number, column);
     std::int64_t count = first < 0 ? 0 : 1;
     while (count > 0 && count < kColumns && weight.row_at(number, column + count) == first + count) ++count;
+
+    const std::byte* stored[kColumns] = {};
+    bool all_stored = as_stored && count > 0;
+    for (std::int64_t c = 0; c < count && all_stored; ++c) {
+      stored[c] = reader.stored(index, first + c, weight.dtype);
+      all_stored = stored[c] != nullptr;
+    }
+    if (all_stored) {
+      std::fill_n(rows.begin(), weight.cols, 0.0F);
+      std::fill(stored + count, stored + kColumns, reinterpret_cast<const std::byte*>(rows.data()));
+      loops.lay_out_stored(weight, index, number, column, stored);
+      continue;
+    }
     float largest[kColumns] = {};
-    if (count > 0) read(index, first, count, rows.data(), scaled ? largest : nullptr);
+    if (count > 0) reader.read(index, first, count, rows.data(), scaled ? largest : nullptr);
     std::fill(rows.begin() + count * weight.cols, rows.end(), 0.0F);
     loops.lay_out(weight, index, number, column, rows.data(), largest);
   }

@@ -66,13 +66,16 @@ double own_product(DType dtype, const ProductShape& shape, int threads, int roun
   packed.rows = shape.outputs;
   packed.cols = shape.inner;
   packed.dtype = dtype;
-  auto weight = backend->pack(
-      packed,
-      [&](std::int64_t, std::int64_t first, std::int64_t count, float* out, float* largest) {
-        for (std::int64_t i = 0; i < count * shape.inner; ++i) out[i] = static_cast<float>((first + i) % 17 - 8);
-        if (largest) std::fill_n(largest, count, 8.0F);
-      },
-      "weights");
+  struct Numbers : kernels::RowReader {
+    explicit Numbers(std::int64_t width) : cols(width) {}
+    void read(std::int64_t, std::int64_t first, std::int64_t count, float* out, float* largest) const override {
+      for (std::int64_t i = 0; i < count * cols; ++i) out[i] = static_cast<float>((first + i) % 17 - 8);
+      if (largest) std::fill_n(largest, count, 8.0F);
+    }
+    const std::byte* stored(std::int64_t, std::int64_t, DType) const override { return nullptr; }
+    const std::int64_t cols;
+  };
+  auto weight = backend->pack(packed, Numbers(shape.inner), "weights");
   // What int8 is multiplied with is bf16.
   const DType x_type = dtype == DType::kInt8 ? DType::kBf16 : dtype;
   const auto bytes = [&](std::int64_t cols) {

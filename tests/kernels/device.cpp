@@ -83,29 +83,53 @@ Ints Device::poisoned_ints(std::int64_t size) {
   return put(std::vector<std::int32_t>(static_cast<std::size_t>(size), std::numeric_limits<std::int32_t>::min()));
 }
 
-const Weight* Device::pack(const std::vector<Numbers>& stack, DType dtype, bool gated) {
+namespace {
+
+class NumbersReader : public RowReader {
+ public:
+  NumbersReader(const std::vector<Numbers>& stack, DType stored) : stack_(stack), dtype_(stored) {
+    const std::size_t each = size_of(dtype_);
+    for (const Numbers& numbers : stack_) {
+      // One byte behind a round address.
+      std::vector<std::byte>& bytes = stored_.emplace_back(numbers.values.size() * each + 1);
+      for (std::size_t i = 0; i < numbers.values.size(); ++i) write(dtype_, numbers.values[i], &bytes[1 + i * each]);
+    }
+  }
+  void read(std::int64_t index, std::int64_t first, std::int64_t count, float* out, float* largest) const override {
+    const Numbers& from = stack_[static_cast<std::size_t>(index)];
+    for (std::int64_t i = 0; i < count * from.cols; ++i)
+      out[i] = static_cast<float>(from.values[static_cast<std::size_t>(first * from.cols + i)]);
+    for (std::int64_t row = 0; largest && row < count; ++row) {
+      largest[row] = 0;
+      for (std::int64_t k = 0; k < from.cols; ++k) {
+        const float number = out[row * from.cols + k];
+        largest[row] = std::isfinite(number) ? std::max(largest[row], std::fabs(number)) : std::nanf("");
+        if (!std::isfinite(number)) break;
+      }
+    }
+  }
+  const std::byte* stored(std::int64_t index, std::int64_t row, DType dtype) const override {
+    if (dtype != dtype_) return nullptr;
+    const Numbers& from = stack_[static_cast<std::size_t>(index)];
+    return &stored_[static_cast<std::size_t>(index)][1 + static_cast<std::size_t>(row * from.cols) * size_of(dtype)];
+  }
+
+ private:
+  const std::vector<Numbers>& stack_;
+  const DType dtype_;
+  std::vector<std::vector<std::byte>> stored_;
+};
+
+}  // namespace
+
+const Weight* Device::pack(const std::vector<Numbers>& stack, DType dtype, bool gated, DType stored) {
   WeightShape shape;
   shape.rows = stack.front().rows;
   shape.cols = stack.front().cols;
   shape.count = static_cast<std::int64_t>(stack.size());
   shape.dtype = dtype;
   shape.gated = gated;
-  auto packed = backend_.pack(
-      shape,
-      [&](std::int64_t index, std::int64_t first, std::int64_t count, float* out, float* largest) {
-        const Numbers& from = stack[static_cast<std::size_t>(index)];
-        for (std::int64_t i = 0; i < count * from.cols; ++i)
-          out[i] = static_cast<float>(from.values[static_cast<std::size_t>(first * from.cols + i)]);
-        for (std::int64_t row = 0; largest && row < count; ++row) {
-          largest[row] = 0;
-          for (std::int64_t k = 0; k < from.cols; ++k) {
-            const float number = out[row * from.cols + k];
-            largest[row] = std::isfinite(number) ? std::max(largest[row], std::fabs(number)) : std::nanf("");
-            if (!std::isfinite(number)) break;
-          }
-        }
-      },
-      "a test's weights");
+  auto packed = backend_.pack(shape, NumbersReader(stack, stored), "a test's weights");
   if (!packed) throw std::runtime_error(packed.error().what);
   weights_.push_back(*std::move(packed));
   return weights_.back().get();

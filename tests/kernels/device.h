@@ -52,7 +52,8 @@ class Device {
   Matrix poisoned(std::int64_t rows, std::int64_t cols, DType dtype, std::int64_t spare = 0);
   Ints put(std::vector<std::int32_t> values);
   Ints poisoned_ints(std::int64_t size);
-  const Weight* pack(const std::vector<Numbers>& stack, DType dtype, bool gated = false);
+  /// `stored`: the format of the checkpoint that they come from.
+  const Weight* pack(const std::vector<Numbers>& stack, DType dtype, bool gated = false, DType stored = DType::kFp16);
   const Weight* pack(const Numbers& numbers, DType dtype, bool gated = false) {
     return pack(std::vector<Numbers>{numbers}, dtype, gated);
   }

@@ -32,10 +32,13 @@ class Fake : public testing::Test {
     return values;
   }
   std::unique_ptr<Weight> weight(std::int64_t rows = kSize) {
-    auto packed = backend_->pack(
-        {rows, kSize, 1, DType::kFp32, false, false},
-        [](std::int64_t, std::int64_t, std::int64_t count, float* out, float*) { std::fill_n(out, count * kSize, 1.0F); },
-        "weights");
+    struct Ones : RowReader {
+      void read(std::int64_t, std::int64_t, std::int64_t count, float* out, float*) const override {
+        std::fill_n(out, count * kSize, 1.0F);
+      }
+      const std::byte* stored(std::int64_t, std::int64_t, DType) const override { return nullptr; }
+    };
+    auto packed = backend_->pack({rows, kSize, 1, DType::kFp32, false, false}, Ones(), "weights");
     EXPECT_TRUE(packed);
     return *std::move(packed);
   }

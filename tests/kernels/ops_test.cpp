@@ -112,6 +112,33 @@ TEST(Linear, OfInt8GivesNaNForARowThatIsNotFinite) {
   }
 }
 
+// A checkpoint's numbers are laid out without a look at them where they are stored as they are kept.
+TEST(Weights, AreTheSameFromNumbersAndAsTheyAreStored) {
+  for (const cpu::Loops* loops : cpu::all_loops())
+    for (const DType dtype : {DType::kFp32, DType::kBf16})
+      for (const auto& [rows, cols, gated] : {std::tuple(1, 1, false), std::tuple(70, 33, false),
+                                              std::tuple(130, 256, false), std::tuple(90, 47, true)}) {
+        const auto backend = make_cpu_backend({2, 0, loops->name});
+        Device device(*backend);
+        Random random(5);
+        const Numbers x = random.numbers(3, cols, dtype);
+        const std::vector<Numbers> stack = {random.numbers(rows, cols, dtype), random.numbers(rows, cols, dtype)};
+        const auto product = [&, cols = cols, rows = rows, gated = gated](DType stored) {
+          HeadLinear op;
+          op.x = device.put(x, dtype);
+          op.x_stride = 0;
+          op.weight = device.pack(stack, dtype, gated, stored);
+          op.y = device.poisoned(3, 2 * rows, DType::kFp32);
+          op.y_stride = rows;
+          backend->run(device.stream(), op);
+          return device.get(op.y).values;
+        };
+        const auto of_numbers = product(DType::kFp16);
+        EXPECT_EQ(product(dtype), of_numbers) << loops->name << ", " << rows << " × " << cols;
+        EXPECT_FALSE(std::isnan(of_numbers.back()));
+      }
+}
+
 TEST(Linear, GivesARowTheSameNumbersAloneAndAmongOthers) {
   for (const cpu::Loops* loops : cpu::all_loops())
     for (const auto& [x_type, weight_type] :

@@ -6,8 +6,14 @@
 namespace orch::kernels {
 namespace {
 
-const RowReader kNobody = [](std::int64_t, std::int64_t, std::int64_t, float*, float*) {
-  FAIL() << "weights were read"; };
+struct Nobody : RowReader {
+  void read(std::int64_t, std::int64_t, std::int64_t, float*, float*) const override { FAIL() << "weights were read"; }
+  const std::byte* stored(std::int64_t, std::int64_t, DType) const override {
+    ADD_FAILURE() << "weights were looked for";
+    return nullptr;
+  }
+};
+const Nobody kNobody;
 
 TEST(Plan, CountsWhatIsHeldAndWhatWasAtMost) {
   const auto plan = make_plan_backend();

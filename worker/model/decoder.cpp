@@ -63,6 +63,21 @@ std::vector<float> alibi_slopes(int heads) {
   return slopes;
 }
 
+/// Of a stack that outlives it.
+class SourceReader : public kernels::RowReader {
+ public:
+  explicit SourceReader(const std::vector<Source>& stack) : stack_(stack) {}
+  void read(std::int64_t index, std::int64_t first, std::int64_t rows, float* out, float* largest) const override {
+    read_rows(stack_[static_cast<std::size_t>(index)], first, rows, out, largest);
+  }
+  const std::byte* stored(std::int64_t index, std::int64_t row, DType dtype) const override {
+    return stored_row(stack_[static_cast<std::size_t>(index)], row, dtype);
+  }
+
+ private:
+  const std::vector<Source>& stack_;
+};
+
 }  // namespace
 
 /// Puts sources into the backend's memory; the first thing that goes wrong ends it.
@@ -108,12 +123,7 @@ class Decoder::Loading {
     shape.count = static_cast<std::int64_t>(stack.size());
     shape.dtype = dtype;
     shape.gated = gated;
-    auto packed = decoder_.backend_.pack(
-        shape,
-        [&](std::int64_t index, std::int64_t first, std::int64_t count, float* out, float* largest) {
-          read_rows(stack[static_cast<std::size_t>(index)], first, count, out, largest);
-        },
-        what);
+    auto packed = decoder_.backend_.pack(shape, SourceReader(stack), what);
     if (packed) return *std::move(packed);
     problem_ = packed.error();
     return nullptr;

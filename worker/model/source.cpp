@@ -3,11 +3,18 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 namespace orch::model {
 namespace {
 
 constexpr std::int64_t kBlock = 128;
+
+std::optional<Stored> stored_as(DType dtype) {
+  if (dtype == DType::kFp32) return Stored::kF32;
+  if (dtype == DType::kBf16) return Stored::kBf16;
+  return std::nullopt;
+}
 
 std::int64_t width_of(const Tensor& tensor) { return tensor.shape.size() < 2 ? 1 : tensor.count() / tensor.shape[0]; }
 
@@ -92,6 +99,20 @@ void read_rows(const Source& source, std::int64_t first, std::int64_t count, flo
   const auto cols = static_cast<std::size_t>(all.cols);
   for (std::size_t row = 0; row < static_cast<std::size_t>(count); ++row)
     largest[row] = largest_of({out + row * cols, cols});
+}
+
+const std::byte* stored_row(const Source& source, std::int64_t row, DType dtype) {
+  if (source.transposed) return nullptr;
+  for (const Run& run : source.runs) {
+    if (row >= run.count) {
+      row -= run.count;
+      continue;
+    }
+    if (!run.tensor || run.scales || run.tensor->stored != stored_as(dtype)) return nullptr;
+    const std::int64_t at = (run.first + row) * width_of(*run.tensor) + source.from;
+    return run.tensor->bytes.data() + at * static_cast<std::int64_t>(bytes_of(dtype));
+  }
+  return nullptr;
 }
 
 std::vector<float> read_all(const Source& source) {

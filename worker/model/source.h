@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "base/dtype.h"
 #include "model/checkpoint.h"
 
 namespace orch::model {
@@ -28,9 +29,11 @@ struct Source {
   bool empty() const { return runs.empty(); }
 };
 
-/// Rows [first, first + count) as fp32, one after another. `largest`, where asked for: of each row the largest magnitude
-/// of all columns of the matrix, NaN where a number is not finite. Safe from several threads.
+/// Rows [first, first + count) as fp32, one after another. `largest`, where asked for: of each row the largest
+/// magnitude of all columns of the matrix, NaN where a number is not finite. Safe from several threads.
 void read_rows(const Source& source, std::int64_t first, std::int64_t count, float* out, float* largest = nullptr);
+/// A row's numbers where the checkpoint has them one after another in this format, unscaled; else null.
+const std::byte* stored_row(const Source& source, std::int64_t row, DType dtype);
 /// All of it.
 std::vector<float> read_all(const Source& source);
 
