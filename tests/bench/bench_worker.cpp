@@ -1,7 +1,7 @@
 // What one worker does on this machine's processors, for scripts/bench_worker.py, which says what is asked and puts the
 // figures together. Each command prints one JSON object.
 //
-//   orch_bench_worker make FOLDER SHAPE [--tokenizer FILE]   writes a model of random weights (1b, 100m, tiny)
+//   orch_bench_worker make FOLDER SHAPE [--tokenizer FOLDER]   writes a model of random weights (1b, 100m, tiny)
 //   orch_bench_worker load FOLDER                            reads it, from the disk and from the page cache
 //   orch_bench_worker speed FOLDER                           decode and prefill beside what the machine can do
 //   orch_bench_worker ask FOLDER TASK... --data FOLDER       tasks one after another, the model kept
@@ -262,7 +262,7 @@ int main(int count, char** words) {
     each->add_option("--repeat", options.repeat, "the best counts");
   }
   making->add_option("shape", options.shape, "1b, 100m or tiny")->required();
-  making->add_option("--tokenizer", options.tokenizer, "a tokenizer.json for it");
+  making->add_option("--tokenizer", options.tokenizer, "its vocab.json and merges.txt become the model's");
   speeding->add_option("--prefill", options.prefill, "tokens of a text")->delimiter(',');
   speeding->add_option("--decode", options.decode, "tokens that are written");
   speeding->add_option("--buffer", options.buffer_mib, "MiB that are read for the bandwidth");

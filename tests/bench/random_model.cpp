@@ -18,8 +18,8 @@ using nlohmann::ordered_json;
 
 constexpr std::array kShapes = {
     ModelShape{"1b", 16, 2048, 32, 8, 64, 8192, 128256},
-    ModelShape{"100m", 12, 768, 12, 4, 64, 2048, 32000},
-    ModelShape{"tiny", 2, 64, 4, 2, 16, 96, 32000},
+    ModelShape{"100m", 12, 768, 12, 4, 64, 2048, 50257},
+    ModelShape{"tiny", 2, 64, 4, 2, 16, 96, 50257},
 };
 
 struct Named {
@@ -61,8 +61,8 @@ ordered_json config_of(const ModelShape& it) {
           {"tie_word_embeddings", true},
           {"attention_bias", false},
           {"mlp_bias", false},
-          {"bos_token_id", 1},
-          {"eos_token_id", 2},
+          {"bos_token_id", 50256},
+          {"eos_token_id", 50256},
           {"torch_dtype", "bfloat16"}};
 }
 
@@ -80,13 +80,14 @@ Result<bool> write_model(const ModelShape& shape, const fs::path& folder, const 
   if (problem) return Error{folder.string() + ": " + problem.message()};
   std::ofstream(folder / "config.json") << config_of(shape).dump(2) << "\n";
   if (!tokenizer.empty()) {
-    fs::copy_file(tokenizer, folder / "tokenizer.json", fs::copy_options::overwrite_existing, problem);
-    if (problem) return Error{tokenizer.string() + ": " + problem.message()};
+    for (const char* file : {"vocab.json", "merges.txt"}) {
+      fs::copy_file(tokenizer / file, folder / file, fs::copy_options::overwrite_existing, problem);
+      if (problem) return Error{(tokenizer / file).string() + ": " + problem.message()};
+    }
     // What transformers wants to know beside it.
-    std::ofstream(folder / "tokenizer_config.json") << ordered_json{{"tokenizer_class", "PreTrainedTokenizerFast"},
-                                                                    {"bos_token", "<s>"},
-                                                                    {"eos_token", "</s>"},
-                                                                    {"unk_token", "<unk>"}};
+    const char* const end = "<|endoftext|>";
+    std::ofstream(folder / "tokenizer_config.json") << ordered_json{
+        {"tokenizer_class", "GPT2Tokenizer"}, {"bos_token", end}, {"eos_token", end}, {"unk_token", end}};
   }
 
   const std::vector<Named> tensors = tensors_of(shape);

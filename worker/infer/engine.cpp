@@ -287,7 +287,8 @@ StepSize Engine::Run::largest_step() const {
     size.max_length = std::max(size.max_length, tree_.nodes()[node].length() + room[i]);
   }
   size.rows = std::min(engine_.rules_.step_tokens, tokens + writers);
-  size.pieces = std::min(engine_.rules_.step_sequences, size.rows);
+  const auto nodes = static_cast<std::int64_t>(tree_.nodes().size());
+  size.pieces = std::min({engine_.rules_.step_sequences, size.rows, nodes + writers});
   for (const std::vector<Target>& all : targets)
     for (std::size_t i = 0; i < all.size(); ++i) {
       if (i == 0 || all[i].row != all[i - 1].row) targets_of_rows.push_back(0);
@@ -309,7 +310,7 @@ void Engine::Run::each_place(const StepSize& size, F&& f) const {
   const model::Decoder& decoder = engine_.decoder_;
   const model::Architecture& it = decoder.architecture();
   const std::size_t row = at(it.hidden) * at(static_cast<std::int64_t>(bytes_of(decoder.dtype())));
-  std::size_t scratch = decoder.workspace({std::max(size.rows, size.picked()), size.max_length, size.targets});
+  std::size_t scratch = decoder.workspace({size.rows, size.max_length, size.picked(), size.targets});
   f(memory.ints, size.ints(), "a step's numbers");
   // Stages tell each other what came of it in the same place.
   const std::size_t told = std::max(at(size.asked + size.drawn) * sizeof(std::int32_t), results.size() * sizeof(Found));
@@ -326,6 +327,7 @@ void Engine::Run::each_place(const StepSize& size, F&& f) const {
 }
 
 Result<std::int32_t> Engine::Run::reserve() {
+  if (auto can_tell = engine_.prepare_to_tell(); !can_tell) return can_tell.error();
   Memory& memory = *engine_.memory_;
   const EngineRules& rules = engine_.rules_;
   const kernels::KvShape shape = engine_.decoder_.kv_shape(rules.cache_dtype);
@@ -341,11 +343,12 @@ Result<std::int32_t> Engine::Run::reserve() {
   each_place(largest_step(), [&](Memory::Place& place, std::size_t bytes, std::string_view what) {
     if (grown) grown = memory.grow(place, bytes, what);
   });
-  // Ranks that did not do the same steps would not understand each other.
-  auto least = engine_.least(grown ? memory.pages : -1);
-  if (!least) return least;
-  full_ = *least < 0;
-  if (!full_) return least;
+  // Ranks that did not do the same steps would not understand each other. What is told is how little there is.
+  constexpr std::int32_t kNothing = INT32_MAX;
+  const auto told = engine_.most_of_all(grown ? kNothing - 1 - memory.pages : kNothing);
+  if (!told) return told;
+  full_ = *told == kNothing;
+  if (!full_) return kNothing - 1 - *told;
   return grown ? Error{"out of memory: not on this rank, but on one that it shares the model with"} : grown.error();
 }
 
@@ -572,29 +575,37 @@ Result<bool> Engine::wait() {
   return waited ? joined() : waited;
 }
 
-Result<std::int32_t> Engine::least(std::int32_t own) {
+Result<bool> Engine::prepare_to_tell() {
+  const int tensor = decoder_.tensor() ? decoder_.tensor()->ranks() : 1;
+  if (told_ || (tensor == 1 && !pipeline_)) return true;
+  auto made = backend_.allocate(at(tensor + 1) * sizeof(std::int32_t), "what ranks tell each other");
+  if (!made) return made.error();
+  told_ = *std::move(made);
+  return true;
+}
+
+Result<std::int32_t> Engine::most_of_all(std::int32_t own) {
+  std::int32_t most = own;
   if (comm::Communicator* tensor = decoder_.tensor(); tensor && tensor->ranks() > 1) {
     // Bits that are only copied, here too.
     static_assert(sizeof own == sizeof(float));
-    std::vector<std::int32_t> all(at(tensor->ranks()), own);
-    const auto ranks = static_cast<std::int64_t>(all.size());
-    if (auto grown = memory_->grow(memory_->floats, at(ranks + 1) * sizeof own, "what ranks tell each other"); !grown)
-      return grown.error();
-    auto* const there = memory_->floats.as<std::int32_t>();
-    const Matrix mine{there, DType::kFp32, 1, 1, 1}, everyones{there + 1, DType::kFp32, ranks, 1, 1};
-    backend_.upload(*stream_, there, &own, sizeof own);
+    std::vector<std::int32_t> all(at(tensor->ranks()));
+    auto* const there = static_cast<std::int32_t*>(told_->data);
+    const Matrix mine{there, DType::kFp32, 1, 1, 1};
+    const Matrix everyones{there + 1, DType::kFp32, static_cast<std::int64_t>(all.size()), 1, 1};
+    backend_.upload(*stream_, mine.data, &own, sizeof own);
     tensor->gather(*stream_, mine, everyones);
     backend_.download(*stream_, all.data(), everyones.data, all.size() * sizeof own);
-    if (auto told = wait(); !told) return told.error();
-    own = *std::min_element(all.begin(), all.end());
+    if (auto heard = wait(); !heard) return heard.error();
+    most = std::max(most, *std::max_element(all.begin(), all.end()));
   }
-  std::int32_t least = own;
+  const std::int32_t of_stage = most;
   for (int stage = 0; pipeline_ && stage < pipeline_->ranks(); ++stage) {
-    std::vector<std::int32_t> value{own};
+    std::vector<std::int32_t> value{of_stage};
     if (auto shared = share(value, stage); !shared) return shared.error();
-    least = std::min(least, value.front());
+    most = std::max(most, value.front());
   }
-  return least;
+  return most;
 }
 
 template <class T>
@@ -602,10 +613,14 @@ Result<bool> Engine::share(std::vector<T>& values, int from) {
   static_assert(sizeof(T) % sizeof(float) == 0 && std::is_trivially_copyable_v<T>);
   if (!pipeline_ || values.empty()) return true;
   const std::size_t bytes = values.size() * sizeof(T);
-  if (auto grown = memory_->grow(memory_->floats, bytes, "what stages tell each other"); !grown) return grown;
+  kernels::Buffer* room = told_.get();
+  if (!room || room->bytes < bytes) {
+    if (auto grown = memory_->grow(memory_->floats, bytes, "what stages tell each other"); !grown) return grown;
+    room = memory_->floats.buffer.get();
+  }
   // Bits that are only copied: what they mean does not matter on the way.
   const auto count = static_cast<std::int64_t>(bytes / sizeof(float));
-  const Matrix there{memory_->floats.buffer->data, DType::kFp32, 1, count, count};
+  const Matrix there{room->data, DType::kFp32, 1, count, count};
   backend_.upload(*stream_, there.data, values.data(), bytes);
   pipeline_->share(*stream_, there, from);
   backend_.download(*stream_, values.data(), there.data, bytes);

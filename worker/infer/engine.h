@@ -75,8 +75,10 @@ class Engine {
   Result<bool> attempt(const std::function<Result<bool>(bool& full)>& run);
   Result<bool> check(std::span<const std::int32_t> tokens, std::size_t request) const;
   Result<bool> wait();
-  /// The least of what each rank that shares the model says, on all of them.
-  Result<std::int32_t> least(std::int32_t own);
+  /// Room for what ranks tell each other, had before all else so that they can also say that there is no more.
+  Result<bool> prepare_to_tell();
+  /// The most of what each rank that shares the model says, on all of them. Ranks that are only planned say 0.
+  Result<std::int32_t> most_of_all(std::int32_t own);
   /// values ← those of one stage.
   template <class T>
   Result<bool> share(std::vector<T>& values, int from);
@@ -92,6 +94,7 @@ class Engine {
   EngineRules rules_;
   EngineCounts counts_;
   std::unique_ptr<kernels::Stream> stream_;
+  std::unique_ptr<kernels::Buffer> told_;
   std::unique_ptr<Memory> memory_;
 };
 

@@ -338,7 +338,7 @@ Decoder::ScoreRoom Decoder::lay_out_scores(std::byte* memory, std::int64_t rows,
 std::size_t Decoder::workspace(const StepBounds& bounds) const {
   // Scores come after the layers, in the same place.
   const std::size_t layers = lay_out(nullptr, bounds).bytes;
-  return shard_.ends() ? std::max(layers, lay_out_scores(nullptr, bounds.tokens, bounds.targets).bytes) : layers;
+  return shard_.ends() ? std::max(layers, lay_out_scores(nullptr, bounds.scored, bounds.targets).bytes) : layers;
 }
 
 void Decoder::sum(Stream& stream, Matrix matrix) const {
@@ -530,7 +530,7 @@ void Decoder::feed_forward(Stream& stream, const Layer& layer, Matrix in, Matrix
 void Decoder::forward(Stream& stream, const Step& step, std::span<const KvCache> caches, std::span<std::byte> workspace,
                       Matrix hidden) {
   const std::int64_t tokens = hidden.rows;
-  const Room room = lay_out(workspace.data(), {tokens, step.sequences.max_length, 0});
+  const Room room = lay_out(workspace.data(), {tokens, step.sequences.max_length, 0, 0});
 
   if (shard_.begins()) {
     kernels::Embed embed;

@@ -19,7 +19,8 @@ namespace orch::model {
 struct StepBounds {
   std::int64_t tokens = 0;      ///< of all sequences together
   std::int64_t max_length = 0;  ///< of one sequence, its cache included
-  std::int64_t targets = 0;     ///< of all rows that are scored
+  std::int64_t scored = 0;      ///< rows
+  std::int64_t targets = 0;     ///< of all of them
 };
 
 /// What a step computes, all of it in the backend's memory.
