@@ -187,7 +187,8 @@ int work_with_models(const fs::path& job_file, Starter& starter, int signals, Ra
   auto lines = comm::draw_lifelines(**all);
   if (!lines) return refuse(lines.error().what);
   std::error_code ignored;
-  native::SeatRules rules{ranks.rank(), threads_of(node), memory_of(node), fs::read_symlink("/proc/self/exe", ignored), {}};
+  native::SeatRules rules{
+      ranks.rank(), threads_of(node), memory_of(node), fs::read_symlink("/proc/self/exe", ignored), {}};
   rules.make_group = [](const std::vector<int>& members,
                         std::uint64_t tag) -> Result<std::unique_ptr<comm::Transport>> {
     if (members.size() == 1) return std::move(comm::make_thread_transports(1).front());

@@ -35,8 +35,8 @@ double kv_bytes_per_token(const Decoder& decoder, DType kv);
 /// share their pages, and others may see it.
 double kv_bytes_per_gpu(const Decoder& decoder, const Layout& layout, DType kv, double tokens, double batch);
 
-/// What one more token of each of `batch` sequences reads of it on one rank, over all layers: of layers with a window no
-/// more than that.
+/// What one more token of each of `batch` sequences reads of it on one rank, over all layers: of layers with a window
+/// no more than that.
 double kv_bytes_read(const Decoder& decoder, int tp, DType kv, double tokens, double batch);
 
 struct InferenceShape {

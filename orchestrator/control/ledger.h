@@ -2,7 +2,8 @@
 //
 // Holds:
 //  - The sums are those of a walk over all jobs that have ended, to the last bit: they are kept in GPU-milliseconds,
-//    which a double adds in any order alike unless a part of a GPU is no binary fraction: then they differ by its rounding.
+//    which a double adds in any order alike unless a part of a GPU is no binary fraction: then they differ by its
+//    rounding.
 //  - What users took counts from one moment, the beginning of their period. When that moves, turn() walks once.
 #pragma once
 

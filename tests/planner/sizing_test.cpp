@@ -432,7 +432,8 @@ TEST(Sizing, DeclaredMemoryFillsNoGpuBeyondWhatMayBeUsed) {
   World world;
   world.cluster.partitions[0].shares_gpus = true;
   const auto sized = [&](std::int64_t gib) {
-    return world.size_of(test::need_for(world.catalog, "", "", test::with("gpu_memory", gib << 30), CellKind::kCommand));
+    return world.size_of(
+        test::need_for(world.catalog, "", "", test::with("gpu_memory", gib << 30), CellKind::kCommand));
   };
   ASSERT_TRUE(sized(35).ok());
   EXPECT_EQ(sized(35)->chosen.share, 0.5);

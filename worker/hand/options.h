@@ -27,9 +27,9 @@ struct Options {
   std::vector<std::string> stop;
   infer::Sampling sampling;
   int tensor = 1, pipeline = 1;
-  int threads = 0;  ///< of each rank; 0: its share of this machine's CPUs
-  DType dtype = DType::kFp32;              ///< of computation
-  std::optional<DType> weights, cache;     ///< of linear layers, of keys and values; nothing: as is computed
+  int threads = 0;                      ///< of each rank; 0: its share of this machine's CPUs
+  DType dtype = DType::kFp32;           ///< of computation
+  std::optional<DType> weights, cache;  ///< of linear layers, of keys and values; nothing: as is computed
 };
 
 /// Whether a first word is one of these commands.
