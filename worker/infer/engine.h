@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 #include "comm/communicator.h"
@@ -79,9 +80,13 @@ class Engine {
   Result<bool> prepare_to_tell();
   /// The most of what each rank that shares the model says, on all of them. Ranks that are only planned say 0.
   Result<std::int32_t> most_of_all(std::int32_t own);
-  /// values ← those of one stage.
+  /// bytes, a multiple of four ← those of one stage.
+  Result<bool> share(std::span<std::byte> bytes, int from);
   template <class T>
-  Result<bool> share(std::vector<T>& values, int from);
+  Result<bool> share(std::vector<T>& values, int from) {
+    static_assert(sizeof(T) % sizeof(float) == 0 && std::is_trivially_copyable_v<T>);
+    return share(std::as_writable_bytes(std::span(values)), from);
+  }
   /// Every stage must know what the last one found.
   template <class T>
   Result<bool> share(std::vector<T>& values) {
