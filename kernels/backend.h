@@ -9,7 +9,7 @@
 #include <string_view>
 
 #include "base/result.h"
-#include "kernels/ops.h"
+#include "kernels/gradients.h"
 
 namespace orch::kernels {
 
@@ -73,6 +73,12 @@ class Backend {
   virtual std::size_t scratch(const Experts& op) const = 0;
   virtual std::size_t scratch(const Score& op) const = 0;
   virtual std::size_t scratch(const Sample& op) const = 0;
+  virtual std::size_t scratch(const NormBack& op) const = 0;
+  virtual std::size_t scratch(const AttentionBack& op) const = 0;
+  virtual std::size_t scratch(const ExpertsBack& op) const = 0;
+  virtual std::size_t scratch(const ScoreBack& op) const = 0;
+  virtual std::size_t scratch(const Repack& op) const = 0;
+  virtual std::size_t scratch(const SquareSum& op) const = 0;
 
   virtual void run(Stream& stream, const Embed& op) = 0;
   virtual void run(Stream& stream, const AddNorm& op) = 0;
@@ -87,6 +93,28 @@ class Backend {
   virtual void run(Stream& stream, const Score& op, std::span<std::byte> scratch) = 0;
   virtual void run(Stream& stream, const CombineScores& op) = 0;
   virtual void run(Stream& stream, const Sample& op, std::span<std::byte> scratch) = 0;
+
+  // Of training.
+  virtual void run(Stream& stream, const Activate& op) = 0;
+  virtual void run(Stream& stream, const ActivateBack& op) = 0;
+  virtual void run(Stream& stream, const LinearBack& op) = 0;
+  virtual void run(Stream& stream, const HeadLinearBack& op) = 0;
+  virtual void run(Stream& stream, const WeightGradient& op) = 0;
+  virtual void run(Stream& stream, const RowSum& op) = 0;
+  virtual void run(Stream& stream, const NormBack& op, std::span<std::byte> scratch) = 0;
+  virtual void run(Stream& stream, const RotaryBack& op) = 0;
+  virtual void run(Stream& stream, const LatentRotaryBack& op) = 0;
+  virtual void run(Stream& stream, const AttentionBack& op, std::span<std::byte> scratch) = 0;
+  virtual void run(Stream& stream, const RouteBack& op) = 0;
+  virtual void run(Stream& stream, const ExpertsBack& op, std::span<std::byte> scratch) = 0;
+  virtual void run(Stream& stream, const EmbedBack& op) = 0;
+  virtual void run(Stream& stream, const ScoreBack& op, std::span<std::byte> scratch) = 0;
+  virtual void run(Stream& stream, const Dropout& op) = 0;
+  virtual void run(Stream& stream, const Copy& op) = 0;
+  virtual void run(Stream& stream, const Repack& op, std::span<std::byte> scratch) = 0;
+  virtual void run(Stream& stream, const AdamW& op) = 0;
+  virtual void run(Stream& stream, const Blend& op) = 0;
+  virtual void run(Stream& stream, const SquareSum& op, std::span<std::byte> scratch) = 0;
 };
 
 }  // namespace orch::kernels

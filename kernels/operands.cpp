@@ -28,6 +28,11 @@ class Taker {
     taken_.norms.push_back(&norm);
     return read(norm->weight).read(norm->bias);
   }
+  Taker& changed_weight(Weight*& weight) {
+    taken_.changed_weights.push_back(&weight);
+    return *this;
+  }
+  Taker& result(bool add, const Matrix& matrix) { return use(add ? Use::kChanged : Use::kWritten, matrix); }
   Operands done() { return std::move(taken_); }
 
  private:
@@ -58,16 +63,18 @@ Operands operands_of(const Backend& backend, Embed& op) {
 
 Operands operands_of(const Backend& backend, AddNorm& op) {
   Taker taker(backend);
-  if (op.delta)
-    taker.changed(op.residual).use(op.delta_norm ? Use::kChanged : Use::kRead, op.delta).norm(op.delta_norm);
-  else
+  if (op.delta) {
+    taker.use(op.sum ? Use::kRead : Use::kChanged, op.residual);
+    taker.use(op.delta_norm ? Use::kChanged : Use::kRead, op.delta).norm(op.delta_norm).written(op.sum);
+  } else {
     taker.read(op.residual);
+  }
   if (op.out) taker.norm(op.norm).written(op.out);
   return taker.done();
 }
 
 Operands operands_of(const Backend& backend, Linear& op) {
-  return Taker(backend).read(op.x).weight(op.weight).read(op.bias).written(op.y).done();
+  return Taker(backend).read(op.x).weight(op.weight).read(op.bias).result(op.add, op.y).done();
 }
 
 Operands operands_of(const Backend& backend, HeadLinear& op) {
@@ -115,6 +122,7 @@ Operands operands_of(const Backend& backend, Attention& op) {
       .read(op.sequences.table)
       .read(op.slopes)
       .written(op.out)
+      .written(op.log_sums)
       .done();
 }
 
@@ -158,7 +166,14 @@ Operands operands_of(const Backend& backend, Score& op) {
 }
 
 Operands operands_of(const Backend& backend, CombineScores& op) {
-  return Taker(backend).read(op.stats).read(op.found).read(op.starts).written(op.logprobs).written(op.best).done();
+  return Taker(backend)
+      .read(op.stats)
+      .read(op.found)
+      .read(op.starts)
+      .written(op.logprobs)
+      .written(op.best)
+      .written(op.log_sums)
+      .done();
 }
 
 Operands operands_of(const Backend& backend, Sample& op) {
@@ -171,5 +186,144 @@ Operands operands_of(const Backend& backend, Sample& op) {
       .written(op.tokens)
       .done();
 }
+
+Operands operands_of(const Backend& backend, Activate& op) { return Taker(backend).read(op.x).written(op.y).done(); }
+
+Operands operands_of(const Backend& backend, ActivateBack& op) {
+  return Taker(backend).read(op.x).read(op.dy).written(op.dx).done();
+}
+
+Operands operands_of(const Backend& backend, LinearBack& op) {
+  return Taker(backend).read(op.dy).weight(op.weight).result(op.add, op.dx).done();
+}
+
+Operands operands_of(const Backend& backend, HeadLinearBack& op) {
+  Taker taker(backend);
+  taker.read(op.dy).weight(op.weight);
+  for (std::int64_t head = 0; head < op.weight->count; ++head)
+    taker.written(columns(op.dx, head * op.dx_stride, op.weight->cols));
+  return taker.done();
+}
+
+Operands operands_of(const Backend& backend, WeightGradient& op) {
+  return Taker(backend).read(op.dy).read(op.x).changed(op.gradient).done();
+}
+
+Operands operands_of(const Backend& backend, RowSum& op) { return Taker(backend).read(op.x).changed(op.sum).done(); }
+
+Operands operands_of(const Backend& backend, NormBack& op) {
+  return Taker(backend)
+      .norm(op.norm)
+      .read(op.x)
+      .read(op.dy)
+      .result(op.add, op.dx)
+      .changed(op.weight_gradient)
+      .changed(op.bias_gradient)
+      .done();
+}
+
+Operands operands_of(const Backend& backend, RotaryBack& op) {
+  return Taker(backend)
+      .read(op.qkv)
+      .norm(op.q_norm)
+      .norm(op.k_norm)
+      .rotation(op.rotation)
+      .read(op.bases)
+      .read(op.positions)
+      .read(op.dq)
+      .read(op.dk)
+      .read(op.dv)
+      .written(op.dqkv)
+      .changed(op.q_gradient)
+      .changed(op.k_gradient)
+      .done();
+}
+
+Operands operands_of(const Backend& backend, LatentRotaryBack& op) {
+  Taker taker(backend);
+  taker.read(op.kv).norm(op.kv_norm).rotation(op.rotation).read(op.positions).read(op.dq).read(op.dk);
+  for (std::int64_t head = 0; head < op.heads; ++head)
+    taker.written(columns(op.dq_turned, head * op.q_stride + op.q_from, op.dk.cols - op.latent));
+  return taker.written(op.dkv).changed(op.kv_gradient).done();
+}
+
+Operands operands_of(const Backend& backend, AttentionBack& op) {
+  const Attention& forward = op.forward;
+  return Taker(backend)
+      .read(forward.q)
+      .cache(Use::kRead, forward.cache)
+      .read(forward.sequences.starts)
+      .read(forward.sequences.lengths)
+      .read(forward.sequences.table)
+      .read(forward.slopes)
+      .read(forward.log_sums)
+      .read(op.dout)
+      .written(op.dq)
+      .written(op.dk)
+      .written(op.dv)
+      .done();
+}
+
+Operands operands_of(const Backend& backend, RouteBack& op) {
+  return Taker(backend).read(op.forward.logits).read(op.forward.experts).read(op.dweights).written(op.dlogits).done();
+}
+
+Operands operands_of(const Backend& backend, ExpertsBack& op) {
+  Experts& forward = op.forward;
+  return Taker(backend)
+      .read(forward.x)
+      .read(forward.experts)
+      .read(forward.weights)
+      .weight(forward.up)
+      .weight(forward.down)
+      .read(forward.up_bias)
+      .read(forward.down_bias)
+      .read(op.dy)
+      .written(op.dx)
+      .written(op.dweights)
+      .changed(op.up_gradient)
+      .changed(op.down_gradient)
+      .done();
+}
+
+Operands operands_of(const Backend& backend, EmbedBack& op) {
+  Taker taker(backend);
+  taker.read(op.tokens);
+  if (op.position_gradient) taker.read(op.positions);
+  return taker.read(op.dx).changed(op.table_gradient).changed(op.position_gradient).done();
+}
+
+Operands operands_of(const Backend& backend, ScoreBack& op) {
+  return Taker(backend)
+      .read(op.forward.x)
+      .weight(op.forward.head)
+      .read(op.forward.bias)
+      .read(op.forward.starts)
+      .read(op.forward.targets)
+      .read(op.log_sums)
+      .read(op.coefficients)
+      .written(op.dx)
+      .changed(op.head_gradient)
+      .changed(op.bias_gradient)
+      .done();
+}
+
+Operands operands_of(const Backend& backend, Dropout& op) {
+  return Taker(backend).read(op.x).read(op.names).result(op.add, op.y).done();
+}
+
+Operands operands_of(const Backend& backend, Copy& op) { return Taker(backend).read(op.from).written(op.to).done(); }
+
+Operands operands_of(const Backend& backend, Repack& op) {
+  return Taker(backend).read(op.from).changed_weight(op.weight).done();
+}
+
+Operands operands_of(const Backend& backend, AdamW& op) {
+  return Taker(backend).changed(op.parameter).read(op.gradient).changed(op.first).changed(op.second).done();
+}
+
+Operands operands_of(const Backend& backend, Blend& op) { return Taker(backend).changed(op.x).read(op.y).done(); }
+
+Operands operands_of(const Backend& backend, SquareSum& op) { return Taker(backend).read(op.x).written(op.sum).done(); }
 
 }  // namespace orch::kernels

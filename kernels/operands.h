@@ -31,6 +31,7 @@ struct Operands {
   std::vector<Operand> memory;  ///< none empty
   // Members of the op that point to the host's memory.
   std::vector<const Weight**> weights;
+  std::vector<Weight**> changed_weights;
   std::vector<const Norm**> norms;
 };
 
@@ -48,5 +49,25 @@ Operands operands_of(const Backend& backend, Gather& op);
 Operands operands_of(const Backend& backend, Score& op);
 Operands operands_of(const Backend& backend, CombineScores& op);
 Operands operands_of(const Backend& backend, Sample& op);
+Operands operands_of(const Backend& backend, Activate& op);
+Operands operands_of(const Backend& backend, ActivateBack& op);
+Operands operands_of(const Backend& backend, LinearBack& op);
+Operands operands_of(const Backend& backend, HeadLinearBack& op);
+Operands operands_of(const Backend& backend, WeightGradient& op);
+Operands operands_of(const Backend& backend, RowSum& op);
+Operands operands_of(const Backend& backend, NormBack& op);
+Operands operands_of(const Backend& backend, RotaryBack& op);
+Operands operands_of(const Backend& backend, LatentRotaryBack& op);
+Operands operands_of(const Backend& backend, AttentionBack& op);
+Operands operands_of(const Backend& backend, RouteBack& op);
+Operands operands_of(const Backend& backend, ExpertsBack& op);
+Operands operands_of(const Backend& backend, EmbedBack& op);
+Operands operands_of(const Backend& backend, ScoreBack& op);
+Operands operands_of(const Backend& backend, Dropout& op);
+Operands operands_of(const Backend& backend, Copy& op);
+Operands operands_of(const Backend& backend, Repack& op);
+Operands operands_of(const Backend& backend, AdamW& op);
+Operands operands_of(const Backend& backend, Blend& op);
+Operands operands_of(const Backend& backend, SquareSum& op);
 
 }  // namespace orch::kernels

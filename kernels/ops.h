@@ -58,19 +58,21 @@ struct Norm {
   bool plus_one = false;  ///< multiplies by 1 + weight
 };
 
-/// residual ← residual + delta (normed by `delta_norm`, where there is one; delta's own numbers are lost then), then
-/// out ← norm(residual). Without `delta` only the norm, without `out` only the sum.
+/// sum ← residual + delta (normed by `delta_norm`, where there is one; delta's own numbers are lost then), then
+/// out ← norm(sum). Without `delta` only the norm, without `out` only the sum.
 struct AddNorm {
   Matrix residual;
   Matrix delta;
   float delta_scale = 1;
   const Norm* delta_norm = nullptr;
+  Matrix sum;  ///< with a delta; none: the residual itself
   const Norm* norm = nullptr;
   Matrix out;
 };
 
-/// y ← act(x · weightᵀ + bias); gated: the weight's rows are gates and values alternately (WeightShape::gated), and y ←
-/// act(gate) · value has half as many columns. y may be fp32 whatever x is.
+/// y ← act(x · weightᵀ + bias); gated: the weight was packed so (WeightShape::gated), and y ← act(gate) · value has
+/// half as many columns; of such a weight without `gated` y has all gates, then all values. y may be fp32 whatever x
+/// is.
 struct Linear {
   Matrix x;
   const Weight* weight = nullptr;
@@ -79,6 +81,7 @@ struct Linear {
   bool gated = false;
   float scale = 1;     ///< of the product, before bias
   float soft_cap = 0;  ///< y ← cap · tanh(y / cap), last; 0: none
+  bool add = false;    ///< to what y holds: of a bare product, without bias and all that
   Matrix y;
 };
 
@@ -143,6 +146,7 @@ struct Attention {
   std::int64_t window = 0;  ///< tokens that are seen, the own one included; 0: all
   Matrix slopes;            ///< one row of heads, fp32: ALiBi; or none
   Matrix out;               ///< heads × value_dim
+  Matrix log_sums;          ///< a column a head, fp32: the logarithm of what its weights were divided by; or none
 };
 
 /// Which experts a token goes to.
@@ -217,6 +221,7 @@ struct CombineScores {
   Ints starts;
   Matrix logprobs;  ///< one column, fp32: of each target
   Ints best;        ///< of each row, the arg-max
+  Matrix log_sums;  ///< one column, fp32: of each row the logarithm of the sum of exp(logit); or none
 };
 
 /// One token a row, from logits of the whole vocabulary. A draw depends on its row's numbers and uniform alone.

@@ -10,6 +10,7 @@
 #include "kernels/cpu/loops.h"
 #include "kernels/cpu/pack.h"
 #include "kernels/cpu/threads.h"
+#include "kernels/cpu/training.h"
 
 namespace orch::kernels {
 namespace {
@@ -76,10 +77,8 @@ class CpuBackend : public Backend {
   explicit CpuBackend(const CpuOptions& options)
       : threads_(std::max(1, options.threads)),
         ledger_(std::make_shared<Ledger>(options.memory)),
-        loops_(&cpu::loops()) {
-    for (const cpu::Loops* each : cpu::all_loops())
-      if (each->name == options.loops) loops_ = each;
-  }
+        loops_(&chosen(options.loops)),
+        training_(threads_, *loops_) {}
 
   std::string_view name() const override { return "cpu"; }
 
@@ -133,6 +132,12 @@ class CpuBackend : public Backend {
   std::size_t scratch(const Sample& op) const override {
     return static_cast<std::size_t>(threads_.count()) * cpu::sample_scratch(op);
   }
+  std::size_t scratch(const NormBack& op) const override { return training_.scratch(op); }
+  std::size_t scratch(const AttentionBack& op) const override { return training_.scratch(op); }
+  std::size_t scratch(const ExpertsBack& op) const override { return training_.scratch(op); }
+  std::size_t scratch(const ScoreBack& op) const override { return training_.scratch(op); }
+  std::size_t scratch(const Repack& op) const override { return training_.scratch(op); }
+  std::size_t scratch(const SquareSum& op) const override { return training_.scratch(op); }
 
   void run(Stream&, const Embed& op) override {
     threads_.run(op.x.rows, [&](std::int64_t row, int) { loops_->embed(op, row); });
@@ -229,7 +234,34 @@ class CpuBackend : public Backend {
     });
   }
 
+  void run(Stream&, const Activate& op) override { training_.run(op); }
+  void run(Stream&, const ActivateBack& op) override { training_.run(op); }
+  void run(Stream&, const LinearBack& op) override { training_.run(op); }
+  void run(Stream&, const HeadLinearBack& op) override { training_.run(op); }
+  void run(Stream&, const WeightGradient& op) override { training_.run(op); }
+  void run(Stream&, const RowSum& op) override { training_.run(op); }
+  void run(Stream&, const RotaryBack& op) override { training_.run(op); }
+  void run(Stream&, const LatentRotaryBack& op) override { training_.run(op); }
+  void run(Stream&, const RouteBack& op) override { training_.run(op); }
+  void run(Stream&, const EmbedBack& op) override { training_.run(op); }
+  void run(Stream&, const Dropout& op) override { training_.run(op); }
+  void run(Stream&, const Copy& op) override { training_.run(op); }
+  void run(Stream&, const AdamW& op) override { training_.run(op); }
+  void run(Stream&, const Blend& op) override { training_.run(op); }
+  void run(Stream&, const NormBack& op, std::span<std::byte> scratch) override { training_.run(op, scratch); }
+  void run(Stream&, const AttentionBack& op, std::span<std::byte> scratch) override { training_.run(op, scratch); }
+  void run(Stream&, const ExpertsBack& op, std::span<std::byte> scratch) override { training_.run(op, scratch); }
+  void run(Stream&, const ScoreBack& op, std::span<std::byte> scratch) override { training_.run(op, scratch); }
+  void run(Stream&, const Repack& op, std::span<std::byte> scratch) override { training_.run(op, scratch); }
+  void run(Stream&, const SquareSum& op, std::span<std::byte> scratch) override { training_.run(op, scratch); }
+
  private:
+  static const cpu::Loops& chosen(std::string_view name) {
+    for (const cpu::Loops* each : cpu::all_loops())
+      if (each->name == name) return *each;
+    return cpu::loops();
+  }
+
   static constexpr std::int64_t kScoreLogits = kBlockRows * kScoreTokens;
   static std::int64_t chunks_of(const Score& op) {
     return std::max<std::int64_t>(1, padded(op.head->rows, kScoreTokens) / kScoreTokens);
@@ -246,6 +278,7 @@ class CpuBackend : public Backend {
   cpu::Threads threads_;
   std::shared_ptr<Ledger> ledger_;
   const cpu::Loops* loops_;
+  cpu::Training training_;
 };
 
 }  // namespace

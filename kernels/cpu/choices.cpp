@@ -49,20 +49,29 @@ void keep_groups(const Route& op, std::vector<float>& choice) {
       std::fill_n(choice.begin() + static_cast<std::ptrdiff_t>(g * each), each, kNever);
 }
 
+/// Of all experts, before any is chosen.
+std::vector<float> chances_of(const Route& op, std::span<const float> logits) {
+  std::vector<float> chances(logits.begin(), logits.end());
+  if (op.kind == Route::Kind::kSigmoid) {
+    for (float& chance : chances) chance = 1.0F / (1.0F + std::exp(-chance));
+    return chances;
+  }
+  const float most = *std::max_element(chances.begin(), chances.end());
+  float total = 0;
+  for (float& chance : chances) total += chance = std::exp(chance - most);
+  for (float& chance : chances) chance /= total;
+  return chances;
+}
+
+/// Added to what chosen chances are divided by.
+constexpr float kLeastTotal = 1e-20F;
+
 }  // namespace
 
 void route(const Route& op, std::int64_t row) {
   const auto count = static_cast<std::size_t>(op.logits.cols);
   const float* logits = float_row(op.logits, row);
-  std::vector<float> weights(logits, logits + count);
-  if (op.kind == Route::Kind::kSoftmax) {
-    const float most = *std::max_element(weights.begin(), weights.end());
-    float total = 0;
-    for (float& weight : weights) total += weight = std::exp(weight - most);
-    for (float& weight : weights) weight /= total;
-  } else {
-    for (float& weight : weights) weight = 1.0F / (1.0F + std::exp(-weight));
-  }
+  const std::vector<float> weights = chances_of(op, {logits, count});
   std::vector<float> choice = weights;
   if (op.choice_bias)
     for (std::size_t e = 0; e < count; ++e) choice[e] += float_row(op.choice_bias, 0)[e];
@@ -71,13 +80,39 @@ void route(const Route& op, std::int64_t row) {
   best_of(choice, op.active, best);
   float total = 0;
   for (const std::int32_t expert : best) total += weights[static_cast<std::size_t>(expert)];
-  const float factor = op.renormalise ? op.scale / (total + 1e-20F) : op.scale;
+  const float factor = op.renormalise ? op.scale / (total + kLeastTotal) : op.scale;
   Matrix out = op.weights;
   for (int place = 0; place < op.active; ++place) {
     const std::int32_t expert = best[static_cast<std::size_t>(place)];
     op.experts.data[row * op.active + place] = expert;
     float_row(out, row)[place] = weights[static_cast<std::size_t>(expert)] * factor;
   }
+}
+
+void route_back(const RouteBack& op, std::int64_t row) {
+  const Route& forward = op.forward;
+  const auto count = static_cast<std::size_t>(forward.logits.cols);
+  const float* logits = float_row(forward.logits, row);
+  const float* dweights = float_row(op.dweights, row);
+  Matrix out = op.dlogits;
+  float* dlogits = float_row(out, row);
+  std::vector<float> chances = chances_of(forward, {logits, count}), dchances(count);
+  const auto chosen = [&](int place) {
+    return static_cast<std::size_t>(forward.experts.data[row * forward.active + place]);
+  };
+  float total = 0, common = 0;
+  for (int place = 0; place < forward.active; ++place) total += chances[chosen(place)];
+  const float factor = forward.renormalise ? forward.scale / (total + kLeastTotal) : forward.scale;
+  if (forward.renormalise)
+    for (int place = 0; place < forward.active; ++place)
+      common += dweights[place] * chances[chosen(place)] / (total + kLeastTotal);
+  for (int place = 0; place < forward.active; ++place) dchances[chosen(place)] = factor * (dweights[place] - common);
+  float mean = 0;  // of dchances, as the softmax weighs them
+  if (forward.kind == Route::Kind::kSoftmax)
+    for (std::size_t e = 0; e < count; ++e) mean += dchances[e] * chances[e];
+  for (std::size_t e = 0; e < count; ++e)
+    dlogits[e] = forward.kind == Route::Kind::kSoftmax ? chances[e] * (dchances[e] - mean)
+                                                       : chances[e] * (1 - chances[e]) * dchances[e];
 }
 
 void count_choices(const Route& op) {
@@ -151,6 +186,8 @@ void finish_scores(const CombineScores& op, std::int64_t row, std::int64_t rows)
     for (int rank = 0; rank < op.ranks; ++rank) target += *float_row(op.found, rank * targets + t);
     *float_row(logprobs, t) = target - stats[kMax] - std::log(stats[kSumExp]);
   }
+  Matrix log_sums = op.log_sums;
+  if (log_sums) *float_row(log_sums, row) = stats[kMax] + std::log(stats[kSumExp]);
   op.best.data[row] = static_cast<std::int32_t>(stats[kBest]);
 }
 

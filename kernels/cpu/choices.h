@@ -5,11 +5,12 @@
 #include <cstdint>
 #include <span>
 
-#include "kernels/ops.h"
+#include "kernels/gradients.h"
 
 namespace orch::kernels::cpu {
 
 void route(const Route& op, std::int64_t row);
+void route_back(const RouteBack& op, std::int64_t row);
 void count_choices(const Route& op);
 
 /// Tokens of one expert that are computed together.

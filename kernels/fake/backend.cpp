@@ -133,6 +133,7 @@ class FakeWeight : public Weight {
     shared_->free(*this);
   }
   const Weight* beneath() const { return beneath_.get(); }
+  Weight* beneath() { return beneath_.get(); }
 
  private:
   std::unique_ptr<Weight> beneath_;
@@ -155,6 +156,10 @@ struct Kept {
     for (const Weight** weight : operands.weights) {
       weights.push_back(*weight);
       *weight = static_cast<const FakeWeight&>(**weight).beneath();
+    }
+    for (Weight** weight : operands.changed_weights) {
+      weights.push_back(*weight);
+      *weight = static_cast<FakeWeight&>(**weight).beneath();
     }
   }
   Kept(const Kept&) = delete;
@@ -235,6 +240,12 @@ class FakeBackend : public Backend {
   std::size_t scratch(const Experts& op) const override { return scratch_of(op); }
   std::size_t scratch(const Score& op) const override { return scratch_of(op); }
   std::size_t scratch(const Sample& op) const override { return beneath_->scratch(op); }
+  std::size_t scratch(const NormBack& op) const override { return beneath_->scratch(op); }
+  std::size_t scratch(const AttentionBack& op) const override { return beneath_->scratch(op); }
+  std::size_t scratch(const ExpertsBack& op) const override { return scratch_of(op); }
+  std::size_t scratch(const ScoreBack& op) const override { return scratch_of(op); }
+  std::size_t scratch(const Repack& op) const override { return scratch_of(op); }
+  std::size_t scratch(const SquareSum& op) const override { return beneath_->scratch(op); }
 
   void run(Stream& stream, const Embed& op) override { plain(stream, "Embed", op); }
   void run(Stream& stream, const AddNorm& op) override { plain(stream, "AddNorm", op); }
@@ -256,6 +267,39 @@ class FakeBackend : public Backend {
   void run(Stream& stream, const CombineScores& op) override { plain(stream, "CombineScores", op); }
   void run(Stream& stream, const Sample& op, std::span<std::byte> scratch) override {
     scratched(stream, "Sample", op, scratch);
+  }
+
+  void run(Stream& stream, const Activate& op) override { plain(stream, "Activate", op); }
+  void run(Stream& stream, const ActivateBack& op) override { plain(stream, "ActivateBack", op); }
+  void run(Stream& stream, const LinearBack& op) override { plain(stream, "LinearBack", op); }
+  void run(Stream& stream, const HeadLinearBack& op) override { plain(stream, "HeadLinearBack", op); }
+  void run(Stream& stream, const WeightGradient& op) override { plain(stream, "WeightGradient", op); }
+  void run(Stream& stream, const RowSum& op) override { plain(stream, "RowSum", op); }
+  void run(Stream& stream, const RotaryBack& op) override { plain(stream, "RotaryBack", op); }
+  void run(Stream& stream, const LatentRotaryBack& op) override { plain(stream, "LatentRotaryBack", op); }
+  void run(Stream& stream, const RouteBack& op) override { plain(stream, "RouteBack", op); }
+  void run(Stream& stream, const EmbedBack& op) override { plain(stream, "EmbedBack", op); }
+  void run(Stream& stream, const Dropout& op) override { plain(stream, "Dropout", op); }
+  void run(Stream& stream, const Copy& op) override { plain(stream, "Copy", op); }
+  void run(Stream& stream, const AdamW& op) override { plain(stream, "AdamW", op); }
+  void run(Stream& stream, const Blend& op) override { plain(stream, "Blend", op); }
+  void run(Stream& stream, const NormBack& op, std::span<std::byte> scratch) override {
+    scratched(stream, "NormBack", op, scratch);
+  }
+  void run(Stream& stream, const AttentionBack& op, std::span<std::byte> scratch) override {
+    scratched(stream, "AttentionBack", op, scratch);
+  }
+  void run(Stream& stream, const ExpertsBack& op, std::span<std::byte> scratch) override {
+    scratched(stream, "ExpertsBack", op, scratch);
+  }
+  void run(Stream& stream, const ScoreBack& op, std::span<std::byte> scratch) override {
+    scratched(stream, "ScoreBack", op, scratch);
+  }
+  void run(Stream& stream, const Repack& op, std::span<std::byte> scratch) override {
+    scratched(stream, "Repack", op, scratch);
+  }
+  void run(Stream& stream, const SquareSum& op, std::span<std::byte> scratch) override {
+    scratched(stream, "SquareSum", op, scratch);
   }
 
  private:

@@ -110,6 +110,24 @@ class Plan : public PlanBackend {
   std::size_t scratch(const Sample& op) const override {
     return size_of(real(op.logits.rows * op.logits.cols) * (sizeof(float) + sizeof(std::int32_t)));
   }
+  std::size_t scratch(const NormBack&) const override { return 0; }
+  // What a query's weights and their gradients come to.
+  std::size_t scratch(const AttentionBack& op) const override {
+    return size_of(real(op.forward.q.rows * op.forward.heads) * sizeof(float));
+  }
+  std::size_t scratch(const ExpertsBack& op) const override {
+    // Of each of a token's experts: both sides of what is between its products, and its part of dx in fp32.
+    const Experts& forward = op.forward;
+    const double between = real(forward.up->rows + forward.down->cols) * bytes_of(forward.x.dtype);
+    return size_of(real(forward.x.rows * forward.active) * (between + real(forward.x.cols) * sizeof(float)));
+  }
+  std::size_t scratch(const ScoreBack& op) const override {
+    const Score& forward = op.forward;
+    return size_of(real(forward.x.rows) *
+                   (real(kScoreTokens) * bytes_of(forward.x.dtype) + real(forward.x.cols) * sizeof(float)));
+  }
+  std::size_t scratch(const Repack&) const override { return 0; }
+  std::size_t scratch(const SquareSum&) const override { return 0; }
 
   void run(Stream&, const Embed& op) override { record("Embed", op, 0); }
   void run(Stream&, const AddNorm& op) override { record("AddNorm", op, 0); }
@@ -136,10 +154,49 @@ class Plan : public PlanBackend {
   void run(Stream&, const CombineScores& op) override { record("CombineScores", op, 0); }
   void run(Stream&, const Sample& op, std::span<std::byte>) override { record("Sample", op, 0); }
 
+  void run(Stream&, const Activate& op) override { record("Activate", op, 0); }
+  void run(Stream&, const ActivateBack& op) override { record("ActivateBack", op, 0); }
+  void run(Stream&, const LinearBack& op) override { record("LinearBack", op, product(op.dy.rows, *op.weight)); }
+  void run(Stream&, const HeadLinearBack& op) override {
+    record("HeadLinearBack", op, real(op.weight->count) * product(op.dy.rows, *op.weight));
+  }
+  void run(Stream&, const WeightGradient& op) override {
+    record("WeightGradient", op, 2 * real(op.x.rows) * real(op.x.cols) * real(op.dy.cols));
+  }
+  void run(Stream&, const RowSum& op) override { record("RowSum", op, 0); }
+  void run(Stream&, const RotaryBack& op) override { record("RotaryBack", op, 0); }
+  void run(Stream&, const LatentRotaryBack& op) override { record("LatentRotaryBack", op, 0); }
+  void run(Stream&, const RouteBack& op) override { record("RouteBack", op, 0); }
+  void run(Stream&, const EmbedBack& op) override { record("EmbedBack", op, 0); }
+  void run(Stream&, const Dropout& op) override { record("Dropout", op, 0); }
+  void run(Stream&, const Copy& op) override { record("Copy", op, 0); }
+  void run(Stream&, const AdamW& op) override { record("AdamW", op, 0); }
+  void run(Stream&, const Blend& op) override { record("Blend", op, 0); }
+  void run(Stream&, const NormBack& op, std::span<std::byte>) override { record("NormBack", op, 0); }
+  void run(Stream&, const AttentionBack& op, std::span<std::byte>) override {
+    record("AttentionBack", op, work_of(op));
+  }
+  void run(Stream&, const ExpertsBack& op, std::span<std::byte>) override { record("ExpertsBack", op, work_of(op)); }
+  void run(Stream&, const ScoreBack& op, std::span<std::byte>) override {
+    record("ScoreBack", op, 2 * product(op.forward.x.rows, *op.forward.head));
+  }
+  void run(Stream&, const Repack& op, std::span<std::byte>) override { record("Repack", op, 0); }
+  void run(Stream&, const SquareSum& op, std::span<std::byte>) override { record("SquareSum", op, 0); }
+
  private:
   static double real_of(std::size_t bytes) { return static_cast<double>(bytes); }
   static double product(std::int64_t rows, const Weight& weight) {
     return 2 * real(rows) * real(weight.rows) * real(weight.cols);
+  }
+  // As the products of the forward pass, twice: towards what went in, and towards what it was multiplied by.
+  static double work_of(const ExpertsBack& op) {
+    const std::int64_t choices = op.forward.x.rows * op.forward.active;
+    return 2 * (product(choices, *op.forward.up) + product(choices, *op.forward.down));
+  }
+  static double work_of(const AttentionBack& op) {
+    const Attention& forward = op.forward;
+    return 4 * real(forward.q.rows * forward.heads) * real(forward.sequences.max_length) *
+           real(forward.cache.shape.key_dim + forward.cache.shape.value_dim);
   }
   static Error full(std::size_t bytes, std::string_view what) {
     return Error{"out of memory: no " + format_bytes(real_of(bytes)) + " for " + std::string(what)};

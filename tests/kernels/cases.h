@@ -34,6 +34,12 @@ std::vector<Case> attention_cases();
 std::vector<std::vector<Case>> attention_of_the_same();
 std::vector<Case> expert_cases();
 std::vector<Case> score_cases();
+/// Ops of training: against central differences of the definition in doubles, where that is not linear.
+std::vector<Case> linear_back_cases();
+std::vector<Case> row_back_cases();
+std::vector<Case> attention_back_cases();
+std::vector<Case> choice_back_cases();
+std::vector<Case> update_cases();
 
 /// The same descriptions at the shapes of a model of 1.2 billion numbers (Llama-3.2-1B), whose speed is measured
 /// (tests/bench/bench_kernels.cpp); their references would take hours.

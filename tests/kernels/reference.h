@@ -1,9 +1,12 @@
 // Definitions of ops in doubles, as plain as they can be said.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <vector>
+
+#include "kernels/device.h"
 
 namespace orch::kernels::test {
 
@@ -34,6 +37,41 @@ inline void turn(std::vector<double>& head, std::size_t from, const std::vector<
     b = (b * std::cos(angle) + a * std::sin(angle)) * scale;
     a = first;
   }
+}
+
+inline double activated(Activation activation, double v) {
+  switch (activation) {
+    case Activation::kNone:
+      return v;
+    case Activation::kSilu:
+      return v / (1 + std::exp(-v));
+    case Activation::kGelu:
+      return v * 0.5 * std::erfc(-v / std::sqrt(2.0));
+    case Activation::kGeluTanh:
+      return 0.5 * v * (1 + std::tanh(std::sqrt(2 / M_PI) * (v + 0.044715 * v * v * v)));
+    case Activation::kRelu:
+      return v > 0 ? v : 0;
+  }
+  return v;
+}
+
+inline double dot(const Numbers& a, std::int64_t row_a, std::int64_t from_a, const Numbers& b, std::int64_t row_b) {
+  double sum = 0;
+  for (std::int64_t k = 0; k < b.cols; ++k) sum += a.at(row_a, from_a + k) * b.at(row_b, k);
+  return sum;
+}
+
+/// As the weight is kept: int8 in 255 steps of a row.
+inline Numbers kept(Numbers weight, DType dtype) {
+  if (dtype != DType::kInt8) return weight;
+  for (std::int64_t r = 0; r < weight.rows; ++r) {
+    double most = 0;
+    for (std::int64_t k = 0; k < weight.cols; ++k) most = std::max(most, std::fabs(weight.at(r, k)));
+    const float step = most > 0 ? static_cast<float>(most) / 127.0F : 1;
+    for (std::int64_t k = 0; k < weight.cols; ++k)
+      weight.at(r, k) = std::nearbyint(static_cast<float>(weight.at(r, k)) / step) * static_cast<double>(step);
+  }
+  return weight;
 }
 
 }  // namespace orch::kernels::test

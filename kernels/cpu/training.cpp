@@ -1,0 +1,299 @@
+#include "kernels/cpu/training.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/cpu/choices.h"
+
+namespace orch::kernels::cpu {
+namespace {
+
+constexpr std::int64_t kColumns = 16;
+
+std::int64_t parts_of(std::int64_t count, std::int64_t each) { return padded(count, each) / each; }
+
+/// Cuts a piece of memory into pieces, each at a round address.
+class Pieces {
+ public:
+  explicit Pieces(std::byte* memory = nullptr) : memory_(memory) {}
+
+  template <class T>
+  T* take(std::int64_t count) {
+    std::byte* at = memory_ ? memory_ + bytes_ : nullptr;
+    bytes_ += static_cast<std::size_t>(padded(count * static_cast<std::int64_t>(sizeof(T)), 64));
+    return reinterpret_cast<T*>(at);
+  }
+  Matrix matrix(DType dtype, std::int64_t rows, std::int64_t cols) {
+    return {take<std::byte>(rows * cols * static_cast<std::int64_t>(bytes_of(dtype))), dtype, rows, cols, cols};
+  }
+  std::size_t bytes() const { return bytes_; }
+
+ private:
+  std::byte* memory_;
+  std::size_t bytes_ = 0;
+};
+
+struct AttentionRoom {
+  AttentionRoom(const AttentionBack& op, int threads, std::byte* memory) {
+    Pieces pieces(memory);
+    along = pieces.take<float>(op.forward.q.rows * op.forward.heads);
+    each = 2 * kBlockQueries * padded(op.forward.sequences.max_length, kPageTokens);
+    scores = pieces.take<float>(each * threads);
+    bytes = pieces.bytes();
+  }
+  float* along;
+  float* scores;
+  std::int64_t each;  ///< floats a thread
+  std::size_t bytes;
+};
+
+struct ExpertsRoom {
+  ExpertsRoom(const ExpertsBack& op, std::byte* memory) {
+    const Experts& forward = op.forward;
+    const std::int64_t choices = forward.x.rows * forward.active;
+    Pieces pieces(memory);
+    order = pieces.take<std::int32_t>(choices);
+    starts = pieces.take<std::int32_t>(forward.up->count + 1);
+    blocks = pieces.take<ExpertBlock>(choices / kBlockRows + forward.up->count);
+    before = pieces.matrix(forward.x.dtype, choices, forward.up->rows);
+    inner = pieces.matrix(forward.x.dtype, choices, forward.down->cols);
+    gathered = pieces.take<float>(choices * forward.x.cols);
+    parts = pieces.take<float>(choices * forward.x.cols);
+    if (op.up_gradient) x = pieces.matrix(forward.x.dtype, choices, forward.x.cols);
+    if (op.down_gradient) dy = pieces.matrix(op.dy.dtype, choices, op.dy.cols);
+    bytes = pieces.bytes();
+  }
+  std::int32_t* order;
+  std::int32_t* starts;
+  ExpertBlock* blocks;
+  Matrix before, inner;  ///< by expert
+  float* gathered;       ///< likewise
+  float* parts;          ///< the same by token and place
+  Matrix x, dy;          ///< by expert, where weights are trained; dy times its token's weight
+  std::size_t bytes;
+};
+
+struct ScoreRoom {
+  ScoreRoom(const ScoreBack& op, std::byte* memory) {
+    Pieces pieces(memory);
+    const std::int64_t rows = op.forward.x.rows;
+    dlogits = pieces.matrix(op.forward.x.dtype, rows, kScoreTokens);
+    dx = pieces.matrix(DType::kFp32, rows, op.forward.head->cols);
+    bytes = pieces.bytes();
+  }
+  Matrix dlogits, dx;
+  std::size_t bytes;
+};
+
+std::int64_t runs_of(const Matrix& row) { return parts_of(row.cols, kRun); }
+
+}  // namespace
+
+std::size_t Training::scratch(const NormBack& op) const {
+  const bool is_trained = op.weight_gradient || op.bias_gradient;
+  return is_trained ? static_cast<std::size_t>(op.x.rows) * 2 * sizeof(float) : 0;
+}
+std::size_t Training::scratch(const AttentionBack& op) const {
+  return AttentionRoom(op, threads_.count(), nullptr).bytes;
+}
+std::size_t Training::scratch(const ExpertsBack& op) const { return ExpertsRoom(op, nullptr).bytes; }
+std::size_t Training::scratch(const ScoreBack& op) const { return ScoreRoom(op, nullptr).bytes; }
+std::size_t Training::scratch(const SquareSum& op) const {
+  return static_cast<std::size_t>(runs_of(op.x)) * sizeof(double);
+}
+std::size_t Training::scratch(const Repack& op) const {
+  return static_cast<std::size_t>(threads_.count() * kColumns * op.weight->cols) * sizeof(float);
+}
+
+void Training::run(const Activate& op) {
+  threads_.run(op.x.rows, [&](std::int64_t row, int) { loops_.activate(op, row); });
+}
+void Training::run(const ActivateBack& op) {
+  threads_.run(op.x.rows, [&](std::int64_t row, int) { loops_.activate_back(op, row); });
+}
+
+void Training::back(const LinearBack& op, std::int64_t first_panel, std::int64_t panels) {
+  const std::int64_t parts = parts_of(op.dy.rows, kBackRows);
+  threads_.run(parts_of(op.weight->cols, kPanel) * parts, [&](std::int64_t unit, int) {
+    const std::int64_t from = unit % parts * kBackRows;
+    loops_.linear_back(op, first_panel, panels, unit / parts, from, std::min(op.dy.rows, from + kBackRows));
+  });
+}
+void Training::run(const LinearBack& op) { back(op, 0, static_cast<const PanelWeight&>(*op.weight).panels); }
+
+void Training::run(const HeadLinearBack& op) {
+  const std::int64_t parts = parts_of(op.dy.rows, kBackRows), blocks = parts_of(op.weight->cols, kPanel);
+  threads_.run(op.weight->count * blocks * parts, [&](std::int64_t unit, int) {
+    const std::int64_t from = unit % parts * kBackRows;
+    loops_.head_linear_back(op, unit / (blocks * parts), unit / parts % blocks, from,
+                            std::min(op.dy.rows, from + kBackRows));
+  });
+}
+
+void Training::run(const WeightGradient& op) {
+  const std::int64_t wide = parts_of(op.x.cols, kGradientInputs);
+  threads_.run(parts_of(op.dy.cols, kBlockRows) * wide, [&](std::int64_t unit, int) {
+    loops_.weight_gradient(op, unit / wide * kBlockRows, unit % wide * kGradientInputs);
+  });
+}
+
+void Training::run(const RowSum& op) {
+  threads_.run(parts_of(op.x.cols, kColumns), [&](std::int64_t unit, int) { loops_.row_sum(op, unit * kColumns); });
+}
+
+void Training::run(const NormBack& op, std::span<std::byte> scratch) {
+  if (op.weight_gradient || op.bias_gradient) {
+    auto* by = reinterpret_cast<float*>(scratch.data());
+    threads_.run(op.x.rows, [&](std::int64_t row, int) { loops_.norm_by(op, row, by); });
+    threads_.run(parts_of(op.x.cols, kColumns),
+                 [&](std::int64_t unit, int) { loops_.norm_gradient(op, unit * kColumns, by); });
+  }
+  threads_.run(op.x.rows, [&](std::int64_t row, int) { loops_.norm_back(op, row); });
+}
+
+void Training::run(const RotaryBack& op) {
+  threads_.run(2, [&](std::int64_t of_keys, int) {
+    if (of_keys ? op.k_gradient : op.q_gradient) loops_.rotary_gradient(op, of_keys != 0);
+  });
+  threads_.run(op.dqkv.rows, [&](std::int64_t row, int) { loops_.rotary_back(op, row); });
+}
+
+void Training::run(const LatentRotaryBack& op) {
+  if (op.kv_gradient) loops_.latent_rotary_gradient(op);
+  threads_.run(op.dkv.rows, [&](std::int64_t row, int) { loops_.latent_rotary_back(op, row); });
+}
+
+void Training::run(const AttentionBack& op, std::span<std::byte> scratch) {
+  const Attention& forward = op.forward;
+  const AttentionRoom room(op, threads_.count(), scratch.data());
+  const std::int64_t kv_heads = forward.cache.shape.heads;
+  const std::int64_t blocks = parts_of(forward.sequences.max_rows * forward.heads / kv_heads, kBlockQueries);
+  const std::int64_t entries = forward.sequences.width;
+  threads_.run(forward.sequences.count * kv_heads * blocks, [&](std::int64_t unit, int thread) {
+    loops_.attention_back_queries(op, unit / (kv_heads * blocks), unit / blocks % kv_heads,
+                                  unit % blocks * kBlockQueries, room.scores + thread * room.each, room.along);
+  });
+  threads_.run(forward.sequences.count * kv_heads * entries, [&](std::int64_t unit, int) {
+    loops_.attention_back_keys(op, unit / (kv_heads * entries), unit / entries % kv_heads, unit % entries, room.along);
+  });
+}
+
+void Training::run(const RouteBack& op) {
+  threads_.run(op.dlogits.rows, [&](std::int64_t row, int) { route_back(op, row); });
+}
+
+void Training::run(const ExpertsBack& op, std::span<std::byte> scratch) {
+  const Experts& forward = op.forward;
+  const ExpertsRoom room(op, scratch.data());
+  const std::int64_t hidden = forward.x.cols, active = forward.active;
+  for (std::int64_t row = 0; row < op.dweights.rows; ++row)
+    std::memset(rows(op.dweights, row, 1).data, 0, row_bytes(op.dweights));
+  const std::int64_t count = sort_by_expert(forward, room.order, room.starts, room.blocks);
+  threads_.run(count, [&](std::int64_t unit, int) {
+    const auto [expert, from, to] = room.blocks[unit];
+    loops_.expert_back(op, expert, {room.order + from, room.order + to}, rows(room.before, from, 1).data,
+                       rows(room.inner, from, 1).data, room.gathered + from * hidden);
+    for (std::int64_t i = from; i < to; ++i)
+      std::copy_n(room.gathered + i * hidden, hidden, room.parts + room.order[i] * hidden);
+  });
+  threads_.run(op.dx.rows,
+               [&](std::int64_t row, int) { loops_.expert_back_sum(op, row, room.parts + row * active * hidden); });
+
+  const std::int64_t all = room.starts[forward.up->count];
+  threads_.run(all, [&](std::int64_t i, int) {
+    const std::int64_t token = room.order[i] / active, place = room.order[i] % active;
+    if (room.x) std::memcpy(rows(room.x, i, 1).data, rows(forward.x, token, 1).data, row_bytes(forward.x));
+    if (!room.dy) return;
+    const auto* weights = static_cast<const float*>(rows(forward.weights, token, 1).data);
+    loops_.copy({rows(op.dy, token, 1), weights[place], rows(room.dy, i, 1)}, 0);
+  });
+  for (std::int64_t e = 0; e < forward.up->count; ++e) {
+    const std::int64_t from = room.starts[e], some = room.starts[e + 1] - from;
+    const auto add = [&](const Matrix& dy, const Matrix& x, const Matrix& gradient, std::int64_t outputs) {
+      if (gradient && some > 0)
+        run({rows(dy, from, some), rows(x, from, some), 1, rows(gradient, e * outputs, outputs)});
+    };
+    add(room.before, room.x, op.up_gradient, forward.up->rows);
+    add(room.dy, room.inner, op.down_gradient, forward.down->rows);
+  }
+}
+
+void Training::run(const EmbedBack& op) {
+  threads_.run(parts_of(op.dx.cols, kColumns), [&](std::int64_t unit, int) { loops_.embed_back(op, unit * kColumns); });
+}
+
+void Training::run(const ScoreBack& op, std::span<std::byte> scratch) {
+  const ScoreRoom room(op, scratch.data());
+  const auto& head = static_cast<const PanelWeight&>(*op.forward.head);
+  const std::int64_t some = kScoreTokens / kPanel, parts = parts_of(op.forward.x.rows, kBlockRows);
+  LinearBack back_to_x{room.dlogits, op.forward.head, op.forward.scale, false, room.dx};
+  // Also of a head of no rows: dx is written.
+  for (std::int64_t first = 0; first == 0 || first < head.panels; first += some) {
+    const std::int64_t panels = std::min(some, head.panels - first);
+    const Matrix dlogits = columns(room.dlogits, 0, std::min(kScoreTokens, head.rows - first * kPanel));
+    threads_.run(panels * parts, [&](std::int64_t unit, int) {
+      const std::int64_t from = unit % parts * kBlockRows;
+      loops_.score_back(op, first + unit / parts, first, from, std::min(op.forward.x.rows, from + kBlockRows), dlogits);
+    });
+    back_to_x.dy = dlogits;
+    back(back_to_x, first, panels);
+    back_to_x.add = true;
+    if (op.head_gradient)
+      run(WeightGradient{dlogits, op.forward.x, op.forward.scale,
+                         rows(op.head_gradient, first * kPanel, dlogits.cols)});
+    if (op.bias_gradient) run(RowSum{dlogits, 1, columns(op.bias_gradient, first * kPanel, dlogits.cols)});
+  }
+  run(Copy{room.dx, 1, op.dx});
+}
+
+void Training::run(const Dropout& op) {
+  threads_.run(op.x.rows, [&](std::int64_t row, int) { loops_.dropout(op, row); });
+}
+void Training::run(const Copy& op) {
+  threads_.run(op.from.rows, [&](std::int64_t row, int) { loops_.copy(op, row); });
+}
+
+void Training::run(const Repack& op, std::span<std::byte> scratch) {
+  auto& weight = static_cast<PanelWeight&>(*op.weight);
+  threads_.run(weight.panels, [&](std::int64_t panel, int thread) {
+    float* const some = reinterpret_cast<float*>(scratch.data()) + thread * kColumns * weight.cols;
+    for (std::int64_t column = 0; column < kPanel; column += kColumns) {
+      for (std::int64_t c = 0; c < kColumns; ++c) {
+        const std::int64_t row = weight.row_at(panel, column + c);
+        float* to = some + c * weight.cols;
+        const auto* from = static_cast<const float*>(op.from.data);
+        if (row < 0)
+          std::fill_n(to, weight.cols, 0.0F);
+        else if (!op.transposed)
+          std::copy_n(from + row * op.from.stride, weight.cols, to);
+        else
+          for (std::int64_t k = 0; k < weight.cols; ++k) to[k] = from[k * op.from.stride + row];
+      }
+      loops_.lay_out(weight, op.index, panel, column, some, nullptr);
+    }
+  });
+}
+
+void Training::run(const AdamW& op) {
+  threads_.run(runs_of(op.parameter), [&](std::int64_t unit, int) {
+    loops_.adamw(op, unit * kRun, std::min(op.parameter.cols, (unit + 1) * kRun));
+  });
+}
+void Training::run(const Blend& op) {
+  threads_.run(runs_of(op.x),
+               [&](std::int64_t unit, int) { loops_.blend(op, unit * kRun, std::min(op.x.cols, (unit + 1) * kRun)); });
+}
+void Training::run(const SquareSum& op, std::span<std::byte> scratch) {
+  auto* sums = reinterpret_cast<double*>(scratch.data());
+  const std::int64_t runs = runs_of(op.x);
+  threads_.run(runs, [&](std::int64_t unit, int) {
+    sums[unit] = loops_.square_sum(op, unit * kRun, std::min(op.x.cols, (unit + 1) * kRun));
+  });
+  double total = 0;
+  for (std::int64_t i = 0; i < runs; ++i) total += sums[i];
+  auto* out = static_cast<float*>(op.sum.data);
+  out[0] = static_cast<float>(total);
+  out[1] = static_cast<float>(total - static_cast<double>(out[0]));
+}
+
+}  // namespace orch::kernels::cpu
