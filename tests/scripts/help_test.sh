@@ -23,7 +23,7 @@ done
 
 for call in "packages nonsense" "packages --nonsense" "quickstart nonsense" "fuzz --seconds x" "fuzz --nonsense" "lint nonsense" \
   "nightly --nonsense" "nightly no-such-file" "make-small-models nonsense" "record-harness-scores nonsense" \
-  "check-parquet nonsense"; do
+  "record-train-losses nonsense" "check-parquet nonsense"; do
   read -ra words <<<"$call"
   code=0
   said="$("$root/scripts/${words[0]}" "${words[@]:1}" 2>&1)" || code=$?
