@@ -87,3 +87,17 @@ build() {
 
 # clang_tool NAME: Debian 12's plain clang is 14, which cannot read GCC 12's <ranges>; 16 can.
 clang_tool() { command -v "$1-16" || command -v "$1" || die "no $1 on the PATH; scripts/packages tools installs it"; }
+
+# transformers_python: one with torch, transformers and PEFT, from PyPI in build/record-models (some GB), or the one that
+# ORCH_TRANSFORMERS_PYTHON names.
+transformers_python() {
+  local python="${ORCH_TRANSFORMERS_PYTHON:-}"
+  if [[ -z "$python" ]]; then
+    python="$root/build/record-models/bin/python"
+    mkdir -p "$root/build"
+    [[ -x "$python" ]] || python3 -m venv "$root/build/record-models" >&2 || die "python3 -m venv failed"
+    "$python" -m pip install --quiet torch==2.15.0 transformers==5.23.0 safetensors==0.8.0 peft==0.21.2 >&2 ||
+      die "torch, transformers and PEFT cannot be installed; ORCH_TRANSFORMERS_PYTHON names a Python that has them"
+  fi
+  echo "$python"
+}
