@@ -109,6 +109,7 @@ class Backend {
   virtual void run(Stream& stream, const ExpertsBack& op, std::span<std::byte> scratch) = 0;
   virtual void run(Stream& stream, const EmbedBack& op) = 0;
   virtual void run(Stream& stream, const ScoreBack& op, std::span<std::byte> scratch) = 0;
+  virtual void run(Stream& stream, const Scatter& op) = 0;
   virtual void run(Stream& stream, const Dropout& op) = 0;
   virtual void run(Stream& stream, const Copy& op) = 0;
   virtual void run(Stream& stream, const Repack& op, std::span<std::byte> scratch) = 0;

@@ -151,6 +151,13 @@ struct ScoreBack {
   Matrix head_gradient, bias_gradient;  ///< or none
 };
 
+/// y's row rows[i] ← x's row i, and 0 everywhere else: the way back through Gather. No row is named twice.
+struct Scatter {
+  Matrix x;
+  Ints rows;
+  Matrix y;
+};
+
 /// y ← x, some numbers of it dropped and the rest made larger: x / (1 − rate). Whether one is dropped depends on `key`,
 /// its row's name and its column alone. It is its own way back.
 struct Dropout {

@@ -308,6 +308,10 @@ Operands operands_of(const Backend& backend, ScoreBack& op) {
       .done();
 }
 
+Operands operands_of(const Backend& backend, Scatter& op) {
+  return Taker(backend).read(op.x).read(op.rows).written(op.y).done();
+}
+
 Operands operands_of(const Backend& backend, Dropout& op) {
   return Taker(backend).read(op.x).read(op.names).result(op.add, op.y).done();
 }

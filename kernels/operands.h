@@ -63,6 +63,7 @@ Operands operands_of(const Backend& backend, RouteBack& op);
 Operands operands_of(const Backend& backend, ExpertsBack& op);
 Operands operands_of(const Backend& backend, EmbedBack& op);
 Operands operands_of(const Backend& backend, ScoreBack& op);
+Operands operands_of(const Backend& backend, Scatter& op);
 Operands operands_of(const Backend& backend, Dropout& op);
 Operands operands_of(const Backend& backend, Copy& op);
 Operands operands_of(const Backend& backend, Repack& op);

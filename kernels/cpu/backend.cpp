@@ -244,6 +244,7 @@ class CpuBackend : public Backend {
   void run(Stream&, const LatentRotaryBack& op) override { training_.run(op); }
   void run(Stream&, const RouteBack& op) override { training_.run(op); }
   void run(Stream&, const EmbedBack& op) override { training_.run(op); }
+  void run(Stream&, const Scatter& op) override { training_.run(op); }
   void run(Stream&, const Dropout& op) override { training_.run(op); }
   void run(Stream&, const Copy& op) override { training_.run(op); }
   void run(Stream&, const AdamW& op) override { training_.run(op); }

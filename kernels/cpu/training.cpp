@@ -246,6 +246,12 @@ void Training::run(const ScoreBack& op, std::span<std::byte> scratch) {
   run(Copy{room.dx, 1, op.dx});
 }
 
+void Training::run(const Scatter& op) {
+  threads_.run(op.y.rows, [&](std::int64_t row, int) { std::memset(rows(op.y, row, 1).data, 0, row_bytes(op.y)); });
+  threads_.run(op.x.rows, [&](std::int64_t row, int) {
+    std::memcpy(rows(op.y, op.rows.data[row], 1).data, rows(op.x, row, 1).data, row_bytes(op.x));
+  });
+}
 void Training::run(const Dropout& op) {
   threads_.run(op.x.rows, [&](std::int64_t row, int) { loops_.dropout(op, row); });
 }

@@ -35,6 +35,7 @@ class Training {
   void run(const ExpertsBack& op, std::span<std::byte> scratch);
   void run(const EmbedBack& op);
   void run(const ScoreBack& op, std::span<std::byte> scratch);
+  void run(const Scatter& op);
   void run(const Dropout& op);
   void run(const Copy& op);
   void run(const Repack& op, std::span<std::byte> scratch);

@@ -279,6 +279,7 @@ class FakeBackend : public Backend {
   void run(Stream& stream, const LatentRotaryBack& op) override { plain(stream, "LatentRotaryBack", op); }
   void run(Stream& stream, const RouteBack& op) override { plain(stream, "RouteBack", op); }
   void run(Stream& stream, const EmbedBack& op) override { plain(stream, "EmbedBack", op); }
+  void run(Stream& stream, const Scatter& op) override { plain(stream, "Scatter", op); }
   void run(Stream& stream, const Dropout& op) override { plain(stream, "Dropout", op); }
   void run(Stream& stream, const Copy& op) override { plain(stream, "Copy", op); }
   void run(Stream& stream, const AdamW& op) override { plain(stream, "AdamW", op); }

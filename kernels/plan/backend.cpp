@@ -168,6 +168,7 @@ class Plan : public PlanBackend {
   void run(Stream&, const LatentRotaryBack& op) override { record("LatentRotaryBack", op, 0); }
   void run(Stream&, const RouteBack& op) override { record("RouteBack", op, 0); }
   void run(Stream&, const EmbedBack& op) override { record("EmbedBack", op, 0); }
+  void run(Stream&, const Scatter& op) override { record("Scatter", op, 0); }
   void run(Stream&, const Dropout& op) override { record("Dropout", op, 0); }
   void run(Stream&, const Copy& op) override { record("Copy", op, 0); }
   void run(Stream&, const AdamW& op) override { record("AdamW", op, 0); }

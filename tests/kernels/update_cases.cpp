@@ -122,6 +122,29 @@ Case copy(DType from, DType to) {
   return it;
 }
 
+Case scatter(DType dtype) {
+  Case it;
+  it.name = "Scatter_" + std::string(orch::name_of(dtype));
+  it.prepare = [=](Device& device) {
+    Random random(8);
+    const Numbers x = random.numbers(3, 21, dtype);
+    const Scatter op{device.put(x, dtype, 1), device.put({4, 0, 2}), device.poisoned(6, 21, dtype, 2)};
+    Prepared ready;
+    ready.run = [&device, op] { device.backend().run(device.stream(), op); };
+    ready.got = [&device, op] { return device.get(op.y).values; };
+    ready.untouched = [&device, op] { return device.is_spare_untouched(op.y); };
+    ready.want = [=] {
+      Numbers y = filled(6, 21, 0);
+      const std::int64_t to[] = {4, 0, 2};
+      for (std::int64_t r = 0; r < 3; ++r)
+        for (std::int64_t c = 0; c < 21; ++c) y.at(to[r], c) = x.at(r, c);
+      return y.values;
+    };
+    return ready;
+  };
+  return it;
+}
+
 /// A product with what was packed anew: of the second matrix of a stack, whose first stays as it was.
 Case repack(std::int64_t rows, std::int64_t cols, DType dtype, bool gated, bool transposed) {
   Case it;
@@ -266,6 +289,8 @@ std::vector<Case> update_cases() {
       cases.push_back(repack(70, 33, dtype, false, transposed));
       cases.push_back(repack(90, 47, dtype, true, transposed));
     }
+  cases.push_back(scatter(kF));
+  cases.push_back(scatter(kB));
   cases.push_back(log_sums(40));
   cases.push_back(sum_elsewhere(kF));
   cases.push_back(sum_elsewhere(kB));

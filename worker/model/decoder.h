@@ -10,7 +10,9 @@
 
 #include "comm/communicator.h"
 #include "kernels/backend.h"
+#include "model/adapter.h"
 #include "model/formats.h"
+#include "model/room.h"
 #include "model/sources.h"
 
 namespace orch::model {
@@ -21,6 +23,7 @@ struct StepBounds {
   std::int64_t max_length = 0;  ///< of one sequence, its cache included
   std::int64_t scored = 0;      ///< rows
   std::int64_t targets = 0;     ///< of all of them
+  std::int64_t rank = 0;        ///< largest of an adapter's; 0: without adapters
 };
 
 /// What a step computes, all of it in the backend's memory.
@@ -30,6 +33,8 @@ struct Step {
   kernels::Matrix bases;  ///< see kernels::Rotary
   bool lengthy = false;   ///< its sequences are longer than the model was trained on (Rope::long_frequencies)
   kernels::Sequences sequences;
+  const Adapter* adapter = nullptr;  ///< or null; of a rank within the bounds
+  Drops drops;
 };
 
 /// Rows of hidden states against any number of targets each, all of it in the backend's memory.
@@ -39,6 +44,7 @@ struct Scoring {
   kernels::Ints targets;
   kernels::Matrix logprobs;  ///< one column, fp32: of each target
   kernels::Ints best;        ///< of each row the likeliest token
+  kernels::Matrix log_sums;  ///< one column, fp32: of each row (kernels::CombineScores); or none
 };
 
 class Decoder {
@@ -79,26 +85,66 @@ class Decoder {
   void logits(kernels::Stream& stream, kernels::Matrix hidden, kernels::Matrix logits);
 
  private:
-  struct Layer;
-  struct Room;
+  friend class TrainingPass;
   struct ScoreRoom;
+  /// What the parts of one step are told.
+  struct Pass {
+    kernels::Stream& stream;
+    const Step& step;
+    bool again = false;  ///< a layer is computed a second time: what its way back does not read is left out
+  };
+  /// The residual stream between two layers.
+  struct Flow {
+    kernels::Matrix residual;
+    kernels::Matrix delta;  ///< what the layer before has left to add
+    const kernels::Norm* delta_norm = nullptr;
+  };
 
   Decoder(kernels::Backend& backend, Architecture architecture, Shard shard, Formats formats,
           comm::Communicator* tensor);
-  Room lay_out(std::byte* memory, const StepBounds& bounds) const;
-  ScoreRoom lay_out_scores(std::byte* memory, std::int64_t rows, std::int64_t targets) const;
+  Room lay_out(Layout& layout, const StepBounds& bounds) const;
+  std::size_t score_workspace(std::int64_t rows, std::int64_t targets) const;
+  ScoreRoom lay_out_scores(Layout& layout, std::int64_t rows, std::int64_t targets) const;
   const kernels::Weight* head() const { return head_ ? head_.get() : embedding_.get(); }
+  std::int64_t largest_inner() const;
   /// matrix ← the sum over the ranks that share the layers.
   void sum(kernels::Stream& stream, kernels::Matrix matrix) const;
-  /// Attention itself, of queries that stand in the room to keys and values that stand in the cache.
-  void look_back(kernels::Stream& stream, const Step& step, const Layer& layer, const kernels::KvCache& cache,
+  kernels::Score score_of(const Scoring& scoring) const;
+  kernels::Route route_of(const LayerWeights& layer, const Room& room) const;
+  kernels::Experts experts_of(const LayerWeights& layer, const Room& room, kernels::Matrix in) const;
+  void score_normed(kernels::Stream& stream, const Scoring& scoring, std::span<std::byte> workspace) const;
+
+  void embed(const Pass& pass, kernels::Matrix hidden) const;
+  /// flow.residual ← with what was left to be added, in `sum` if that is given; out ← its norm.
+  void add_norm(const Pass& pass, Flow& flow, kernels::Matrix sum, const kernels::Norm* norm, kernels::Matrix out,
+                const Room& room) const;
+  void run_layer(const Pass& pass, std::size_t number, const kernels::KvCache& cache, Flow& flow,
                  const Room& room) const;
-  void attend(kernels::Stream& stream, const Step& step, const Layer& layer, const kernels::KvCache& cache,
-              const Room& room) const;
-  void attend_latent(kernels::Stream& stream, const Step& step, const Layer& layer, const kernels::KvCache& cache,
-                     const Room& room) const;
-  void feed_forward(kernels::Stream& stream, const Layer& layer, kernels::Matrix in, kernels::Matrix out,
-                    const Room& room) const;
+  const std::vector<LowRank>* parts_of(const Pass& pass, std::size_t number, Place place) const;
+  /// y ← what a linear layer and its adapters make of x, bare.
+  void project(const Pass& pass, std::size_t number, Place place, const Room& room, kernels::Matrix x,
+               kernels::Matrix y) const;
+  /// x as an adapter sees it.
+  kernels::Matrix dropped(const Pass& pass, std::size_t number, Place place, std::size_t part, const Room& room,
+                          kernels::Matrix x) const;
+  kernels::Dropout dropout_of(const Pass& pass, std::size_t number, Place place, std::size_t part, kernels::Matrix x,
+                              kernels::Matrix y) const;
+  /// Attention itself, of queries that stand in the room to keys and values that stand in the cache.
+  kernels::Attention attention_of(const Pass& pass, const LayerWeights& layer, const kernels::KvCache& cache,
+                                  const Room& room) const;
+  kernels::Rotation rotation_of(const Step& step) const;
+  void attend(const Pass& pass, std::size_t number, const kernels::KvCache& cache, const Room& room,
+              kernels::Matrix out) const;
+  void attend_latent(const Pass& pass, std::size_t number, const kernels::KvCache& cache, const Room& room,
+                     kernels::Matrix out) const;
+  /// Each head's own values, from the cache's components.
+  kernels::Matrix latent_values(const Pass& pass, const LayerWeights& layer, const Room& room) const;
+  /// Nothing reads what a feed-forward gives.
+  bool is_over(const Pass& pass) const { return pass.again && !it_.post_norms; }
+  void feed_forward(const Pass& pass, std::size_t number, const Room& room, kernels::Matrix in,
+                    kernels::Matrix out) const;
+  void two(const Pass& pass, std::size_t number, Place up, Place down, kernels::Matrix bare, const Room& room,
+           kernels::Matrix in, kernels::Matrix out) const;
 
   class Loading;
   kernels::Backend& backend_;
@@ -113,7 +159,7 @@ class Decoder {
   kernels::Rotation rotation_, long_rotation_;
   kernels::Matrix slopes_;
   kernels::Ints expert_counts_;
-  std::vector<Layer> layers_;
+  std::vector<LayerWeights> layers_;
   std::vector<std::unique_ptr<kernels::Buffer>> vectors_;
 };
 

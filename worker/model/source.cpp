@@ -121,4 +121,15 @@ std::vector<float> read_all(const Source& source) {
   return numbers;
 }
 
+void put_back(const Source& source, std::span<const float> numbers, Tensors& tensors) {
+  auto number = numbers.begin();
+  for (const Run& run : source.runs) {
+    std::vector<float>& tensor = tensors[run.name];
+    tensor.resize(static_cast<std::size_t>(run.rows * run.cols));
+    for (std::int64_t row = run.first; row < run.first + run.count; ++row)
+      for (std::int64_t col = source.from; col < source.from + source.cols; ++col)
+        tensor[static_cast<std::size_t>(source.transposed ? col * run.cols + row : row * run.cols + col)] += *number++;
+  }
+}
+
 }  // namespace orch::model

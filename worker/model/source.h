@@ -2,7 +2,9 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/dtype.h"
@@ -16,6 +18,8 @@ struct Run {
   const Tensor* scales = nullptr;  ///< of a tensor in fp8: one for all, for each row, or for each block of 128 × 128
   std::int64_t first = 0;
   std::int64_t count = 0;
+  std::string name{};               ///< of the tensor
+  std::int64_t rows = 0, cols = 0;  ///< that the tensor has
 };
 
 struct Source {
@@ -36,5 +40,11 @@ void read_rows(const Source& source, std::int64_t first, std::int64_t count, flo
 const std::byte* stored_row(const Source& source, std::int64_t row, DType dtype);
 /// All of it.
 std::vector<float> read_all(const Source& source);
+
+/// Tensors as a checkpoint has them, in fp32, by name.
+using Tensors = std::map<std::string, std::vector<float>, std::less<>>;
+/// The other way: adds the source's numbers, row by row, to where they came from. Tensors that are not there yet begin
+/// with 0.
+void put_back(const Source& source, std::span<const float> numbers, Tensors& tensors);
 
 }  // namespace orch::model

@@ -42,7 +42,7 @@ class Finder {
 
   /// Runs of one tensor of `rows` × `cols` (a vector: cols 1), of which the caller takes which he likes.
   Run whole(const std::string& name, std::int64_t rows, std::int64_t cols) {
-    if (!checkpoint_) return {nullptr, nullptr, 0, rows};
+    if (!checkpoint_) return {nullptr, nullptr, 0, rows, name, rows, cols};
     const Tensor* tensor = checkpoint_->find(name);
     if (!tensor) {
       missing_.push_back(name);
@@ -58,7 +58,7 @@ class Finder {
     if (wrong_.empty() && !is_weight(tensor->stored))
       wrong_ = "tensor " + shown(name) + " is stored as " + std::string(name_of(tensor->stored)) +
                ": weights are known as F32, F16, BF16, F64, and as fp8 with scales";
-    Run run{tensor, nullptr, 0, rows};
+    Run run{tensor, nullptr, 0, rows, name, rows, cols};
     if (tensor->stored == Stored::kF8E4M3 || tensor->stored == Stored::kF8E5M2)
       run.scales = scales_of(name, rows, cols);
     return run;
@@ -122,6 +122,12 @@ class Finder {
   std::string wrong_;
 };
 
+/// A part of what a run of all has.
+Run of(Run all, Part part) {
+  all.first = part.first, all.count = part.count;
+  return all;
+}
+
 /// How a fused projection orders its rows.
 enum class Joined {
   kByKind,   ///< queries, keys, values
@@ -135,9 +141,7 @@ std::vector<Run> joined_runs(const Finder& find, const Run& all, Joined joined) 
   const Part heads = heads_of(attention, find.shard), kv = kv_heads_of(attention, find.shard);
   const std::int64_t dim = attention.head_dim, group = attention.heads / attention.kv_heads;
   std::vector<Run> runs;
-  const auto add = [&](std::int64_t first, std::int64_t count) {
-    runs.push_back({all.tensor, all.scales, first * dim, count * dim});
-  };
+  const auto add = [&](std::int64_t first, std::int64_t count) { runs.push_back(of(all, {first * dim, count * dim})); };
   if (joined == Joined::kByKind) {
     add(heads.first, heads.count);
     add(attention.heads + kv.first, kv.count);
@@ -295,9 +299,9 @@ LayerSources deepseek_layer(Finder& find, const std::string& prefix, const Layer
   const Run up = find.whole(attention + "kv_b_proj.weight", it.attention.heads * each, latent.kv_rank);
   if (up.count > 0)
     for (std::int64_t h = heads.first; h < heads.first + heads.count; ++h) {
-      layer.latent.key_up.push_back({{{up.tensor, up.scales, 0, latent.kv_rank}}, h * each, latent.nope_dim, true});
+      layer.latent.key_up.push_back({{of(up, {0, latent.kv_rank})}, h * each, latent.nope_dim, true});
       layer.latent.value_up.push_back(
-          {{{up.tensor, up.scales, h * each + latent.nope_dim, latent.value_dim}}, 0, latent.kv_rank, false});
+          {{of(up, {h * each + latent.nope_dim, latent.value_dim})}, 0, latent.kv_rank, false});
     }
   add_out(find, layer, attention + "o_proj");
   if (!kind.experts) {
@@ -389,7 +393,7 @@ LayerSources dbrx_layer(Finder& find, const std::string& prefix, const Layer&) {
     const Part own{e * inner, inner};
     layer.experts_up.push_back(gated(find.rows(all + "w1", experts.count * inner, it.hidden, own),
                                      find.rows(all + "v1", experts.count * inner, it.hidden, own)));
-    layer.experts_down.push_back({{{down.tensor, down.scales, 0, it.hidden}}, e * inner, inner, true});
+    layer.experts_down.push_back({{of(down, {0, it.hidden})}, e * inner, inner, true});
   }
   return layer;
 }

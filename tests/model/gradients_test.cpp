@@ -1,0 +1,141 @@
+// Gradients of every family, of everything that a checkpoint has, against torch in float64, which
+// scripts/record-gradients recorded and held against finite differences.
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "kernels/fake/backend.h"
+#include "model/training.h"
+#include "support/families.h"
+
+namespace orch::model {
+namespace {
+
+using nlohmann::json;
+
+json recorded(const std::string& family) {
+  std::ifstream in(test::family_folder(family) / "gradients.json");
+  return json::parse(in);
+}
+
+std::vector<Lesson> lessons_of(const json& root) {
+  std::vector<Lesson> lessons;
+  for (const json& sequence : root.at("sequences"))
+    lessons.push_back(
+        {sequence.at("ids").get<std::vector<int>>(), sequence.at("coefficients").get<std::vector<float>>()});
+  return lessons;
+}
+
+std::uint32_t crc32_of(std::string_view text) {
+  std::uint32_t crc = 0xffffffffU;
+  for (const char c : text) {
+    crc ^= static_cast<std::uint8_t>(c);
+    for (int bit = 0; bit < 8; ++bit) crc = crc & 1 ? crc >> 1 ^ 0xedb88320U : crc >> 1;
+  }
+  return ~crc;
+}
+
+/// Sum of numbers, each with a sign that its place, the tensor's name and k say: as scripts/in_double.py has it.
+double projected(const std::vector<float>& numbers, std::string_view name, std::uint64_t k) {
+  const std::uint64_t seed = 1000 * k + crc32_of(name);
+  double sum = 0;
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    std::uint64_t z = seed + i + 0x9e3779b97f4a7c15U;
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
+    z ^= z >> 31;
+    sum += z >> 63 ? -static_cast<double>(numbers[i]) : static_cast<double>(numbers[i]);
+  }
+  return sum;
+}
+
+double norm_of(const std::vector<float>& numbers) {
+  double sum = 0;
+  for (const float number : numbers) sum += static_cast<double>(number) * static_cast<double>(number);
+  return std::sqrt(sum);
+}
+
+class FamilyGradients : public testing::TestWithParam<std::string> {};
+
+TEST_P(FamilyGradients, AreThoseOfTorchInDoubles) {
+  const json root = recorded(GetParam());
+  Runner runner(test::family_folder(GetParam()));
+  const Taught taught = teach(runner, lessons_of(root), false);
+  EXPECT_NEAR(taught.loss, root.at("loss").get<double>(), 1e-4 * std::fabs(root.at("loss").get<double>()));
+  for (const auto& [name, of] : root.at("tensors").items()) {
+    SCOPED_TRACE(name);
+    const double norm = of.at("norm");
+    const auto found = taught.gradients.find(name);
+    if (found == taught.gradients.end()) {
+      EXPECT_EQ(norm, 0) << "nothing is known of its gradient";
+      continue;
+    }
+    EXPECT_NEAR(norm_of(found->second), norm, 1e-4 * norm + 1e-9);
+    for (std::uint64_t k = 0; k < 3; ++k)
+      EXPECT_NEAR(projected(found->second, name, k), of.at("projections").at(k).get<double>(), 1e-4 * norm + 1e-9) << k;
+    EXPECT_NEAR(projected(found->second, name, 0), of.at("difference").get<double>(), 1e-4 * norm + 1e-6);
+  }
+  // And nothing is made up.
+  for (const auto& [name, numbers] : taught.gradients) EXPECT_TRUE(root.at("tensors").contains(name)) << name;
+}
+
+TEST_P(FamilyGradients, AreTheSameBitsWhereLayersAreComputedAgain) {
+  const json root = recorded(GetParam());
+  Runner runner(test::family_folder(GetParam()));
+  const std::vector<Lesson> lessons = lessons_of(root);
+  const Taught kept = teach(runner, lessons, false), again = teach(runner, lessons, true);
+  EXPECT_EQ(again.logprobs, kept.logprobs);
+  EXPECT_EQ(again.gradients, kept.gradients);
+  EXPECT_LT(norm_of(kept.gradients.begin()->second), INFINITY);
+}
+
+// Training and inference compute a text by the same code.
+TEST_P(FamilyGradients, BeginWithTheLogProbabilitiesOfInference) {
+  const std::vector<Lesson> lessons = lessons_of(recorded(GetParam()));
+  Runner runner(test::family_folder(GetParam()));
+  const Taught taught = teach(runner, lessons, true);
+  for (std::size_t i = 0; i < lessons.size(); ++i) {
+    Sequences sequences(runner);
+    const std::vector<int>& ids = lessons[i].ids;
+    EXPECT_EQ(sequences.score(sequences.open(ids.size()), {ids.begin(), ids.end() - 1}, {ids.begin() + 1, ids.end()})
+                  .logprobs,
+              taught.logprobs[i]);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Of, FamilyGradients, testing::ValuesIn(test::families()),
+                         [](const auto& family) { return family.param; });
+
+// One of each kind of layer: plain, latent with experts, parallel.
+TEST(Gradients, AreTheSameOnADevice) {
+  for (const char* family : {"gemma2", "deepseek_v3", "falcon_40b"}) {
+    const std::vector<Lesson> lessons = lessons_of(recorded(family));
+    Runner here(test::family_folder(family));
+    Runner there(test::family_folder(family), DType::kFp32, "config.json",
+                 kernels::make_fake_backend(kernels::make_cpu_backend({2, 0, {}}), {3}));
+    for (const bool again : {false, true})
+      EXPECT_EQ(teach(there, lessons, again).gradients, teach(here, lessons, again).gradients);
+  }
+}
+
+// What rounding to bf16 (8 bits) leaves of the direction of a whole gradient.
+TEST(Gradients, AreNearlyTheSameInBf16) {
+  for (const char* family : {"llama3", "gpt2", "qwen3", "mixtral"}) {
+    const std::vector<Lesson> lessons = lessons_of(recorded(family));
+    Runner exact(test::family_folder(family)), rounded(test::family_folder(family), DType::kBf16);
+    const Taught a = teach(exact, lessons, false), b = teach(rounded, lessons, false);
+    double along = 0, of_a = 0, of_b = 0;
+    for (const auto& [name, numbers] : a.gradients)
+      for (std::size_t i = 0; i < numbers.size(); ++i) {
+        const double x = static_cast<double>(numbers[i]), y = static_cast<double>(b.gradients.at(name)[i]);
+        along += x * y, of_a += x * x, of_b += y * y;
+      }
+    EXPECT_GT(along / std::sqrt(of_a * of_b), 0.995) << family;
+    EXPECT_NEAR(std::sqrt(of_b / of_a), 1, 0.05) << family;
+  }
+}
+
+}  // namespace
+}  // namespace orch::model
