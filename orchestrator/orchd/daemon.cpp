@@ -13,6 +13,7 @@
 #include "api/routes.h"
 #include "api/worker_calls.h"
 #include "base/text.h"
+#include "base/whole_file.h"
 #include "cache/contents.h"
 #include "control/asking.h"
 #include "control/planning.h"
@@ -308,7 +309,7 @@ Result<std::monostate> Daemon::Inside::write_endpoint(const std::string& fingerp
     endpoint.certificate = fingerprint;
   }
   // There is no secret in it; who may go into the state directory may know where the daemon is.
-  return worker::write_whole(options_.around.endpoint, wire::write(endpoint), 0644);
+  return write_whole(options_.around.endpoint, wire::write(endpoint), 0644);
 }
 
 Daemon::Inside::~Inside() {

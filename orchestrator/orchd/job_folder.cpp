@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
+#include "base/whole_file.h"
 #include "link/directory.h"
 #include "link/spool.h"
 #include "planner/script.h"
@@ -63,7 +64,7 @@ Result<fs::path> make_job_folder(const fs::path& folder, const control::Job& job
   const std::pair<const char*, std::string> texts[] = {
       {"token", token}, {"job.json", wire::write(file)}, {"job.sh", *std::move(script)}};
   for (const auto& [name, text] : texts)
-    if (auto written = worker::write_whole(folder / name, text); !written) return written.error();
+    if (auto written = write_whole(folder / name, text); !written) return written.error();
   ::chmod((folder / "job.sh").c_str(), 0700);
   fs::remove(folder / "orch-worker", error);
   fs::create_symlink(around.worker, folder / "orch-worker", error);

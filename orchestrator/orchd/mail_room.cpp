@@ -5,6 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "base/whole_file.h"
+
 #include "api/worker_calls.h"
 #include "link/directory.h"
 
@@ -83,8 +85,7 @@ bool MailRoom::collect(const std::string& job) {
         desk_, name.substr(dash + 1), job, body.str(), [open = open_, question, answer](const api::WorkerReply& reply) {
           nlohmann::json said = {{"status", reply.status}};
           said["body"] = nlohmann::json::parse(reply.body, nullptr, false);
-          static_cast<void>(
-              worker::write_whole(answer, said.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
+          static_cast<void>(write_whole(answer, said.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
           std::error_code ignored;
           fs::remove(question, ignored);
           const std::lock_guard lock(open->mutex);

@@ -8,6 +8,7 @@
 #include <sstream>
 
 #include "base/text.h"
+#include "base/whole_file.h"
 #include "link/directory.h"
 
 namespace orch::orchd {
@@ -147,8 +148,7 @@ Result<std::monostate> write_settings(const fs::path& state, const Settings& set
     if (at == settings.options.end()) continue;
     json[std::string(option.name)] = option.many ? ordered_json(at->second) : ordered_json(at->second.back());
   }
-  return worker::write_whole(state / "orchd.json",
-                             json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
+  return write_whole(state / "orchd.json", json.dump(2, ' ', false, ordered_json::error_handler_t::replace) + "\n");
 }
 
 Result<unsigned> read_mode(const std::string& text) {

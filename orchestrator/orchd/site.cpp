@@ -11,6 +11,7 @@
 
 #include "base/text.h"
 #include "base/units.h"
+#include "base/whole_file.h"
 #include "base/yaml.h"
 #include "cluster/detect.h"
 #include "cluster/process.h"
@@ -180,7 +181,7 @@ Result<std::monostate> keep_site(const Site& site, const fs::path& state, Settin
   settings.cluster = name_of(site.where);
   settings.on = site.on;
   settings.gpus = site.gpus;
-  return worker::write_whole(state / "cluster.yaml", site.text);
+  return write_whole(state / "cluster.yaml", site.text);
 }
 
 }  // namespace orch::orchd

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "kernels/fake/backend.h"
+#include "model/projections.h"
 #include "model/training.h"
 #include "support/families.h"
 
@@ -28,35 +29,6 @@ std::vector<Lesson> lessons_of(const json& root) {
   return lessons;
 }
 
-std::uint32_t crc32_of(std::string_view text) {
-  std::uint32_t crc = 0xffffffffU;
-  for (const char c : text) {
-    crc ^= static_cast<std::uint8_t>(c);
-    for (int bit = 0; bit < 8; ++bit) crc = crc & 1 ? crc >> 1 ^ 0xedb88320U : crc >> 1;
-  }
-  return ~crc;
-}
-
-/// Sum of numbers, each with a sign that its place, the tensor's name and k say: as scripts/in_double.py has it.
-double projected(const std::vector<float>& numbers, std::string_view name, std::uint64_t k) {
-  const std::uint64_t seed = 1000 * k + crc32_of(name);
-  double sum = 0;
-  for (std::size_t i = 0; i < numbers.size(); ++i) {
-    std::uint64_t z = seed + i + 0x9e3779b97f4a7c15U;
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
-    z ^= z >> 31;
-    sum += z >> 63 ? -static_cast<double>(numbers[i]) : static_cast<double>(numbers[i]);
-  }
-  return sum;
-}
-
-double norm_of(const std::vector<float>& numbers) {
-  double sum = 0;
-  for (const float number : numbers) sum += static_cast<double>(number) * static_cast<double>(number);
-  return std::sqrt(sum);
-}
-
 class FamilyGradients : public testing::TestWithParam<std::string> {};
 
 TEST_P(FamilyGradients, AreThoseOfTorchInDoubles) {
@@ -72,10 +44,11 @@ TEST_P(FamilyGradients, AreThoseOfTorchInDoubles) {
       EXPECT_EQ(norm, 0) << "nothing is known of its gradient";
       continue;
     }
-    EXPECT_NEAR(norm_of(found->second), norm, 1e-4 * norm + 1e-9);
+    EXPECT_NEAR(test::norm_of(found->second), norm, 1e-4 * norm + 1e-9);
     for (std::uint64_t k = 0; k < 3; ++k)
-      EXPECT_NEAR(projected(found->second, name, k), of.at("projections").at(k).get<double>(), 1e-4 * norm + 1e-9) << k;
-    EXPECT_NEAR(projected(found->second, name, 0), of.at("difference").get<double>(), 1e-4 * norm + 1e-6);
+      EXPECT_NEAR(test::projected(found->second, name, k), of.at("projections").at(k).get<double>(), 1e-4 * norm + 1e-9)
+          << k;
+    EXPECT_NEAR(test::projected(found->second, name, 0), of.at("difference").get<double>(), 1e-4 * norm + 1e-6);
   }
   // And nothing is made up.
   for (const auto& [name, numbers] : taught.gradients) EXPECT_TRUE(root.at("tensors").contains(name)) << name;
@@ -88,7 +61,7 @@ TEST_P(FamilyGradients, AreTheSameBitsWhereLayersAreComputedAgain) {
   const Taught kept = teach(runner, lessons, false), again = teach(runner, lessons, true);
   EXPECT_EQ(again.logprobs, kept.logprobs);
   EXPECT_EQ(again.gradients, kept.gradients);
-  EXPECT_LT(norm_of(kept.gradients.begin()->second), INFINITY);
+  EXPECT_LT(test::norm_of(kept.gradients.begin()->second), INFINITY);
 }
 
 // Training and inference compute a text by the same code.

@@ -29,6 +29,8 @@ class Runner {
   const Decoder& decoder() const { return *decoder_; }
   kernels::Backend& backend() { return *backend_; }
 
+  const Adapter* adapter = nullptr;  ///< of all steps from now on
+
  private:
   friend class Sequences;
   DType dtype_;

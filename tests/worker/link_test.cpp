@@ -4,6 +4,8 @@
 
 #include <fstream>
 
+#include "base/whole_file.h"
+
 #include "link/directory.h"
 #include "link/spool.h"
 #include "support/temporary.h"

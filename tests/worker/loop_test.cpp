@@ -9,6 +9,8 @@
 #include <fstream>
 #include <thread>
 
+#include "base/whole_file.h"
+
 #include "support/temporary.h"
 #include "worker/played_daemon.h"
 #include "worker/processes.h"

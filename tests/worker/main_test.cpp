@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "base/template/template.h"
+#include "base/whole_file.h"
 #include "http/server.h"
 #include "link/directory.h"
 #include "link/spool.h"

@@ -7,11 +7,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
-#include <cstring>
-#include <fstream>
 
 #include "base/descriptor.h"
 #include "base/text.h"
+#include "base/whole_file.h"
 
 namespace orch::worker {
 namespace {
@@ -21,39 +20,7 @@ namespace fs = std::filesystem;
 constexpr std::size_t kMostOwner = 200;       // bytes
 constexpr std::size_t kMostExit = 64 * 1024;  // bytes
 
-Error system_error(const std::string& what) { return Error{what + ": " + std::strerror(errno)}; }
-
-void sync_folder(const fs::path& folder) {
-  const Descriptor opened(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  // Some file systems cannot; the rename itself is still atomic there.
-  if (opened.is_open()) ::fsync(opened.get());
-}
-
-Result<std::string> read_small(const fs::path& file, std::size_t most) {
-  std::ifstream in(file, std::ios::binary);
-  if (!in) return system_error("cannot read " + file.string());
-  std::string text(most + 1, '\0');
-  in.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<std::size_t>(in.gcount()));
-  if (text.size() > most) return Error{file.string() + " is larger than anything that we write there"};
-  return text;
-}
-
 }  // namespace
-
-Result<std::monostate> write_whole(const fs::path& file, std::string_view text, mode_t mode) {
-  const fs::path aside = file.string() + ".new";
-  {
-    const Descriptor out(::open(aside.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-    if (!out.is_open()) return system_error("cannot write " + aside.string());
-    // Said of the file itself: an account's mask would take something off.
-    if (!write_all(out.get(), text) || ::fchmod(out.get(), mode) != 0 || ::fsync(out.get()) != 0)
-      return system_error("cannot write " + aside.string());
-  }
-  if (::rename(aside.c_str(), file.c_str()) != 0) return system_error("cannot rename " + aside.string());
-  sync_folder(file.parent_path());
-  return std::monostate{};
-}
 
 Result<std::optional<std::string>> JobDirectory::own(const std::string& cluster_id) const {
   const fs::path file = path_ / "claim";

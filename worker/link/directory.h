@@ -7,8 +7,6 @@
 //  - No path that comes from outside leads out of the directory.
 #pragma once
 
-#include <sys/types.h>
-
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -44,9 +42,5 @@ class JobDirectory {
  private:
   std::filesystem::path path_;
 };
-
-/// `text` in a file that is there whole or not at all, also after a crash.
-/// `mode`: who may read it, from the moment that it is there.
-Result<std::monostate> write_whole(const std::filesystem::path& file, std::string_view text, mode_t mode = 0600);
 
 }  // namespace orch::worker

@@ -10,6 +10,8 @@
 #include <sstream>
 #include <utility>
 
+#include "base/whole_file.h"
+
 #include "link/directory.h"
 
 namespace orch::worker {

@@ -12,6 +12,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "base/whole_file.h"
+
 #include "link/directory.h"
 
 namespace orch::worker {

@@ -1,0 +1,51 @@
+#include "model/modules.h"
+
+#include <numeric>
+
+namespace orch::model {
+namespace {
+
+/// A tensor's name without its last part. GPT-2 itself was published without the beginning that its module has.
+std::string path_of(const std::string& tensor) {
+  const std::string path = tensor.substr(0, tensor.rfind(".weight"));
+  return path.starts_with("h.") ? "transformer." + path : path;
+}
+
+}  // namespace
+
+std::int64_t Module::own_outputs() const {
+  return std::accumulate(outputs.begin(), outputs.end(), std::int64_t{0},
+                         [](std::int64_t sum, const Part& part) { return sum + part.count; });
+}
+
+std::vector<Module> modules_of(const Sources& sources) {
+  std::vector<Module> modules;
+  for (std::size_t layer = 0; layer < sources.layers.size(); ++layer) {
+    const ByPlace<const Source*> weights = weights_of(sources.layers[layer]);
+    for (const Place place : kAllPlaces) {
+      const Source& source = *weights[place];
+      // To PEFT a router is no linear layer.
+      if (source.empty() || place == Place::kRouter) continue;
+      std::int64_t from = 0;
+      std::string last;
+      for (const Run& run : source.runs) {
+        if (run.name != last) {
+          Module& module = modules.emplace_back();
+          module.path = path_of(run.name);
+          module.layer = layer;
+          module.place = place;
+          module.from = from;
+          module.inputs = {source.from, source.cols};
+          module.all_outputs = source.transposed ? run.cols : run.rows;
+          module.all_inputs = source.transposed ? run.rows : run.cols;
+          last = run.name;
+        }
+        modules.back().outputs.push_back({run.first, run.count});
+        from += run.count;
+      }
+    }
+  }
+  return modules;
+}
+
+}  // namespace orch::model
