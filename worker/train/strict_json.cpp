@@ -67,11 +67,8 @@ class Builder final : public nlohmann::json_sax<ordered_json> {
     }
     if (auto* list = open_.back().value->get_ptr<ordered_json::array_t*>())
       return &list->emplace_back(std::move(value));
-    // Not by key: nlohmann's ordered map would compare with all that are there, and they are known to be others.
-    auto& map = *open_.back().value->get_ptr<ordered_json::object_t*>();
-    using Entry = ordered_json::object_t::value_type;
-    static_cast<std::vector<Entry>&>(map).emplace_back(std::move(open_.back().key), std::move(value));
-    return &map.back().second;
+    append(*open_.back().value, std::move(open_.back().key), std::move(value));
+    return &open_.back().value->get_ref<ordered_json::object_t&>().back().second;
   }
   bool count() {
     if (values_++ < limits_.values) return true;
@@ -106,6 +103,12 @@ class Builder final : public nlohmann::json_sax<ordered_json> {
 };
 
 }  // namespace
+
+void append(ordered_json& object, std::string key, ordered_json value) {
+  using Entry = ordered_json::object_t::value_type;
+  std::vector<Entry>& entries = object.get_ref<ordered_json::object_t&>();  // which its map is made of
+  entries.emplace_back(std::move(key), std::move(value));
+}
 
 Result<ordered_json, JsonFault> parse_strict(std::string_view text, const JsonLimits& limits) {
   Builder builder(limits);

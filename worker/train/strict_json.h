@@ -29,4 +29,7 @@ struct JsonLimits {
 
 Result<nlohmann::ordered_json, JsonFault> parse_strict(std::string_view text, const JsonLimits& limits);
 
+/// Adds a field to an object that does not have it. nlohmann's own ways compare the key with all that are there.
+void append(nlohmann::ordered_json& object, std::string key, nlohmann::ordered_json value);
+
 }  // namespace orch::train
