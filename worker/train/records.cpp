@@ -52,11 +52,9 @@ Place Records::here() const {
   return {name_, static_cast<int>(std::min(line_, kMost)), static_cast<int>(std::min(column_, kMost))};
 }
 
-void Records::keep(char byte) {
-  if (text_.size() < kMostBytes)
-    text_ += byte;
-  else
-    too_long_ = true;
+void Records::keep(std::string_view bytes) {
+  too_long_ = too_long_ || bytes.size() > kMostBytes - text_.size();
+  if (!too_long_) text_ += bytes;
 }
 
 std::optional<Record> Records::kept(const Place& place) {
@@ -105,9 +103,12 @@ std::optional<Record> Records::next_line() {
     form_ = Form::kOver;
     return std::nullopt;
   }
-  for (int byte = peek(); byte != kEnd && byte != '\n'; byte = peek()) {
-    keep(static_cast<char>(byte));
-    take();
+  while (peek() != kEnd && buffer_[at_] != '\n') {
+    const std::string_view ahead(buffer_.data() + at_, size_ - at_);
+    const std::string_view part = ahead.substr(0, ahead.find('\n'));
+    keep(part);
+    at_ += part.size();
+    column_ += static_cast<std::int64_t>(part.size());
   }
   return kept(place);
 }
@@ -140,7 +141,7 @@ std::optional<Record> Records::next_element() {
     } else if ((byte == '}' || byte == ']') && depth > 0) {
       --depth;
     }
-    keep(static_cast<char>(byte));
+    keep(std::string_view(buffer_.data() + at_, 1));
     take();
   }
   const bool last = peek() == ']';

@@ -13,6 +13,7 @@
 #include <istream>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/diagnostics.h"
 
@@ -47,8 +48,8 @@ class Records {
   void take();
   void pass_white_space();
   Place here() const;
-  /// A byte of a record; past kMostBytes they are counted no longer.
-  void keep(char byte);
+  /// Bytes of a record; past kMostBytes they are kept no longer.
+  void keep(std::string_view bytes);
   /// The record that was kept, if it was not too long.
   std::optional<Record> kept(const Place& place);
 
