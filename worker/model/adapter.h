@@ -15,6 +15,7 @@ struct LowRank {
   const kernels::Weight* b = nullptr;  ///< results × rank
   float scale = 1;
   std::int64_t first_input = 0;  ///< of the whole linear layer's inputs, that this rank has
+  std::uint64_t mask = 0;        ///< the linear layer's own: whichever rank or stage has it, the same is dropped
 
   std::int64_t rank() const { return a->rows; }
 };

@@ -128,12 +128,10 @@ kernels::Dropout Decoder::dropout_of(const Pass& pass, std::size_t number, Place
   kernels::Dropout op;
   op.x = x;
   op.rate = drops.rate;
-  // Each adapter has masks of its own; a constant that no two places share is enough, for the op mixes it.
-  const std::uint64_t place_number =
-      (static_cast<std::uint64_t>(number) * kPlaces + static_cast<std::uint64_t>(place)) * 64;
-  op.key = drops.key + (place_number + part + 1) * 0xd1342543de82ef95U;
+  const LowRank& low = (*parts_of(pass, number, place))[part];
+  op.key = drops.key + low.mask;
   op.names = drops.names;
-  op.first = (*parts_of(pass, number, place))[part].first_input;
+  op.first = low.first_input;
   op.y = y;
   return op;
 }

@@ -18,6 +18,12 @@ std::int64_t Module::own_outputs() const {
                          [](std::int64_t sum, const Part& part) { return sum + part.count; });
 }
 
+std::uint64_t Module::hash() const {
+  std::uint64_t hash = 0xcbf29ce484222325U;  // FNV-1a
+  for (const char c : path) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3U;
+  return hash;
+}
+
 std::vector<Module> modules_of(const Sources& sources) {
   std::vector<Module> modules;
   for (std::size_t layer = 0; layer < sources.layers.size(); ++layer) {

@@ -21,6 +21,8 @@ struct Module {
   std::int64_t all_outputs = 0, all_inputs = 0;
 
   std::int64_t own_outputs() const;
+  /// The same for a path, whatever else there is.
+  std::uint64_t hash() const;
 };
 
 /// Of all layers of the stage, in order. Not among them: experts of which each token has some, and what latent

@@ -283,7 +283,7 @@ Result<LoadedAdapter> LoadedAdapter::load(kernels::Backend& backend, const Archi
     const auto b = pack(it.b, it.rank, {0, it.rank}, module.outputs);
     if (!b) return b.error();
     loaded.adapter_.layers[module.layer][module.place].push_back(
-        {module.from, *a, *b, static_cast<float>(it.scale), module.inputs.first});
+        {module.from, *a, *b, static_cast<float>(it.scale), module.inputs.first, module.hash()});
     loaded.adapter_.rank = std::max(loaded.adapter_.rank, it.rank);
     loaded.modules_.push_back(module);
   }

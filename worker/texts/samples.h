@@ -39,6 +39,7 @@
 #include "model/chat/chat_template.h"
 #include "model/tokenizer/tokenizer.h"
 #include "train/rows.h"
+#include "train/sample.h"
 
 namespace orch::texts {
 
@@ -47,11 +48,8 @@ struct SampleRules {
   std::int64_t prompt = 0;       ///< longest prompt that is to be gone on with; 0: `sequence`
 };
 
-struct Sample {
-  std::vector<std::int32_t> ids;
-  std::vector<std::uint8_t> trained;  ///< of each id 1 or 0
-  int line = 0;                       ///< of its row; of a block that of the row which it begins with
-};
+using train::Sample;
+
 struct SamplePair {
   Sample chosen, rejected;
 };

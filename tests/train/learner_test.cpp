@@ -1,0 +1,254 @@
+// What is trained changes as it should: over steps, over ranks, and again from what was kept of it.
+#include "train/learner.h"
+
+#include <gmock/gmock.h>
+
+#include <cmath>
+#include <exception>
+#include <fstream>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "comm/transport.h"
+#include "kernels/cpu/backend.h"
+#include "kernels/fake/backend.h"
+#include "support/families.h"
+#include "train/objective.h"
+#include "train/order.h"
+
+namespace orch::train {
+namespace {
+
+using model::Shard;
+
+template <class T>
+T take(Result<T> result) {
+  if (!result) throw std::runtime_error(result.error().what);
+  return *std::move(result);
+}
+
+struct Course {
+  int data = 1, tensor = 1;  ///< ranks
+  std::int64_t steps = 20;
+  double rate = 0.01;
+  std::int64_t again_from = -1;  ///< a step before which all is made anew from what was kept
+  float dropout = 0;
+  bool again = false;
+  DType dtype = DType::kFp32;
+  DType weights = DType::kFp32;
+  std::int64_t tokens = 64;  ///< of a pass
+  std::vector<std::string> targets{};
+  std::optional<std::uint64_t> fake{};
+};
+
+struct Taught {
+  std::vector<double> losses;  ///< of each step, over all ranks
+  std::vector<double> norms;
+  std::vector<float> values;  ///< of the first rank, at the end
+  std::vector<float> looked;  ///< log-probabilities of the first sample at the end
+  std::vector<float> base;    ///< the same without the adapter
+};
+
+/// Twelve texts over a small alphabet that follow a rule, so that there is something to learn.
+std::vector<Sample> samples_of(std::int64_t vocab) {
+  std::vector<Sample> samples;
+  for (int i = 0; i < 12; ++i) {
+    Sample sample;
+    for (int t = 0; t < 9 + i; ++t) {
+      sample.ids.push_back(static_cast<std::int32_t>((3 + 7 * i + 5 * t) % vocab));
+      sample.trained.push_back(t > 1 ? 1 : 0);
+    }
+    samples.push_back(std::move(sample));
+  }
+  return samples;
+}
+
+void on_rank(const std::string& family, const Course& course, std::unique_ptr<comm::Transport> all, Taught& taught) {
+  const int rank = all->rank();
+  std::unique_ptr<kernels::Backend> backend = kernels::make_cpu_backend({1, 0, {}});
+  if (course.fake)
+    backend = kernels::make_fake_backend(std::move(backend), {*course.fake + static_cast<std::uint64_t>(rank)});
+  Shard shard;
+  shard.rank = rank % course.tensor;
+  shard.ranks = course.tensor;
+  const auto tensor = comm::make_host_communicator(*backend, take(all->split(rank / course.tensor)));
+  const auto data = comm::make_host_communicator(*backend, take(all->split(rank % course.tensor)));
+  const auto folder = test::family_folder(family);
+  const model::Architecture it = take(model::open_architecture(folder));
+  const model::Checkpoint checkpoint = take(model::Checkpoint::open(folder));
+  const model::Sources sources = take(model::find_sources(it, checkpoint, shard));
+  const auto decoder =
+      take(model::Decoder::load(*backend, it, sources, shard, {course.dtype, course.weights}, tensor.get()));
+  const std::vector<Sample> samples = samples_of(it.vocab);
+  std::vector<std::int64_t> lengths;
+  for (const Sample& sample : samples) lengths.push_back(static_cast<std::int64_t>(sample.ids.size()));
+  Order order(lengths, {6, 1, false});
+
+  AdapterRules rules;
+  rules.rank = 4;
+  rules.alpha = 8;
+  rules.targets = course.targets;
+  rules.seed = 7;
+  LearnerBounds bounds{course.tokens, 8, 32, course.again, course.dropout};
+  const auto make = [&] {
+    auto parameters = take(Parameters::of_adapter(*backend, *decoder, sources, rules, true));
+    auto learner = take(Learner::make(*backend, *decoder, *parameters, bounds));
+    return std::pair(std::move(parameters), std::move(learner));
+  };
+  auto [parameters, learner] = make();
+  for (std::int64_t step = 0; step < course.steps; ++step) {
+    if (step == course.again_from) {
+      std::vector<std::vector<float>> kept;
+      for (const auto row :
+           {Parameters::Row::kValues, Parameters::Row::kFirst, Parameters::Row::kSecond, Parameters::Row::kAverage})
+        kept.push_back(take(parameters->read(learner->stream(), row)));
+      learner.reset();
+      parameters.reset();
+      std::tie(parameters, learner) = make();
+      std::size_t next = 0;
+      for (const auto row :
+           {Parameters::Row::kValues, Parameters::Row::kFirst, Parameters::Row::kSecond, Parameters::Row::kAverage})
+        take(parameters->write(learner->stream(), row, kept[next++]));
+    }
+    const auto batch = order.batch(step);
+    std::int64_t tokens = 0;
+    for (const std::int64_t i : batch)
+      tokens += std::count(samples[static_cast<std::size_t>(i)].trained.begin(),
+                           samples[static_cast<std::size_t>(i)].trained.end(), 1);
+    std::vector<Lesson> own;
+    double loss = 0;
+    parameters->clear_gradients(learner->stream());
+    const auto teach = [&] {
+      take(learner->teach(own, static_cast<std::uint64_t>(step), 1, [&](std::span<const Outcome> outcomes) {
+        for (const Outcome& one : outcomes) loss += likelihood_loss(one.logprobs, tokens, one.derivatives);
+      }));
+      own.clear();
+    };
+    std::int64_t together = 0;
+    for (std::size_t i = 0; i < batch.size(); ++i) {
+      if (static_cast<int>(i) % course.data != rank / course.tensor) continue;
+      const Sample& sample = samples[static_cast<std::size_t>(batch[i])];
+      together += static_cast<std::int64_t>(sample.ids.size());
+      if (together > course.tokens) {
+        teach();
+        together = static_cast<std::int64_t>(sample.ids.size());
+      }
+      own.push_back({&sample, step * 100 + static_cast<std::int64_t>(i)});
+    }
+    teach();
+    parameters->sum_gradients(learner->stream(), data.get());
+    const double norm = take(parameters->gradient_norm(learner->stream()));
+    parameters->update(learner->stream(), {course.rate, 0.9, 0.999, 1e-8, 0.01}, step + 1, std::min(1.0, 1.0 / norm));
+    if (step % 5 == 0) parameters->update_average(learner->stream(), 0.9);
+    take(backend->wait(learner->stream()));
+    static std::mutex mutex;
+    const std::lock_guard lock(mutex);
+    taught.losses.resize(static_cast<std::size_t>(course.steps));
+    taught.norms.resize(static_cast<std::size_t>(course.steps));
+    if (shard.rank == 0) taught.losses[static_cast<std::size_t>(step)] += loss;
+    if (rank == 0) taught.norms[static_cast<std::size_t>(step)] = norm;
+  }
+  const std::vector<Lesson> first = {{samples.data(), 0}};
+  const auto with = take(learner->look(first, true)), without = take(learner->look(first, false));
+  if (rank != 0) return;
+  taught.values = take(parameters->read(learner->stream(), Parameters::Row::kValues));
+  taught.looked = with.front();
+  taught.base = without.front();
+}
+
+Taught teach(const std::string& family, const Course& course) {
+  const int count = course.data * course.tensor;
+  auto transports = comm::make_thread_transports(count);
+  std::vector<std::exception_ptr> problems(static_cast<std::size_t>(count));
+  Taught taught;
+  {
+    std::vector<std::jthread> ranks;
+    for (std::size_t rank = 0; rank < transports.size(); ++rank)
+      ranks.emplace_back([&, rank] {
+        try {
+          on_rank(family, course, std::move(transports[rank]), taught);
+        } catch (...) {
+          problems[rank] = std::current_exception();
+        }
+      });
+  }
+  for (const std::exception_ptr& problem : problems)
+    if (problem) std::rethrow_exception(problem);
+  return taught;
+}
+
+double sum(const std::vector<float>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
+
+void expect_near(const std::vector<double>& got, const std::vector<double>& wanted, double apart) {
+  ASSERT_EQ(got.size(), wanted.size());
+  for (std::size_t i = 0; i < got.size(); ++i) ASSERT_NEAR(got[i], wanted[i], apart) << "step " << i;
+}
+
+TEST(Learner, LearnsWhatFollowsWhatAndLeavesTheModelAsItWas) {
+  for (const char* family : {"llama3", "gpt2", "gemma2", "falcon_40b", "mixtral"}) {
+    const Taught taught = teach(family, {.steps = 60});
+    EXPECT_LT(taught.losses.back(), 0.5 * taught.losses.front()) << family;
+    EXPECT_GT(sum(taught.looked), sum(taught.base) + 5) << family;
+    EXPECT_EQ(teach(family, {.steps = 0}).base, taught.base) << family;
+    EXPECT_EQ(teach(family, {.steps = 0}).looked, taught.base) << family << ": an adapter begins as nothing";
+  }
+}
+
+TEST(Learner, GivesTheSameBitsAgain) {
+  const Taught once = teach("llama3", {.dropout = 0.1F}), twice = teach("llama3", {.dropout = 0.1F});
+  EXPECT_EQ(once.losses, twice.losses);
+  EXPECT_EQ(once.values, twice.values);
+  EXPECT_EQ(teach("llama3", {.dropout = 0.1F, .again = true}).values, once.values) << "with layers computed again";
+  EXPECT_EQ(teach("llama3", {.dropout = 0.1F, .fake = 3}).values, once.values) << "on a device";
+}
+
+TEST(Learner, GoesOnFromWhatWasKeptWithTheSameBits) {
+  for (const Course& course : {Course{.dropout = 0.1F}, Course{.data = 2, .tensor = 2, .dropout = 0.1F}}) {
+    const Taught whole = teach("qwen3", course);
+    Course cut = course;
+    cut.again_from = 11;
+    const Taught resumed = teach("qwen3", cut);
+    EXPECT_EQ(resumed.losses, whole.losses);
+    EXPECT_EQ(resumed.values, whole.values);
+  }
+}
+
+// 200 steps, whichever ranks share samples or layers.
+TEST(Learner, HasTheSameLossOverRanks) {
+  for (const char* family : {"llama3", "gpt2", "qwen3_moe"}) {
+    const Taught alone = teach(family, {.steps = 200, .rate = 0.003, .dropout = 0.05F});
+    EXPECT_LT(alone.losses.back(), 0.6 * alone.losses.front());
+    for (const auto& [data, tensor] : {std::pair(2, 1), {4, 1}, {1, 2}, {2, 2}}) {
+      SCOPED_TRACE(std::string(family) + ", " + std::to_string(data) + " × " + std::to_string(tensor));
+      const Taught over =
+          teach(family, {.data = data, .tensor = tensor, .steps = 200, .rate = 0.003, .dropout = 0.05F});
+      expect_near(over.losses, alone.losses, 1e-4);
+    }
+  }
+}
+
+TEST(Learner, HasTheSameLossHoweverABatchIsCutIntoPasses) {
+  const Taught whole = teach("llama3", {.steps = 200, .rate = 0.003, .dropout = 0.05F, .tokens = 200});
+  const Taught cut = teach("llama3", {.steps = 200, .rate = 0.003, .dropout = 0.05F, .tokens = 32});
+  expect_near(cut.losses, whole.losses, 1e-4);
+}
+
+TEST(Learner, LearnsInBf16OnWeightsInInt8) {
+  const Taught taught = teach("llama3", {.steps = 60, .dtype = DType::kBf16, .weights = DType::kInt8});
+  EXPECT_LT(taught.losses.back(), 0.5 * taught.losses.front());
+}
+
+TEST(Learner, TrainsTheTargetsThatAreNamedAndKnowsTheRest) {
+  EXPECT_LT(teach("llama3", {.steps = 1, .targets = {"q_proj"}}).values.size(),
+            teach("llama3", {.steps = 1}).values.size());
+  try {
+    teach("llama3", {.steps = 1, .targets = {"q_proj", "c_attn"}});
+    FAIL();
+  } catch (const std::runtime_error& problem) {
+    EXPECT_THAT(problem.what(), testing::HasSubstr("'c_attn'"));
+  }
+}
+
+}  // namespace
+}  // namespace orch::train

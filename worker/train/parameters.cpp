@@ -1,0 +1,311 @@
+#include "train/parameters.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/text.h"
+
+namespace orch::train {
+
+using kernels::Matrix;
+using kernels::Stream;
+using model::LowRank;
+using model::Module;
+using model::Place;
+
+namespace {
+
+/// How the tensor ranks share a linear layer.
+enum class Cut { kResults, kInputs, kNot };
+Cut cut_of(Place place) {
+  switch (place) {
+    case Place::kQkv:
+    case Place::kQueryUp:
+    case Place::kUp:
+    case Place::kSharedUp:
+      return Cut::kResults;
+    case Place::kOut:
+    case Place::kDown:
+    case Place::kSharedDown:
+      return Cut::kInputs;
+    default:
+      return Cut::kNot;
+  }
+}
+
+class Zeros : public kernels::RowReader {
+ public:
+  explicit Zeros(std::int64_t cols) : cols_(cols) {}
+  void read(std::int64_t, std::int64_t, std::int64_t rows, float* out, float*) const override {
+    std::fill_n(out, rows * cols_, 0.0F);
+  }
+  const std::byte* stored(std::int64_t, std::int64_t, DType) const override { return nullptr; }
+
+ private:
+  const std::int64_t cols_;
+};
+
+/// In [-1, 1), of a module's number.
+float spread(std::uint64_t seed, std::uint64_t module, std::int64_t number) {
+  const auto mix = [](std::uint64_t v) {
+    v = (v ^ (v >> 30)) * 0xbf58476d1ce4e5b9U;
+    v = (v ^ (v >> 27)) * 0x94d049bb133111ebU;
+    return v ^ (v >> 31);
+  };
+  const std::uint64_t drawn = mix(mix(seed + module) + 0x9e3779b97f4a7c15U * (static_cast<std::uint64_t>(number) + 1));
+  return static_cast<float>(drawn >> 40) * 0x1p-23F - 1;
+}
+
+Result<std::vector<Module>> chosen_modules(const model::Sources& sources, const AdapterRules& rules) {
+  std::vector<Module> all = model::modules_of(sources);
+  if (rules.targets.empty()) return all;
+  std::vector<Module> chosen;
+  std::vector<bool> is_met(rules.targets.size());
+  for (Module& module : all) {
+    bool wanted = false;
+    for (std::size_t i = 0; i < rules.targets.size(); ++i) {
+      const std::string& target = rules.targets[i];
+      const bool meets = module.path == target || module.path.ends_with("." + target);
+      wanted = wanted || meets;
+      if (meets) is_met[i] = true;
+    }
+    if (wanted) chosen.push_back(std::move(module));
+  }
+  for (std::size_t i = 0; i < is_met.size(); ++i)
+    if (!is_met[i]) return Error{"the model has no linear layer " + quote(rules.targets[i])};
+  return chosen;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Parameters>> Parameters::of_adapter(kernels::Backend& backend, const model::Decoder& decoder,
+                                                           const model::Sources& sources, const AdapterRules& rules,
+                                                           bool average) {
+  auto modules = chosen_modules(sources, rules);
+  if (!modules) return modules.error();
+  const model::Shard& shard = decoder.shard();
+  const model::AttentionKind& attention = decoder.architecture().attention;
+  if (!attention.latent && attention.kv_heads < shard.ranks)
+    return Error{"an adapter cannot be trained over " + std::to_string(shard.ranks) + " ranks: the model has " +
+                 std::to_string(attention.kv_heads) + " heads of keys and values"};
+  std::unique_ptr<Parameters> it(new Parameters(backend, decoder));
+  it->rules_ = rules;
+  it->modules_ = *std::move(modules);
+  it->adapter_.layers.resize(sources.layers.size());
+  it->gradients_.layers.resize(sources.layers.size());
+  for (const Module& module : it->modules_) {
+    const std::string name = "base_model.model." + module.path;
+    const Cut cut = cut_of(module.place);
+    const bool is_cut = shard.ranks > 1;
+    it->pieces_.push_back({name + ".lora_A.weight", rules.rank, module.inputs.count, 0, is_cut && cut != Cut::kInputs});
+    it->pieces_.push_back(
+        {name + ".lora_B.weight", rules.rank, module.own_outputs(), 0, is_cut && cut != Cut::kResults});
+  }
+  for (const bool summed : {true, false}) {
+    for (Piece& piece : it->pieces_) {
+      if (piece.is_summed != summed) continue;
+      piece.at = it->count_;
+      it->count_ += piece.rows * piece.cols;
+    }
+    if (summed) it->summed_ = it->count_;
+  }
+  if (auto has = it->allocate(average); !has) return has.error();
+
+  const double rank = static_cast<double>(rules.rank);
+  const auto scale = static_cast<float>(rules.alpha / (rules.rank_stabilised ? std::sqrt(rank) : rank));
+  for (std::size_t i = 0; i < it->modules_.size(); ++i) {
+    const Module& module = it->modules_[i];
+    const kernels::Weight* both[2] = {};
+    for (const bool is_b : {false, true}) {
+      const Piece& piece = it->pieces_[2 * i + (is_b ? 1 : 0)];
+      kernels::WeightShape shape;
+      shape.rows = is_b ? piece.cols : piece.rows;
+      shape.cols = is_b ? piece.rows : piece.cols;
+      shape.dtype = decoder.dtype();
+      auto packed = backend.pack(shape, Zeros(shape.cols), "the adapter");
+      if (!packed) return packed.error();
+      both[is_b ? 1 : 0] = packed->get();
+      it->packed_.push_back({2 * i + (is_b ? 1 : 0), is_b, *std::move(packed)});
+    }
+    it->adapter_.layers[module.layer][module.place].push_back(
+        {module.from, both[0], both[1], scale, module.inputs.first, module.hash()});
+    it->gradients_.layers[module.layer].adapter[module.place].push_back(
+        {it->view(it->gradient_, it->pieces_[2 * i]), it->view(it->gradient_, it->pieces_[2 * i + 1])});
+  }
+  it->adapter_.rank = rules.rank;
+  if (auto has = it->allocate_scratch(); !has) return has.error();
+
+  const auto stream = backend.make_stream();
+  std::vector<float> values(static_cast<std::size_t>(it->count_));
+  it->begin(values, rules.seed);
+  for (const Row row : {Row::kFirst, Row::kSecond}) {
+    const Matrix zeros = it->matrix_of(row);
+    backend.clear(*stream, zeros.data, static_cast<std::size_t>(zeros.cols) * sizeof(float));
+  }
+  it->clear_gradients(*stream);
+  if (auto written = it->write(*stream, Row::kValues, values); !written) return written.error();
+  if (average)
+    if (auto written = it->write(*stream, Row::kAverage, values); !written) return written.error();
+  return it;
+}
+
+Result<bool> Parameters::allocate(bool average) {
+  const std::int64_t padded = (count_ + 63) / 64 * 64, rows = average ? 5 : 4;
+  auto memory = backend_.allocate(static_cast<std::size_t>(padded * rows + 64) * sizeof(float), "what is trained");
+  if (!memory) return memory.error();
+  memory_ = *std::move(memory);
+  auto* at = static_cast<float*>(memory_->data);
+  for (Matrix* row : {&values_, &gradient_, &first_, &second_, average ? &average_ : nullptr}) {
+    if (!row) continue;
+    *row = {at, DType::kFp32, 1, count_, count_};
+    at += padded;
+  }
+  squares_ = {at, DType::kFp32, 2, 2, 2};
+  return true;
+}
+
+Result<bool> Parameters::allocate_scratch() {
+  std::size_t most = backend_.scratch(kernels::SquareSum{values_, kernels::rows(squares_, 0, 1)});
+  for (const Packed& packed : packed_) most = std::max(most, backend_.scratch(repack_of(packed, values_)));
+  auto scratch = backend_.allocate(most, "the optimiser");
+  if (!scratch) return scratch.error();
+  scratch_ = *std::move(scratch);
+  return true;
+}
+
+Matrix Parameters::view(const Matrix& row, const Piece& piece) const {
+  return {static_cast<float*>(row.data) + piece.at, DType::kFp32, piece.rows, piece.cols, piece.cols};
+}
+
+Matrix Parameters::matrix_of(Row row) const {
+  switch (row) {
+    case Row::kValues:
+      return values_;
+    case Row::kFirst:
+      return first_;
+    case Row::kSecond:
+      return second_;
+    case Row::kAverage:
+      return average_;
+  }
+  return {};
+}
+
+// As PEFT begins: A as Kaiming has it (uniform up to 1 / √inputs), B with 0.
+void Parameters::begin(std::vector<float>& values, std::uint64_t seed) const {
+  for (std::size_t i = 0; i < modules_.size(); ++i) {
+    const Module& module = modules_[i];
+    const Piece& a = pieces_[2 * i];
+    const float bound = 1.0F / std::sqrt(static_cast<float>(module.all_inputs));
+    for (std::int64_t row = 0; row < a.rows; ++row)
+      for (std::int64_t col = 0; col < a.cols; ++col)
+        values[static_cast<std::size_t>(a.at + row * a.cols + col)] =
+            bound * spread(seed, module.hash(), row * module.all_inputs + module.inputs.first + col);
+  }
+}
+
+kernels::Repack Parameters::repack_of(const Packed& packed, const Matrix& row) const {
+  return {view(row, pieces_[packed.piece]), packed.transposed, packed.weight.get(), 0};
+}
+
+void Parameters::pack(Stream& stream, bool of_average) {
+  const std::span<std::byte> scratch(static_cast<std::byte*>(scratch_->data), scratch_->bytes);
+  for (const Packed& packed : packed_)
+    backend_.run(stream, repack_of(packed, of_average ? average_ : values_), scratch);
+}
+
+void Parameters::clear_gradients(Stream& stream) {
+  backend_.clear(stream, gradient_.data, static_cast<std::size_t>(count_) * sizeof(float));
+}
+
+void Parameters::sum_gradients(Stream& stream, comm::Communicator* data) {
+  if (summed_ > 0) decoder_.tensor()->sum(stream, kernels::columns(gradient_, 0, summed_), DType::kFp32);
+  if (data && data->ranks() > 1) data->sum(stream, gradient_, DType::kFp32);
+}
+
+Result<double> Parameters::gradient_norm(Stream& stream) {
+  const std::span<std::byte> scratch(static_cast<std::byte*>(scratch_->data), scratch_->bytes);
+  backend_.clear(stream, squares_.data, 4 * sizeof(float));
+  const Matrix shared = kernels::rows(squares_, 0, 1), own = kernels::rows(squares_, 1, 1);
+  if (summed_ > 0) backend_.run(stream, kernels::SquareSum{kernels::columns(gradient_, 0, summed_), shared}, scratch);
+  if (summed_ < count_)
+    backend_.run(stream, kernels::SquareSum{kernels::columns(gradient_, summed_, count_ - summed_), own}, scratch);
+  if (decoder_.shard().ranks > 1) decoder_.tensor()->sum(stream, own, DType::kFp32);
+  float parts[4] = {};
+  backend_.download(stream, parts, squares_.data, sizeof parts);
+  if (auto waited = backend_.wait(stream); !waited) return waited.error();
+  double sum = 0;
+  for (const float part : parts) sum += static_cast<double>(part);
+  return std::isfinite(sum) ? std::sqrt(sum) : std::nan("");
+}
+
+void Parameters::update(Stream& stream, const AdamRules& rules, std::int64_t step, double gradient_scale) {
+  kernels::AdamW op;
+  op.parameter = values_;
+  op.gradient = gradient_;
+  op.first = first_;
+  op.second = second_;
+  op.gradient_scale = static_cast<float>(gradient_scale);
+  op.rate = static_cast<float>(rules.rate);
+  op.beta1 = static_cast<float>(rules.beta1);
+  op.beta2 = static_cast<float>(rules.beta2);
+  op.epsilon = static_cast<float>(rules.epsilon);
+  op.decay = static_cast<float>(rules.decay);
+  op.correction1 = static_cast<float>(1 - std::pow(rules.beta1, static_cast<double>(step)));
+  op.correction2 = static_cast<float>(1 - std::pow(rules.beta2, static_cast<double>(step)));
+  backend_.run(stream, op);
+  pack(stream);
+}
+
+void Parameters::update_average(Stream& stream, double decay) {
+  backend_.run(stream, kernels::Blend{average_, values_, static_cast<float>(1 - decay)});
+}
+
+Result<std::vector<float>> Parameters::read(Stream& stream, Row row) {
+  std::vector<float> numbers(static_cast<std::size_t>(count_));
+  backend_.download(stream, numbers.data(), matrix_of(row).data, numbers.size() * sizeof(float));
+  if (auto waited = backend_.wait(stream); !waited) return waited.error();
+  return numbers;
+}
+
+Result<bool> Parameters::write(Stream& stream, Row row, const std::vector<float>& numbers) {
+  backend_.upload(stream, matrix_of(row).data, numbers.data(), numbers.size() * sizeof(float));
+  if (row == Row::kValues) pack(stream);
+  return backend_.wait(stream);
+}
+
+model::PeftAdapter Parameters::peft(const std::vector<float>& row, const std::string& base) const {
+  model::PeftAdapter adapter;
+  adapter.base = base;
+  adapter.rank_stabilised = rules_.rank_stabilised;
+  const double rank = static_cast<double>(rules_.rank);
+  for (std::size_t i = 0; i < modules_.size(); ++i) {
+    const Module& module = modules_[i];
+    const Piece &a = pieces_[2 * i], &b = pieces_[2 * i + 1];
+    model::PeftModule& it = adapter.modules.emplace_back();
+    it.path = module.path;
+    it.alpha = rules_.alpha;
+    it.scale = rules_.alpha / (rules_.rank_stabilised ? std::sqrt(rank) : rank);
+    it.rank = rules_.rank;
+    it.inputs = module.all_inputs;
+    it.outputs = module.all_outputs;
+    it.a.resize(static_cast<std::size_t>(it.rank * it.inputs));
+    it.b.resize(static_cast<std::size_t>(it.outputs * it.rank));
+    const auto number = [&](const Piece& piece, std::int64_t r, std::int64_t col) {
+      return row[static_cast<std::size_t>(piece.at + r * piece.cols + col)];
+    };
+    for (std::int64_t r = 0; r < it.rank; ++r)
+      for (std::int64_t col = 0; col < a.cols; ++col)
+        it.a[static_cast<std::size_t>(r * it.inputs + module.inputs.first + col)] = number(a, r, col);
+    std::int64_t col = 0;
+    for (const model::Part& part : module.outputs)
+      for (std::int64_t output = part.first; output < part.first + part.count; ++output, ++col)
+        for (std::int64_t r = 0; r < it.rank; ++r)
+          it.b[static_cast<std::size_t>(output * it.rank + r)] = number(b, r, col);
+  }
+  std::sort(adapter.modules.begin(), adapter.modules.end(),
+            [](const model::PeftModule& x, const model::PeftModule& y) { return x.path < y.path; });
+  return adapter;
+}
+
+}  // namespace orch::train
