@@ -169,6 +169,21 @@ TEST(Rows, OfPreferencesMayHoldThePromptInBothAnswers) {
   EXPECT_EQ(beside.chosen.messages, (Messages{{"assistant", "4", ""}}));
 }
 
+TEST(Rows, OfPreferencesDoNotTakeAnAnswerForAPrompt) {
+  // The assistant says the same first in both.
+  const auto it = the_one<Preference>(R"({"chosen": [)" + kUser + "," + kAnswer + R"(], "rejected": [)" + kUser + "," +
+                                          kAnswer + "," + kUser + "," + kWrong + "]}",
+                                      kPreference);
+  EXPECT_THAT(it.prompt.messages, SizeIs(1));
+  EXPECT_THAT(it.chosen.messages, SizeIs(1));
+  EXPECT_THAT(it.rejected.messages, SizeIs(3));
+  const auto longer = the_one<Preference>(R"({"chosen": [)" + kUser + "," + kAnswer + "," + kAnswer +
+                                              R"(], "rejected": [)" + kUser + "," + kAnswer + "," + kWrong + "]}",
+                                          kPreference);
+  EXPECT_THAT(longer.prompt.messages, SizeIs(1));
+  EXPECT_THAT(longer.rejected.messages, SizeIs(2));
+}
+
 TEST(Rows, OfPromptsKeepAllElseForTheReward) {
   const auto it =
       the_one<Prompt>(R"({"z": [1, 2.5, null], "prompt": "p", "answer": "é\"", "big": 12345678901234567890})", kPrompt);
@@ -263,6 +278,9 @@ TEST(BadRows, PreferNothing) {
             "1:1: no 'prompt', and 'chosen' and 'rejected' begin with no message that they share");
   EXPECT_THAT(fault(R"({"prompt": "p", "chosen": [)" + kAnswer + R"(], "rejected": [)" + kWrong + "]}", kPreference),
               HasSubstr("'prompt' is a text and 'chosen' a list of messages"));
+  EXPECT_THAT(fault(R"({"chosen": [)" + kUser + R"(], "rejected": )" + both + "}", kPreference),
+              HasSubstr("begin with no message that they share"))
+      << "none is left to be the answer";
   EXPECT_THAT(fault(R"({"chosen": "c", "rejected": "r"})", kPreference), StartsWith("1:1: no field 'prompt'"));
 }
 

@@ -113,6 +113,14 @@ TEST(Plateau, LowersTheRateAfterItsPatienceAndRaisesItWhileTheLossFalls) {
   EXPECT_DOUBLE_EQ(state.factor, 1);
 }
 
+TEST(Plateau, HasNothingToFallFromUntilALossIsANumber) {
+  const ScheduleRules it = rules(Course::kPlateau, 1000);
+  PlateauState state = after_evaluation(it, {}, 24, kNan);
+  state = after_evaluation(it, state, 49, std::numeric_limits<double>::infinity());
+  EXPECT_EQ(state, (PlateauState{0, 0.8, std::nullopt, 0}));
+  EXPECT_EQ(after_evaluation(it, state, 74, 2.0), (PlateauState{0, 0.8, 2.0, 0}));
+}
+
 TEST(Plateau, JudgesLossesBelowNothingToo) {
   const ScheduleRules it = rules(Course::kPlateau, 1000);
   const PlateauState lowered{0, 0.5, -1.0, 0};

@@ -55,9 +55,8 @@ Sample marked(const tokenizer::Encoding& encoding, const std::vector<tmpl::Span>
     const std::size_t begin = std::max(span.from, from);
     if (begin >= span.to) continue;
     while (first < places.size() && places[first].end <= begin) ++first;
-    std::size_t end = first;  // behind the last that has bytes in it; those between may have none of their own
-    for (std::size_t i = first; i < places.size() && places[i].begin < span.to; ++i)
-      if (places[i].end > places[i].begin) end = i + 1;
+    std::size_t end = first;
+    while (end < places.size() && places[end].begin < span.to) ++end;
     std::fill(sample.trained.begin() + static_cast<std::ptrdiff_t>(first),
               sample.trained.begin() + static_cast<std::ptrdiff_t>(end), std::uint8_t{1});
   }
