@@ -16,7 +16,9 @@ namespace orch::kernels::cpu {
 /// Rows of a part of a product: its sums (x 64 outputs x 4 bytes) stay in the second-level cache.
 inline constexpr std::int64_t kBlockRows = 96;
 /// Rows of a part of a product that goes back: its weights are turned over for each part.
-inline constexpr std::int64_t kBackRows = 384;
+inline constexpr std::int64_t kBackRows = 256;
+/// Blocks of 64 inputs that such a part has at most: what comes back is read from memory once for all of them.
+inline constexpr std::int64_t kBackBlocks = 4;
 /// Inputs of a part of a weight's gradient; it has kBlockRows outputs.
 inline constexpr std::int64_t kGradientInputs = 256;
 /// Numbers of a part of what changes parameters.
@@ -70,9 +72,9 @@ struct Loops {
   // Of training; rows as above.
   void (*activate)(const Activate& op, std::int64_t row) = nullptr;
   void (*activate_back)(const ActivateBack& op, std::int64_t row) = nullptr;
-  /// Rows [from, to) of inputs [64 · block, …), over so many panels; dy begins with the first one's outputs.
-  void (*linear_back)(const LinearBack& op, std::int64_t first_panel, std::int64_t panels, std::int64_t block,
-                      std::int64_t from, std::int64_t to) = nullptr;
+  /// Rows [from, to) of inputs [64 · first_block, …), over so many panels; dy begins with the first one's outputs.
+  void (*linear_back)(const LinearBack& op, std::int64_t first_panel, std::int64_t panels, std::int64_t first_block,
+                      std::int64_t blocks, std::int64_t from, std::int64_t to) = nullptr;
   void (*head_linear_back)(const HeadLinearBack& op, std::int64_t head, std::int64_t block, std::int64_t from,
                            std::int64_t to) = nullptr;
   /// Outputs [output, output + kBlockRows) and inputs [input, input + kGradientInputs), over all rows.

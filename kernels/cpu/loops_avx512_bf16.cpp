@@ -9,6 +9,7 @@
 #include <immintrin.h>
 #endif
 
+#include "base/split_mix.h"
 #include "kernels/cpu/loops.h"
 #include "kernels/number.h"
 

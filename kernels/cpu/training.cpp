@@ -113,10 +113,13 @@ void Training::run(const ActivateBack& op) {
 }
 
 void Training::back(const LinearBack& op, std::int64_t first_panel, std::int64_t panels) {
-  const std::int64_t parts = parts_of(op.dy.rows, kBackRows);
-  threads_.run(parts_of(op.weight->cols, kPanel) * parts, [&](std::int64_t unit, int) {
-    const std::int64_t from = unit % parts * kBackRows;
-    loops_.linear_back(op, first_panel, panels, unit / parts, from, std::min(op.dy.rows, from + kBackRows));
+  const std::int64_t parts = parts_of(op.dy.rows, kBackRows), blocks = parts_of(op.weight->cols, kPanel);
+  // Four parts a thread, so that none waits long for the last; how blocks are put together changes no number.
+  const std::int64_t each = std::clamp<std::int64_t>(blocks * parts / (4 * threads_.count()), 1, kBackBlocks);
+  threads_.run(parts_of(blocks, each) * parts, [&](std::int64_t unit, int) {
+    const std::int64_t from = unit % parts * kBackRows, first = unit / parts * each;
+    loops_.linear_back(op, first_panel, panels, first, std::min(each, blocks - first), from,
+                       std::min(op.dy.rows, from + kBackRows));
   });
 }
 void Training::run(const LinearBack& op) { back(op, 0, static_cast<const PanelWeight&>(*op.weight).panels); }

@@ -106,7 +106,7 @@ int main(int count, char** words) {
   benchmark::AddCustomContext("onednn", std::string(bench::onednn_version()));
 
   for (const auto& family : {kernels::test::linear_speeds, kernels::test::row_speeds, kernels::test::attention_speeds,
-                             kernels::test::score_speeds})
+                             kernels::test::score_speeds, kernels::test::linear_back_speeds})
     for (const Case& it : family())
       benchmark::RegisterBenchmark(it.name.c_str(), run, it, ceilings)->UseRealTime()->Unit(benchmark::kMicrosecond);
   const std::pair<std::string, Product> libraries[] = {{"own", bench::own_product}, {"onednn", bench::onednn_product}};

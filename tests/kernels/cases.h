@@ -47,6 +47,7 @@ std::vector<Case> linear_speeds();
 std::vector<Case> row_speeds();
 std::vector<Case> attention_speeds();
 std::vector<Case> score_speeds();
+std::vector<Case> linear_back_speeds();
 
 /// What rounding to `dtype` costs at most, and what sums in fp32 do beside that.
 double tolerance(DType dtype);

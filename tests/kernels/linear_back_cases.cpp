@@ -279,4 +279,21 @@ std::vector<Case> linear_back_cases() {
   return cases;
 }
 
+std::vector<Case> linear_back_speeds() {
+  constexpr DType kF = DType::kFp32, kB = DType::kBf16, kI = DType::kInt8;
+  std::vector<Case> cases;
+  // A pass of training, and the two products of an adapter's gradients.
+  for (const auto& [dtype, weight] : {std::pair(kB, kB), std::pair(kF, kF), std::pair(kB, kI)}) {
+    cases.push_back(linear_back({512, 2048, 3072, dtype, weight}));
+    cases.push_back(linear_back({512, 2048, 16384, dtype, weight, true}));
+    cases.push_back(linear_back({512, 8192, 2048, dtype, weight}));
+  }
+  for (const DType dtype : {kB, kF}) {
+    cases.push_back(weight_gradient(512, 2048, 2048, dtype, dtype));
+    cases.push_back(weight_gradient(512, 2048, 16, dtype, dtype));
+    cases.push_back(weight_gradient(512, 2048, 256, dtype, dtype));
+  }
+  return cases;
+}
+
 }  // namespace orch::kernels::test

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "train/random.h"
+#include "base/split_mix.h"
 
 namespace orch::train {
 namespace {

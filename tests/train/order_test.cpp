@@ -7,7 +7,7 @@
 #include <numeric>
 #include <set>
 
-#include "train/random.h"
+#include "base/split_mix.h"
 
 namespace orch::train {
 namespace {

@@ -5,8 +5,8 @@
 #include <cmath>
 #include <limits>
 
+#include "base/split_mix.h"
 #include "train/loss_scale.h"
-#include "train/random.h"
 
 namespace orch::train {
 namespace {

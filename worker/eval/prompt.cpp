@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "base/split_mix.h"
 #include "base/text.h"
 #include "eval/python_random.h"
 #include "eval/python_text.h"
@@ -12,12 +13,7 @@ namespace {
 
 constexpr std::size_t kMostChoices = 1000;
 
-std::uint64_t mixed(std::uint64_t value) {  // SplitMix64's finaliser
-  value += 0x9e3779b97f4a7c15ull;
-  value = (value ^ (value >> 30)) * 0xbf58476d1ce4e5b9ull;
-  value = (value ^ (value >> 27)) * 0x94d049bb133111ebull;
-  return value ^ (value >> 31);
-}
+std::uint64_t mixed(std::uint64_t value) { return SplitMix64(value).next(); }
 
 Error about(const Task& task, std::size_t sample, const Error& error) {
   return Error{"task " + quote(task.name) + ", question " + std::to_string(sample + 1) + ": " + error.what};

@@ -4,6 +4,8 @@
 #include <deque>
 #include <numeric>
 
+#include "base/split_mix.h"
+
 namespace orch::infer {
 
 using kernels::Ints;
@@ -11,12 +13,9 @@ using kernels::Matrix;
 
 namespace {
 
-/// In [0, 1), of a draw's place in its text: a hash (SplitMix64's finish), so that no state is carried along.
+/// In [0, 1), of a draw's place in its text, so that no state is carried along.
 float uniform(std::uint64_t seed, std::uint64_t place) {
-  std::uint64_t x = seed + 0x9e3779b97f4a7c15U * (place + 1);
-  x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9U;
-  x = (x ^ (x >> 27)) * 0x94d049bb133111ebU;
-  return static_cast<float>((x ^ (x >> 31)) >> 40) * 0x1p-24F;
+  return static_cast<float>(SplitMix64(seed + 0x9e3779b97f4a7c15U * place).next() >> 40) * 0x1p-24F;
 }
 
 /// Of the `count` largest.

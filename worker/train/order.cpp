@@ -4,7 +4,7 @@
 #include <numeric>
 #include <utility>
 
-#include "train/random.h"
+#include "base/split_mix.h"
 
 namespace orch::train {
 namespace {

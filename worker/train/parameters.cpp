@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/split_mix.h"
 #include "base/text.h"
 
 namespace orch::train {
@@ -46,14 +47,8 @@ class Zeros : public kernels::RowReader {
 };
 
 /// In [-1, 1), of a module's number.
-float spread(std::uint64_t seed, std::uint64_t module, std::int64_t number) {
-  const auto mix = [](std::uint64_t v) {
-    v = (v ^ (v >> 30)) * 0xbf58476d1ce4e5b9U;
-    v = (v ^ (v >> 27)) * 0x94d049bb133111ebU;
-    return v ^ (v >> 31);
-  };
-  const std::uint64_t drawn = mix(mix(seed + module) + 0x9e3779b97f4a7c15U * (static_cast<std::uint64_t>(number) + 1));
-  return static_cast<float>(drawn >> 40) * 0x1p-23F - 1;
+float spread(std::uint64_t module, std::int64_t number) {
+  return static_cast<float>(SplitMix64(module, static_cast<std::uint64_t>(number)).next() >> 40) * 0x1p-23F - 1;
 }
 
 Result<std::vector<Module>> chosen_modules(const model::Sources& sources, const AdapterRules& rules) {
@@ -196,11 +191,12 @@ void Parameters::begin(std::vector<float>& values, std::uint64_t seed) const {
   for (std::size_t i = 0; i < modules_.size(); ++i) {
     const Module& module = modules_[i];
     const Piece& a = pieces_[2 * i];
+    const std::uint64_t own = SplitMix64(seed, module.hash()).next();
     const float bound = 1.0F / std::sqrt(static_cast<float>(module.all_inputs));
     for (std::int64_t row = 0; row < a.rows; ++row)
       for (std::int64_t col = 0; col < a.cols; ++col)
         values[static_cast<std::size_t>(a.at + row * a.cols + col)] =
-            bound * spread(seed, module.hash(), row * module.all_inputs + module.inputs.first + col);
+            bound * spread(own, row * module.all_inputs + module.inputs.first + col);
   }
 }
 

@@ -6,7 +6,7 @@
 
 #include <cstdint>
 
-namespace orch::train {
+namespace orch {
 
 class SplitMix64 {
  public:
@@ -32,4 +32,4 @@ class SplitMix64 {
   std::uint64_t state_;
 };
 
-}  // namespace orch::train
+}  // namespace orch
