@@ -7,6 +7,7 @@
 #include "comm/transport.h"
 #include "kernels/cpu/backend.h"
 #include "kernels/fake/backend.h"
+#include "model/peft.h"
 
 namespace orch::infer {
 namespace {
@@ -37,6 +38,12 @@ void on_rank(const std::filesystem::path& folder, const RanksOptions& options, s
   const model::Sources sources = take(model::find_sources(it, checkpoint, shard));
   const auto decoder = take(model::Decoder::load(*backend, it, sources, shard, options.formats, tensor.get()));
   Engine engine(*backend, *decoder, options.rules, options.pipeline > 1 ? pipeline.get() : nullptr);
+  std::optional<model::LoadedAdapter> adapter;
+  if (!options.adapter.empty()) {
+    adapter = take(model::LoadedAdapter::load(*backend, it, sources, take(model::read_peft(options.adapter)),
+                                              options.formats.compute));
+    engine.use(&adapter->adapter());
+  }
   work(rank, engine);
 }
 

@@ -10,6 +10,8 @@
 #include <random>
 
 #include "infer/cluster_of_ranks.h"
+#include "kernels/cpu/backend.h"
+#include "model/peft.h"
 #include "support/families.h"
 #include "support/test_data.h"
 
@@ -397,11 +399,12 @@ TEST_P(Families, AreContinuedAsTransformersDoes) {
   for (std::size_t i = 0; i < wanted.size(); ++i) EXPECT_EQ(answers.written[i].tokens, wanted[i]);
 }
 
-void expect_the_same_over_layouts(const fs::path& folder, model::Formats formats) {
+void expect_the_same_over_layouts(const fs::path& folder, model::Formats formats, const fs::path& adapter = {}) {
   const auto it = model::open_architecture(folder);
   const Mix mix = mix_of(static_cast<std::int32_t>(it->vocab), std::min<std::int64_t>(it->context, 100), 9);
   RanksOptions options;
   options.formats = formats;
+  options.adapter = adapter;
   const Answers alone = answers_of(folder, options, mix.scores, mix.writes);
   int layouts = 0;
   for (const auto& [tensor, pipeline] : {std::pair(2, 1), {4, 1}, {8, 1}, {1, 2}, {2, 2}, {2, 3}, {4, 2}}) {
@@ -481,6 +484,63 @@ TEST_P(Families, AreTheSameOnADevice) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Of, Families, testing::ValuesIn(test::families()), [](const auto& of) { return of.param; });
+
+class WithAdapter : public testing::TestWithParam<std::string> {
+ protected:
+  const fs::path folder_ = test::family_folder("llama3").parent_path().parent_path() / "adapters" / GetParam();
+  const json expected_ = [this] {
+    std::ifstream in(folder_ / "expected.json");
+    return json::parse(in);
+  }();
+  const fs::path base_ = test::family_folder(expected_.at("base").get<std::string>());
+};
+
+// Recorded from PEFT, in float64.
+TEST_P(WithAdapter, AnswersAreThoseOfPeft) {
+  std::vector<ScoreRequest> scores;
+  for (const json& sequence : expected_.at("sequences")) {
+    const auto ids = sequence.at("ids").get<Tokens>();
+    scores.push_back({{ids.begin(), ids.begin() + 1}, {ids.begin() + 1, ids.end()}});
+  }
+  RanksOptions options;
+  options.adapter = folder_;
+  options.rules.context = 1000;
+  const Answers answers = answers_of(base_, options, scores, {});
+  for (std::size_t i = 0; i < scores.size(); ++i) {
+    const auto wanted = expected_.at("sequences").at(i).at("log_probabilities").get<std::vector<double>>();
+    for (std::size_t t = 1; t < wanted.size(); ++t)
+      EXPECT_NEAR(answers.scored[i].logprobs[t - 1], wanted[t], 1e-4 * std::max(1.0, std::fabs(wanted[t])));
+  }
+  EXPECT_FALSE(all_same(answers_of(base_, {}, scores, {}).scored, answers.scored)) << "as without";
+}
+
+TEST_P(WithAdapter, AnswersAreTheSameOverEveryLayout) { expect_the_same_over_layouts(base_, DType::kFp32, folder_); }
+
+// One model in memory serves several adapters, and itself, in any order.
+TEST_P(WithAdapter, AnswersAreThoseOfWhateverIsNamed) {
+  const auto it = model::open_architecture(base_);
+  const Mix mix = mix_of(static_cast<std::int32_t>(it->vocab), 60, 5);
+  RanksOptions options;
+  const Answers plain = answers_of(base_, options, mix.scores, mix.writes);
+  options.adapter = folder_;
+  const Answers changed = answers_of(base_, options, mix.scores, mix.writes);
+  on_ranks(base_, {}, [&](int, Engine& engine) {
+    const auto backend = kernels::make_cpu_backend({1, 0, {}});
+    const auto checkpoint = take(model::Checkpoint::open(base_));
+    const auto sources = take(model::find_sources(*it, checkpoint, {}));
+    const auto adapter =
+        take(model::LoadedAdapter::load(*backend, *it, sources, take(model::read_peft(folder_)), DType::kFp32));
+    for (const bool with : {true, false, true}) {
+      engine.use(with ? &adapter.adapter() : nullptr);
+      const Answers& wanted = with ? changed : plain;
+      EXPECT_TRUE(all_same(take(engine.score(mix.scores)), wanted.scored));
+      EXPECT_TRUE(all_same(take(engine.write(mix.writes, kNever)), wanted.written));
+    }
+  });
+}
+
+INSTANTIATE_TEST_SUITE_P(Of, WithAdapter, testing::Values("llama3", "gpt2", "gemma2", "phi3", "falcon_40b", "mixtral"),
+                         [](const auto& of) { return of.param; });
 
 }  // namespace
 }  // namespace orch::infer

@@ -172,6 +172,7 @@ Result<ordered_json> with_model(const Options& options, const fs::path& folder, 
   rules.threads = options.threads > 0 ? options.threads : worker::threads_of(node);
   rules.memory = worker::memory_of(node);
   rules.formats = {options.dtype, options.weights.value_or(options.dtype)};
+  rules.adapter = options.adapter;
   rules.cache_dtype = options.cache.value_or(options.dtype);
   auto model = texts::OpenedModel::open(rules, folder, **joined);
   if (!model) return model.error();

@@ -95,6 +95,11 @@ const std::vector<Option>& options() {
          it.cache = model::cache_format(text);
          return it.cache.has_value();
        }},
+      {"--adapter", "FOLDER", "generate score eval", "a LoRA adapter as PEFT writes it, on top of the model",
+       [](Options& it, const std::string& text) {
+         it.adapter = text;
+         return !text.empty();
+       }},
       {"--threads", "N", "generate score eval", "of each rank (its share of this machine's CPUs)",
        [](Options& it, const std::string& text) { return number(text, 1, 4096, it.threads); }},
   };

@@ -29,6 +29,7 @@ struct Options {
   int tensor = 1, pipeline = 1;
   int threads = 0;                      ///< of each rank; 0: its share of this machine's CPUs
   DType dtype = DType::kFp32;           ///< of computation
+  std::string adapter;                  ///< a folder as PEFT writes it; empty: none
   std::optional<DType> weights, cache;  ///< of linear layers, of keys and values; nothing: as is computed
 };
 

@@ -55,6 +55,10 @@ class Engine {
          comm::Communicator* pipeline = nullptr);
   ~Engine();
 
+  /// What is asked from now on is answered with it on top of the model's weights; null: without. It stays until another
+  /// is named.
+  void use(const model::Adapter* adapter) { adapter_ = adapter; }
+
   Result<std::vector<Scored>> score(std::span<const ScoreRequest> requests);
   Result<std::vector<Written>> write(std::span<const WriteRequest> requests, const IsOver& is_over);
 
@@ -97,6 +101,7 @@ class Engine {
   model::Decoder& decoder_;
   comm::Communicator* const pipeline_;
   EngineRules rules_;
+  const model::Adapter* adapter_ = nullptr;
   EngineCounts counts_;
   std::unique_ptr<kernels::Stream> stream_;
   std::unique_ptr<kernels::Buffer> told_;

@@ -119,7 +119,8 @@ void Engine::Run::each_place(const StepSize& size, F&& f) const {
   const model::Decoder& decoder = engine_.decoder_;
   const model::Architecture& it = decoder.architecture();
   const std::size_t row = at(it.hidden) * at(static_cast<std::int64_t>(bytes_of(decoder.dtype())));
-  std::size_t scratch = decoder.workspace({size.rows, size.max_length, size.picked(), size.targets});
+  const std::int64_t rank = engine_.adapter_ ? engine_.adapter_->rank : 0;
+  std::size_t scratch = decoder.workspace({size.rows, size.max_length, size.picked(), size.targets, rank});
   f(memory.ints, size.ints(), "a step's numbers");
   // Stages tell each other what came of it in the same place.
   const std::size_t told = std::max(at(size.asked + size.drawn) * sizeof(std::int32_t), results.size() * sizeof(Found));
@@ -294,6 +295,7 @@ Result<Engine::Run::Chosen> Engine::Run::step(std::span<const Piece> pieces, con
   step.slots = view(slots, arrays.slots.size());
   if (!bases.empty()) step.bases = {floats + bases_at, DType::kFp32, 1, rows, rows};
   step.lengthy = turned_.lengthy;
+  step.adapter = engine_.adapter_;
   step.sequences.starts = view(starts, arrays.starts.size());
   step.sequences.lengths = view(lengths, arrays.lengths.size());
   step.sequences.table = view(table, arrays.table.size());

@@ -20,6 +20,16 @@ struct Parts {
   tokenizer::Tokenizer tokenizer;
   model::Checkpoint checkpoint;
   model::Sources sources;
+  std::optional<model::PeftAdapter> adapter{};
+
+  /// What it takes at most of a rank.
+  double adapter_bytes(DType dtype) const {
+    double numbers = 0;
+    if (adapter)
+      for (const model::PeftModule& module : adapter->modules)
+        numbers += static_cast<double>(module.rank * (module.inputs + module.outputs));
+    return numbers * bytes_of(dtype);
+  }
 };
 
 Result<std::unique_ptr<Parts>> read_parts(const OpenRules& rules, const std::filesystem::path& folder, int rank) {
@@ -42,6 +52,11 @@ Result<std::unique_ptr<Parts>> read_parts(const OpenRules& rules, const std::fil
   auto sources = model::find_sources(parts->architecture, parts->checkpoint, shard);
   if (!sources) return named(sources.error());
   parts->sources = *std::move(sources);
+  if (!rules.adapter.empty()) {
+    auto adapter = model::read_peft(rules.adapter);
+    if (!adapter) return adapter.error();
+    parts->adapter = *std::move(adapter);
+  }
   return parts;
 }
 
@@ -63,10 +78,11 @@ Result<infer::EngineRules> rules_for(const OpenRules& rules, const Parts& parts)
   const auto plan = infer::plan_memory(parts.architecture, parts.shard, rules.formats, planned,
                                        {1, std::clamp<std::int64_t>(context, 2, kLeastText)});
   if (!plan) return plan.error();
-  if (plan->total() > rules.memory)
-    return Error{"takes " + format_bytes(plan->total()) + " of memory on each rank (" + format_bytes(plan->weights) +
-                 " of weights), and " + format_bytes(rules.memory) + " are left there"};
-  const double left = rules.memory - plan->weights - plan->steps;
+  const double adapter = parts.adapter_bytes(rules.formats.compute);
+  if (plan->total() + adapter > rules.memory)
+    return Error{"takes " + format_bytes(plan->total() + adapter) + " of memory on each rank (" +
+                 format_bytes(plan->weights) + " of weights), and " + format_bytes(rules.memory) + " are left there"};
+  const double left = rules.memory - plan->weights - plan->steps - adapter;
   engine.cache_bytes = static_cast<std::size_t>(std::max(plan->cache, left * kShareOfCache));
   return engine;
 }
@@ -97,7 +113,15 @@ Result<std::unique_ptr<OpenedModel>> OpenedModel::open(const OpenRules& rules, c
     return Error{folder.string() + ": " + agreed.error().what};
   it->decoder_ = *std::move(decoder);
 
+  if ((*parts)->adapter) {
+    auto adapter = model::LoadedAdapter::load(*it->backend_, (*parts)->architecture, (*parts)->sources,
+                                              *(*parts)->adapter, rules.formats.compute);
+    if (auto agreed = comm::agree(ranks, outcome(adapter)); !agreed)
+      return Error{rules.adapter.string() + " on " + folder.string() + ": " + agreed.error().what};
+    it->adapter_ = *std::move(adapter);
+  }
   it->engine_.emplace(*it->backend_, *it->decoder_, *engine, rules.pipeline > 1 ? it->pipeline_.get() : nullptr);
+  if (it->adapter_) it->engine_->use(&it->adapter_->adapter());
   it->texts_.emplace(*it->engine_, std::move((*parts)->tokenizer), &ranks);
   return it;
 }

@@ -7,6 +7,7 @@
 
 #include "base/dtype.h"
 #include "comm/communicator.h"
+#include "model/peft.h"
 #include "texts/text_engine.h"
 
 namespace orch::texts {
@@ -17,8 +18,9 @@ struct OpenRules {
   double memory = 0;             ///< bytes that each rank may take; 0: not known
   model::Formats formats = DType::kFp32;
   DType cache_dtype = DType::kFp32;
-  std::int64_t context = 0;  ///< tokens that the model is shown at most; 0: as many as it was made for
-  double smaller = 1;        ///< on how much is computed at once, after memory had run out
+  std::int64_t context = 0;         ///< tokens that the model is shown at most; 0: as many as it was made for
+  std::filesystem::path adapter{};  ///< a folder as PEFT writes it, on top of the model; empty: none
+  double smaller = 1;               ///< on how much is computed at once, after memory had run out
 };
 
 class OpenedModel {
@@ -37,6 +39,7 @@ class OpenedModel {
   std::unique_ptr<kernels::Backend> backend_;
   std::unique_ptr<comm::Communicator> tensor_, pipeline_;
   std::unique_ptr<model::Decoder> decoder_;
+  std::optional<model::LoadedAdapter> adapter_;
   std::optional<infer::Engine> engine_;
   std::optional<TextEngine> texts_;
 };
