@@ -49,6 +49,46 @@ class TinyStories(unittest.TestCase):
         self.assertEqual(answer("tokenize", MODEL, "--no-special", stdin=json.dumps(texts)), [ids[1:] for ids in with_special])
         self.assertEqual(answer("tokenize", MODEL, stdin="[]"), [])
 
+    def write_adapter(self, folder, rank, value):
+        """On all queries and down projections, of numbers that repeat; `value` 0: one that changes nothing."""
+        config = json.loads((MODEL / "config.json").read_text())
+        hidden, inner = config["hidden_size"], config["intermediate_size"]
+        tensors, data = {}, b""
+        for layer in range(config["num_hidden_layers"]):
+            for path, inputs, outputs in [("self_attn.q_proj", hidden, hidden), ("mlp.down_proj", inner, hidden)]:
+                for which, shape, size in [("A", [rank, inputs], 0.2), ("B", [outputs, rank], value)]:
+                    count = shape[0] * shape[1]
+                    numbers = struct.pack(f"<{count}f", *[size * ((i * 7 + layer) % 11 - 5) / 5 for i in range(count)])
+                    tensors[f"base_model.model.model.layers.{layer}.{path}.lora_{which}.weight"] = {
+                        "dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(numbers)]}
+                    data += numbers
+        header = json.dumps(tensors).encode()
+        folder.mkdir()
+        (folder / "adapter_model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + data)
+        (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": rank, "lora_alpha": 8}))
+
+    def test_adapter(self):
+        pairs = json.dumps([[each["context"], each["continuation"]] for each in self.reference["pairs"]][:4])
+        plain = answer("score", MODEL, stdin=pairs)
+        with tempfile.TemporaryDirectory() as name:
+            folder = pathlib.Path(name)
+            self.write_adapter(folder / "nothing", 4, 0)
+            self.write_adapter(folder / "something", 4, 0.05)
+            self.assertEqual(answer("score", MODEL, "--adapter", folder / "nothing", stdin=pairs), plain)
+            changed = answer("score", MODEL, "--adapter", folder / "something", stdin=pairs)
+            self.assertNotEqual(changed, plain)
+            for tensor, pipeline in self.layouts[1:]:
+                over = answer("score", MODEL, "--adapter", folder / "something", "--tp", tensor, "--pp", pipeline, stdin=pairs,
+                              ranks=tensor * pipeline)
+                for got, wanted in zip(over, changed):
+                    self.assertAlmostEqual(got["logprob"], wanted["logprob"], delta=1e-4 * wanted["tokens"])
+            done = worker("score", MODEL, "--adapter", folder / "none", stdin=pairs)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(f"adapter {folder / 'none'}: cannot read", done.stderr)
+            (folder / "something" / "adapter_config.json").write_text('{"peft_type": "LORA", "use_dora": true}')
+            done = worker("score", MODEL, "--adapter", folder / "something", stdin=pairs)
+            self.assertEqual((done.returncode, "use_dora" in done.stderr), (1, True), done.stderr)
+
     def test_generate(self):
         prompts = [each["prompt"] for each in self.reference["prompts"]]
         most = len(self.reference["prompts"][0]["greedy_ids"])
