@@ -54,4 +54,14 @@ std::vector<Module> modules_of(const Sources& sources) {
   return modules;
 }
 
+std::optional<std::string> tensor_of(const std::string& path, const Checkpoint& checkpoint) {
+  const std::string name = path + ".weight";
+  // The other name that path_of() gives this path.
+  const std::string bare =
+      name.starts_with("transformer.h.") ? name.substr(std::string_view("transformer.").size()) : name;
+  for (const std::string& each : {name, bare})
+    if (checkpoint.has(each) && path_of(each) == path) return each;
+  return std::nullopt;
+}
+
 }  // namespace orch::model

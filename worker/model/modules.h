@@ -4,6 +4,7 @@
 // rows there (a rank's heads).
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -28,5 +29,8 @@ struct Module {
 /// Of all layers of the stage, in order. Not among them: experts of which each token has some, and what latent
 /// attention makes of compressed keys and values (kv_b_proj), which the decoder has in another form.
 std::vector<Module> modules_of(const Sources& sources);
+
+/// The name of a module's tensor in a checkpoint, whatever the decoder makes of it; nothing where there is none.
+std::optional<std::string> tensor_of(const std::string& path, const Checkpoint& checkpoint);
 
 }  // namespace orch::model
