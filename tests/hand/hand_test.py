@@ -1,4 +1,4 @@
-"""orch-worker tokenize, generate, score, eval and inspect, as a person calls them, alone and under mpirun.
+"""orch-worker tokenize, generate, score, eval, inspect and merge, as a person calls them, alone and under mpirun.
 
 Called as: hand_test.py ORCH_WORKER ROOT MPIRUN, the last an empty word where there is no MPI. The numbers that are expected
 are those of a reference in float64 that was written for the model (../shared/data/models)."""
@@ -298,6 +298,45 @@ class TinyStories(unittest.TestCase):
         layouts = [(each["tp"], each["pp"]) for each in got["layouts"]]
         self.assertEqual(layouts, [(tp, pp) for tp in (1, 2, 4, 8) for pp in (1, 2)])
 
+    def write_adapter(self, folder, factor):
+        """Of rank 1: each output of the first layer's down_proj gets `factor` × its first input more."""
+        config = json.loads((MODEL / "config.json").read_text())
+        inputs, outputs = config["intermediate_size"], config["hidden_size"]
+        a, b = [1.0] + [0.0] * (inputs - 1), [float(factor)] * outputs
+        module = "base_model.model.model.layers.0.mlp.down_proj"
+        header = {f"{module}.lora_A.weight": {"dtype": "F32", "shape": [1, inputs], "data_offsets": [0, 4 * inputs]},
+                  f"{module}.lora_B.weight": {"dtype": "F32", "shape": [outputs, 1], "data_offsets": [4 * inputs, 4 * (inputs + outputs)]}}
+        text = json.dumps(header).encode()
+        folder.mkdir()
+        (folder / "adapter_model.safetensors").write_bytes(
+            struct.pack("<Q", len(text)) + text + struct.pack(f"<{inputs + outputs}f", *a, *b))
+        (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 1, "lora_alpha": 2}))
+        return folder
+
+    def test_merge(self):
+        pairs = json.dumps([[pair["context"], pair["continuation"]] for pair in self.reference["pairs"]])
+        scores = lambda model: [each["logprob"] for each in answer("score", model, stdin=pairs)]
+        with tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            there = answer("merge", MODEL, self.write_adapter(folder / "there", 0.25), "--out", folder / "merged")
+            self.assertEqual((there["folder"], there["changed"]), (str(folder / "merged"), 1))
+            self.assertIn("tokenizer.json", there["copied"])
+            back = answer("merge", folder / "merged", self.write_adapter(folder / "back", -0.25), "--out", folder / "again", "--dtype", "fp32")
+            self.assertEqual(back["tensors"], there["tensors"])
+            self.assertEqual(sorted(path.name for path in folder.iterdir()), ["again", "back", "merged", "there"])
+            before, merged, again = scores(MODEL), scores(folder / "merged"), scores(folder / "again")
+            self.assertGreater(max(abs(one - other) for one, other in zip(before, merged)), 0.01)
+            for one, other in zip(before, again):
+                self.assertAlmostEqual(one, other, delta=1e-3)
+            done = worker("merge", MODEL, folder / "there", "--out", folder / "merged")
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            self.assertIn("merged is there already; a merged model is written to a new folder", done.stderr)
+            if MPIRUN:
+                done = worker("merge", MODEL, folder / "there", "--out", folder / "two", ranks=2)
+                self.assertNotEqual(done.returncode, 0)
+                self.assertIn("merge runs alone, and 2 ranks were started", done.stderr)
+                self.assertFalse((folder / "two").exists())
+
     def test_what_cannot_be_done_is_said(self):
         with tempfile.TemporaryDirectory() as folder:
             broken = pathlib.Path(folder) / "broken"
@@ -323,6 +362,11 @@ class TinyStories(unittest.TestCase):
                     (("score", empty), "[]", 1, "config.json"),
                     (("eval", MODEL, "mmlu"), "", 2, "--data FOLDER is missing"),
                     (("eval", MODEL), "", 2, "a task is missing"),
+                    (("merge", MODEL), "", 2, "an adapter is missing"),
+                    (("merge", MODEL, "adapter"), "", 2, "--out FOLDER is missing"),
+                    (("merge", MODEL, "adapter", "--out", "out", "--dtype", "int8"), "", 2, "'int8' is no value of --dtype"),
+                    (("merge", MODEL, empty, "--out", empty / "out"), "", 1, f"cannot read {empty}/adapter_config.json"),
+                    (("merge", MODEL, empty, "--out", broken), "", 1, f"{broken} is there already; a merged model is written to a new"),
                     (("eval", MODEL, "mmllu", "--data", folder), "", 1, "there is no file and no task 'mmllu'; did you mean 'mmlu'?"),
                     (("eval", MODEL, "mmlu", "--data", folder), "", 1, f"the data of task 'mmlu' is not there: {folder}/mmlu/test.jsonl"),
                     (("inspect", MODEL / "config.json"), "", 1, "is a file; a model is a folder"),
@@ -366,7 +410,7 @@ class TinyStories(unittest.TestCase):
                 self.assertEqual(got["folder"], str(repo / "snapshots" / commit))
 
     def test_help(self):
-        for command in ("tokenize", "generate", "score", "eval", "inspect"):
+        for command in ("tokenize", "generate", "score", "eval", "inspect", "merge"):
             done = worker(command, "--help")
             self.assertEqual(done.returncode, 0)
             self.assertTrue(done.stdout.startswith(f"orch-worker {command} MODEL"), done.stdout)

@@ -16,6 +16,7 @@
 #include "hand/evaluate.h"
 #include "hand/options.h"
 #include "kernels/plan/backend.h"
+#include "model/merge.h"
 #include "native/locate.h"
 #include "texts/opened_model.h"
 
@@ -156,6 +157,14 @@ Result<ordered_json> inspect(const fs::path& folder) {
   return all;
 }
 
+Result<ordered_json> merge(const Options& options, const fs::path& folder, const worker::Ranks& ranks) {
+  if (ranks.count() != 1) return Error{"merge runs alone, and " + counted(ranks.count(), "rank") + " were started"};
+  const auto merged = model::merge_adapter(folder, options.file, options.out, options.merged);
+  if (!merged) return merged.error();
+  return ordered_json{{"folder", options.out},  {"changed", merged->changed.size()}, {"tensors", merged->tensors},
+                      {"bytes", merged->bytes}, {"copied", merged->copied},          {"left_out", merged->left_out}};
+}
+
 Result<ordered_json> with_model(const Options& options, const fs::path& folder, const fs::path& program,
                                 const worker::Ranks& ranks) {
   if (options.tensor * options.pipeline != ranks.count())
@@ -213,6 +222,8 @@ int run(std::span<char* const> words, const fs::path& program) {
   Result<ordered_json> answer = Error{};
   if (options->command == "inspect") {
     answer = inspect(*folder);
+  } else if (options->command == "merge") {
+    answer = merge(*options, *folder, ranks);
   } else if (options->command == "tokenize") {
     const auto input = read_input(options->file);
     answer = input ? tokenize(*options, *input, *folder) : Result<ordered_json>(input.error());
@@ -220,10 +231,9 @@ int run(std::span<char* const> words, const fs::path& program) {
     answer = with_model(*options, *folder, program, ranks);
   }
   if (!answer) return refuse(answer.error(), 1);
+  const bool is_for_people = options->command == "inspect" || options->command == "eval" || options->command == "merge";
   if (ranks.is_first())
-    std::cout << answer->dump(options->command == "inspect" || options->command == "eval" ? 2 : -1, ' ', false,
-                              json::error_handler_t::replace)
-              << std::endl;
+    std::cout << answer->dump(is_for_people ? 2 : -1, ' ', false, json::error_handler_t::replace) << std::endl;
   return std::cout ? 0 : 1;
 }
 

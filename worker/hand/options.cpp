@@ -85,6 +85,16 @@ const std::vector<Option>& options() {
          it.dtype = dtype.value_or(it.dtype);
          return dtype.has_value();
        }},
+      {"--out", "FOLDER", "merge", "a new one, for the merged model; must be given",
+       [](Options& it, const std::string& text) {
+         it.out = text;
+         return !text.empty();
+       }},
+      {"--dtype", "D", "merge", "of the tensors that change: fp32, bf16 or fp16 (as they were)",
+       [](Options& it, const std::string& text) {
+         it.merged = model::compute_format(text);
+         return it.merged.has_value();
+       }},
       {"--weights", "D", "generate score eval", "in which linear layers are kept: int8 (as is computed)",
        [](Options& it, const std::string& text) {
          it.weights = model::smaller_weight_format(text);
@@ -109,7 +119,7 @@ const std::vector<Option>& options() {
 struct Command {
   const char *name, *usage, *text;
 };
-constexpr std::array<Command, 5> kCommands = {{
+constexpr std::array<Command, 6> kCommands = {{
     {"tokenize", "MODEL [FILE] [--no-special]", "A list of strings becomes a list of lists of token ids."},
     {"generate", "MODEL [FILE] [OPTION...]",
      "A list of strings becomes a list of {prompt, ids, text}: the tokens that were written behind each, and their "
@@ -120,6 +130,9 @@ constexpr std::array<Command, 5> kCommands = {{
     {"eval", "MODEL TASK --data FOLDER [OPTION...]",
      "A task's questions are asked and scored; TASK is a file, or a name such as mmlu (docs/tasks.md)."},
     {"inspect", "MODEL", "What the model's files say: architecture, parameters, memory, how it can be cut over GPUs."},
+    {"merge", "MODEL ADAPTER --out FOLDER [--dtype D]",
+     "The model with the adapter in its weights, as a checkpoint of its own; ADAPTER is a folder as PEFT writes it\n"
+     "(docs/by-hand.md)."},
 }};
 
 bool has(const Option& option, std::string_view command) {
@@ -138,7 +151,9 @@ std::string help_of(const std::string& command) {
     if (each.name == command)
       text = "orch-worker " + command + " " + each.usage + "\n\n" + each.text +
              "\n\nMODEL is a folder, org/name[@revision] of the hub's cache, or a name of the catalog." +
-             (command == "inspect" || command == "eval" ? "" : " Without FILE\nthe JSON is read from standard input.") +
+             (command == "inspect" || command == "eval" || command == "merge"
+                  ? ""
+                  : " Without FILE\nthe JSON is read from standard input.") +
              " The answer is JSON.\n\n";
   for (const Option& option : options()) {
     if (!has(option, command)) continue;
@@ -181,6 +196,8 @@ Result<Options> read_options(std::span<char* const> words) {
     if (!option->set(it, value)) return Error{quote(value) + " is no value of " + name + help};
   }
   if (it.model.empty()) return Error{"a model is missing" + help};
+  if (it.command == "merge" && it.file.empty()) return Error{"an adapter is missing" + help};
+  if (it.command == "merge" && it.out.empty()) return Error{"--out FOLDER is missing" + help};
   if (it.command == "eval" && it.file.empty()) return Error{"a task is missing" + help};
   if (it.command == "eval" && it.data.empty()) return Error{"--data FOLDER is missing" + help};
   return it;

@@ -1,4 +1,4 @@
-// What stands behind `orch-worker tokenize`, `generate`, `score` and `inspect`.
+// What stands behind `orch-worker tokenize`, `generate`, `score`, `eval`, `inspect` and `merge`.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@ namespace orch::hand {
 
 struct Options {
   std::string command, model;
-  std::string file;  ///< of JSON; empty: standard input; of eval the task
+  std::string file;  ///< of JSON; empty: standard input; of eval the task, of merge the adapter's folder
   bool special = true;
   bool help = false;
   std::string data;                    ///< of eval: the folder of questions
@@ -30,6 +30,8 @@ struct Options {
   int threads = 0;                      ///< of each rank; 0: its share of this machine's CPUs
   DType dtype = DType::kFp32;           ///< of computation
   std::string adapter;                  ///< a folder as PEFT writes it; empty: none
+  std::string out;                      ///< of merge: the new folder
+  std::optional<DType> merged;          ///< of merge: of the tensors that change; nothing: as they were
   std::optional<DType> weights, cache;  ///< of linear layers, of keys and values; nothing: as is computed
 };
 
