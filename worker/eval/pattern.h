@@ -2,6 +2,7 @@
 // bounded, and what takes too long counts as no match.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -33,6 +34,32 @@ class Pattern {
 
  private:
   static constexpr std::size_t kMostMatches = 1'000'000;
+  std::shared_ptr<const pcre2_real_code_8> code_;
+};
+
+/// A pattern that says when matching was given up, for those who must not take that for an answer. All that the matcher
+/// does is counted, so that a search ends within a second or so on any text; that makes it several times slower.
+class CountedPattern {
+ public:
+  /// Steps of the matcher and characters that it passed over, in one search: the same on every machine.
+  static constexpr std::int64_t kMostWork = 20'000'000;
+
+  static Result<CountedPattern> compile(std::string_view pattern);
+
+  /// An error: it was given up, and nobody knows whether there is a match. `text` is UTF-8.
+  using Found = Result<std::optional<Pattern::Match>>;
+  Found first(std::string_view text) const { return search(text, Which::kFirst); }
+  /// Of the matches that re.finditer() gives.
+  Found last(std::string_view text) const { return search(text, Which::kLast); }
+  /// As re.fullmatch().
+  Found whole(std::string_view text) const { return search(text, Which::kWhole); }
+
+ private:
+  enum class Which { kFirst, kLast, kWhole };
+  Found search(std::string_view text, Which which) const;
+
+  std::string words_;  ///< as PCRE2 was given them
+  std::int64_t step_cost_ = 1;
   std::shared_ptr<const pcre2_real_code_8> code_;
 };
 
