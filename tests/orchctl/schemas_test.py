@@ -84,7 +84,7 @@ command: {run: [p, "{model}", "{task}", "{seed}", "{out}"], gpus: 0, cpus: 2, me
 class Schemas(unittest.TestCase):
     def test_are_schemas_themselves(self):
         names = {path.stem for path in SCHEMAS.glob("*.json")}
-        self.assertEqual(names, {"matrix", "policy", "catalog", "cluster", "history", "notify", "ceilings", "output", "task"})
+        self.assertEqual(names, {"matrix", "policy", "catalog", "cluster", "history", "notify", "ceilings", "output", "reward", "task"})
         for name in names:
             validator(schema_of(name))
 
