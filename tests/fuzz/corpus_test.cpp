@@ -45,6 +45,7 @@ constexpr std::array kTargets = {
     Target{"config", orch::fuzz::config_target, 800},
     Target{"task", orch::fuzz::task_target, 600},
     Target{"rows", orch::fuzz::rows_target, 800},
+    Target{"reward", orch::fuzz::reward_target, 600},
     Target{"calls", orch::fuzz::calls_target, 1500},
     Target{"sandbox", orch::fuzz::sandbox_target, 4000},
 };

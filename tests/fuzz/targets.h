@@ -21,8 +21,9 @@ void tokenizer_target(
     std::string_view bytes);  ///< a tokenizer.json; after a line `---8<---` a text, that is a pattern and rules, too
 void safetensors_target(std::string_view bytes);  ///< a file of tensors, and all its numbers
 void config_target(std::string_view bytes);       ///< a model's config.json
-void task_target(std::string_view bytes);  ///< a task file, ours or the harness's; after a line `---8<---` its data
-void rows_target(std::string_view bytes);  ///< a data set for training, read as each of its kinds
+void task_target(std::string_view bytes);    ///< a task file, ours or the harness's; after a line `---8<---` its data
+void rows_target(std::string_view bytes);    ///< a data set for training, read as each of its kinds
+void reward_target(std::string_view bytes);  ///< a file of rewards; after a line `---8<---` a completion of a model's
 void calls_target(
     std::string_view bytes);  ///< a model's function calls; after a line `---8<---` the functions and answers, too
 void sandbox_target(std::string_view bytes);  ///< what orch-sandbox and its caller say to each other
