@@ -4,29 +4,16 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
-#include <exception>
-#include <fstream>
 #include <mutex>
-#include <nlohmann/json.hpp>
-#include <thread>
+#include <numeric>
 
-#include "comm/transport.h"
-#include "kernels/cpu/backend.h"
-#include "kernels/fake/backend.h"
 #include "support/families.h"
 #include "train/objective.h"
 #include "train/order.h"
+#include "train/ranks.h"
 
 namespace orch::train {
 namespace {
-
-using model::Shard;
-
-template <class T>
-T take(Result<T> result) {
-  if (!result) throw std::runtime_error(result.error().what);
-  return *std::move(result);
-}
 
 struct Course {
   int data = 1, tensor = 1;  ///< ranks
@@ -64,23 +51,10 @@ std::vector<Sample> samples_of(std::int64_t vocab) {
   return samples;
 }
 
-void on_rank(const std::string& family, const Course& course, std::unique_ptr<comm::Transport> all, Taught& taught) {
-  const int rank = all->rank();
-  std::unique_ptr<kernels::Backend> backend = kernels::make_cpu_backend({1, 0, {}});
-  if (course.fake)
-    backend = kernels::make_fake_backend(std::move(backend), {*course.fake + static_cast<std::uint64_t>(rank)});
-  Shard shard;
-  shard.rank = rank % course.tensor;
-  shard.ranks = course.tensor;
-  const auto tensor = comm::make_host_communicator(*backend, take(all->split(rank / course.tensor)));
-  const auto data = comm::make_host_communicator(*backend, take(all->split(rank % course.tensor)));
-  const auto folder = test::family_folder(family);
-  const model::Architecture it = take(model::open_architecture(folder));
-  const model::Checkpoint checkpoint = take(model::Checkpoint::open(folder));
-  const model::Sources sources = take(model::find_sources(it, checkpoint, shard));
-  const auto decoder =
-      take(model::Decoder::load(*backend, it, sources, shard, {course.dtype, course.weights}, tensor.get()));
-  const std::vector<Sample> samples = samples_of(it.vocab);
+void learn(const AtRank& at, const Course& course, Taught& taught) {
+  kernels::Backend* const backend = &at.backend;
+  const int rank = at.rank;
+  const std::vector<Sample> samples = samples_of(at.architecture.vocab);
   std::vector<std::int64_t> lengths;
   for (const Sample& sample : samples) lengths.push_back(static_cast<std::int64_t>(sample.ids.size()));
   Order order(lengths, {6, 1, false});
@@ -92,8 +66,8 @@ void on_rank(const std::string& family, const Course& course, std::unique_ptr<co
   rules.seed = 7;
   LearnerBounds bounds{course.tokens, 8, 32, course.again, course.dropout};
   const auto make = [&] {
-    auto parameters = take(Parameters::of_adapter(*backend, *decoder, sources, rules, true));
-    auto learner = take(Learner::make(*backend, *decoder, *parameters, bounds));
+    auto parameters = take(Parameters::of_adapter(*backend, at.decoder, at.sources, rules, true));
+    auto learner = take(Learner::make(*backend, at.decoder, *parameters, bounds));
     return std::pair(std::move(parameters), std::move(learner));
   };
   auto [parameters, learner] = make();
@@ -137,7 +111,7 @@ void on_rank(const std::string& family, const Course& course, std::unique_ptr<co
       own.push_back({&sample, step * 100 + static_cast<std::int64_t>(i)});
     }
     teach();
-    parameters->sum_gradients(learner->stream(), data.get());
+    parameters->sum_gradients(learner->stream(), &at.data);
     const double norm = take(parameters->gradient_norm(learner->stream()));
     parameters->update(learner->stream(), {course.rate, 0.9, 0.999, 1e-8, 0.01}, step + 1, std::min(1.0, 1.0 / norm));
     if (step % 5 == 0) parameters->update_average(learner->stream(), 0.9);
@@ -146,7 +120,7 @@ void on_rank(const std::string& family, const Course& course, std::unique_ptr<co
     const std::lock_guard lock(mutex);
     taught.losses.resize(static_cast<std::size_t>(course.steps));
     taught.norms.resize(static_cast<std::size_t>(course.steps));
-    if (shard.rank == 0) taught.losses[static_cast<std::size_t>(step)] += loss;
+    if (rank % course.tensor == 0) taught.losses[static_cast<std::size_t>(step)] += loss;
     if (rank == 0) taught.norms[static_cast<std::size_t>(step)] = norm;
   }
   const std::vector<Lesson> first = {{samples.data(), 0}};
@@ -158,23 +132,9 @@ void on_rank(const std::string& family, const Course& course, std::unique_ptr<co
 }
 
 Taught teach(const std::string& family, const Course& course) {
-  const int count = course.data * course.tensor;
-  auto transports = comm::make_thread_transports(count);
-  std::vector<std::exception_ptr> problems(static_cast<std::size_t>(count));
   Taught taught;
-  {
-    std::vector<std::jthread> ranks;
-    for (std::size_t rank = 0; rank < transports.size(); ++rank)
-      ranks.emplace_back([&, rank] {
-        try {
-          on_rank(family, course, std::move(transports[rank]), taught);
-        } catch (...) {
-          problems[rank] = std::current_exception();
-        }
-      });
-  }
-  for (const std::exception_ptr& problem : problems)
-    if (problem) std::rethrow_exception(problem);
+  on_ranks(test::family_folder(family), {course.data, course.tensor, 1, {course.dtype, course.weights}, course.fake},
+           [&](const AtRank& at) { learn(at, course, taught); });
   return taught;
 }
 

@@ -1,0 +1,231 @@
+#include "train/run.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/split_mix.h"
+#include "train/deal.h"
+
+namespace orch::train {
+namespace {
+
+using Row = Parameters::Row;
+
+/// The texts of some items, each with a name of its own in the step.
+std::vector<Lesson> lessons_of(std::span<const std::int64_t> items, const Aim& aim) {
+  std::vector<Lesson> lessons;
+  for (const std::int64_t item : items) {
+    std::int64_t place = 0;
+    for (const Sample* text : aim.texts_of(item)) lessons.push_back({text, item * aim.texts_each() + place++});
+  }
+  return lessons;
+}
+
+/// Every item of a pass is judged by itself.
+double judge_all(Aim& aim, std::span<const Outcome> outcomes, std::span<const std::vector<float>> references,
+                 Figures& figures) {
+  double loss = 0;
+  const auto each = static_cast<std::size_t>(aim.texts_each());
+  for (std::size_t i = 0; i < outcomes.size(); i += each)
+    loss +=
+        aim.judge(outcomes.subspan(i, each), references.empty() ? references : references.subspan(i, each), figures);
+  return loss;
+}
+
+}  // namespace
+
+Run::Run(const RunRules& rules, Aim& aim, Aim* held_out, Learner& learner, Parameters& parameters,
+         comm::Communicator* data, comm::Transport* host)
+    : rules_(rules),
+      aim_(aim),
+      held_out_(held_out),
+      learner_(learner),
+      parameters_(parameters),
+      data_(data),
+      host_(host),
+      order_(aim.lengths(), rules.order) {}
+
+Result<RunState> Run::state() {
+  RunState state = now_;
+  for (const auto& [row, numbers] :
+       {std::pair(Row::kValues, &state.values), std::pair(Row::kFirst, &state.first),
+        std::pair(Row::kSecond, &state.second), std::pair(Row::kAverage, &state.average)}) {
+    if (row == Row::kAverage && !parameters_.has_average()) continue;
+    auto read = parameters_.read(learner_.stream(), row);
+    if (!read) return read.error();
+    *numbers = *std::move(read);
+  }
+  return state;
+}
+
+Result<bool> Run::go_on_from(const RunState& state) {
+  for (const auto& [row, numbers] :
+       {std::pair(Row::kValues, &state.values), std::pair(Row::kFirst, &state.first),
+        std::pair(Row::kSecond, &state.second), std::pair(Row::kAverage, &state.average)}) {
+    if (row == Row::kAverage && !parameters_.has_average()) continue;
+    if (auto written = parameters_.write(learner_.stream(), row, *numbers); !written) return written.error();
+  }
+  now_ = state;
+  for (std::vector<float>* row : {&now_.values, &now_.first, &now_.second, &now_.average}) row->clear();
+  good_ = state;
+  return true;
+}
+
+std::vector<std::vector<std::int64_t>> Run::passes_of(std::span<const std::int64_t> items,
+                                                      const std::vector<std::int64_t>& lengths, const Aim& aim) const {
+  return pack(items, lengths, {rules_.pass.tokens, std::max<std::int64_t>(1, rules_.pass.texts / aim.texts_each())});
+}
+
+Result<bool> Run::sum(double& loss, Figures& figures) {
+  if (!host_ || host_->ranks() == 1) return true;
+  // A rank may have had no item: all must have the same names.
+  std::vector<double> own = {loss};
+  for (const auto& [name, value] : figures) own.push_back(value);
+  std::vector<double> all(own.size() * static_cast<std::size_t>(host_->ranks()));
+  if (auto told = host_->gather(std::as_bytes(std::span(own)), std::as_writable_bytes(std::span(all))); !told)
+    return told.error();
+  const auto total = [&](std::size_t number) {
+    double sum = 0;
+    for (std::size_t at = number; at < all.size(); at += own.size()) sum += all[at];
+    return sum;
+  };
+  loss = total(0);
+  std::size_t number = 1;
+  for (auto& [name, value] : figures) value = total(number++);
+  return true;
+}
+
+Result<StepReport> Run::step() {
+  StepReport report;
+  report.step = now_.step;
+  const std::vector<std::int64_t>& lengths = order_.lengths();
+  const std::span<const std::int64_t> batch = order_.batch(now_.step);
+  for (const std::int64_t item : batch) report.tokens += lengths[static_cast<std::size_t>(item)];
+  aim_.begin(batch);
+  report.figures = aim_.figures();
+  const std::vector<std::int64_t> own = deal(batch, lengths, data_ranks())[static_cast<std::size_t>(data_rank())];
+  const double scale = rules_.scales_loss ? now_.loss_scale.scale : 1;
+  const std::uint64_t key = SplitMix64(rules_.order.seed, static_cast<std::uint64_t>(now_.step)).next();
+  parameters_.clear_gradients(learner_.stream());
+  for (const std::vector<std::int64_t>& items : passes_of(own, lengths, aim_)) {
+    const std::vector<Lesson> lessons = lessons_of(items, aim_);
+    std::vector<std::vector<float>> references;
+    if (aim_.has_reference()) {
+      auto looked = learner_.look(lessons, false);
+      if (!looked) return looked.error();
+      references = *std::move(looked);
+    }
+    const auto taught = learner_.teach(lessons, key, scale, [&](std::span<const Outcome> outcomes) {
+      report.loss += judge_all(aim_, outcomes, references, report.figures);
+    });
+    if (!taught) return taught.error();
+  }
+  if (auto summed = sum(report.loss, report.figures); !summed) return summed.error();
+  parameters_.sum_gradients(learner_.stream(), data_);
+  auto norm = parameters_.gradient_norm(learner_.stream());
+  if (!norm) return norm.error();
+  if (data_)
+    if (auto joined = data_->state(); !joined) return joined.error();
+  report.norm = *norm / scale;
+
+  if (rules_.scales_loss) {
+    const LossScale before = now_.loss_scale;
+    const bool overflowed = !std::isfinite(report.norm);
+    now_.loss_scale = after_step(before, overflowed);
+    if (overflowed && excuses(before)) {
+      report.verdict.deed = Deed::kSkip;
+      report.verdict.reason = "the gradient is larger than fp16 holds: the loss is scaled less from now on";
+      report.verdict.state = now_.stability;
+      return report;
+    }
+  }
+  report.verdict = judge(now_.stability, {now_.step, report.loss, report.norm}, rules_.stability);
+  if (report.verdict.deed != Deed::kGoOn) return report;
+  now_.stability = report.verdict.state;
+  report.rate = rate_at(rules_.schedule, now_.step, now_.plateau) * now_.stability.rate_factor;
+  AdamRules adam = rules_.adam;
+  adam.rate = report.rate;
+  const double clipped = rules_.clip > 0 && report.norm > rules_.clip ? rules_.clip / report.norm : 1;
+  parameters_.update(learner_.stream(), adam, ++now_.updates, clipped / scale);
+  if (parameters_.has_average())
+    if (const auto kept = average_keeps(rules_.average, now_.step, rules_.schedule.steps))
+      parameters_.update_average(learner_.stream(), *kept);
+  return report;
+}
+
+Result<bool> Run::evaluate(StepReport& report) {
+  const std::vector<std::int64_t> lengths = held_out_->lengths();
+  std::vector<std::int64_t> all(lengths.size());
+  std::iota(all.begin(), all.end(), 0);
+  held_out_->begin(all);
+  report.held_out_figures = held_out_->figures();
+  const std::vector<std::int64_t> own = deal(all, lengths, data_ranks())[static_cast<std::size_t>(data_rank())];
+  double loss = 0;
+  for (const std::vector<std::int64_t>& items : passes_of(own, lengths, *held_out_)) {
+    const std::vector<Lesson> lessons = lessons_of(items, *held_out_);
+    auto with = learner_.look(lessons, true);
+    if (!with) return with.error();
+    std::vector<std::vector<float>> references;
+    if (held_out_->has_reference()) {
+      auto without = learner_.look(lessons, false);
+      if (!without) return without.error();
+      references = *std::move(without);
+    }
+    std::vector<std::vector<float>> derivatives;
+    std::vector<Outcome> outcomes;
+    for (const std::vector<float>& logprobs : *with) derivatives.emplace_back(logprobs.size());
+    for (std::size_t i = 0; i < with->size(); ++i) outcomes.push_back({(*with)[i], derivatives[i]});
+    loss += judge_all(*held_out_, outcomes, references, report.held_out_figures);
+  }
+  if (auto summed = sum(loss, report.held_out_figures); !summed) return summed.error();
+  report.held_out = loss;
+  return true;
+}
+
+Result<RunEnd> Run::go(const RunHooks& hooks) {
+  if (good_.values.empty()) {
+    auto begin = state();
+    if (!begin) return begin.error();
+    good_ = *std::move(begin);
+  }
+  const auto keep = [&](std::optional<double> held_out) -> Result<bool> {
+    auto good = state();
+    if (!good) return good.error();
+    good_ = *std::move(good);
+    return hooks.keep ? hooks.keep(good_, held_out) : Result<bool>(true);
+  };
+  while (now_.step < rules_.schedule.steps) {
+    auto stepped = step();
+    if (!stepped) return stepped.error();
+    StepReport& report = *stepped;
+    const Verdict& verdict = report.verdict;
+    if (verdict.deed == Deed::kStop) {
+      if (hooks.report) hooks.report(report);
+      return RunEnd{RunEnd::Why::kFailed, verdict.failure, verdict.reason};
+    }
+    if (verdict.deed == Deed::kRollBack) {
+      const StabilityState after = after_rollback(good_.stability, verdict.state);
+      if (hooks.report) hooks.report(report);
+      const RunState good = good_;
+      if (auto back = go_on_from(good); !back) return back.error();
+      now_.stability = good_.stability = after;
+      continue;
+    }
+    if (verdict.deed == Deed::kSkip) now_.stability = verdict.state;
+    const std::int64_t done = now_.step++;
+    if (held_out_ && is_evaluated_after(rules_.schedule, done)) {
+      if (auto evaluated = evaluate(report); !evaluated) return evaluated.error();
+      now_.plateau = after_evaluation(rules_.schedule, now_.plateau, done, *report.held_out);
+    }
+    if (hooks.report) hooks.report(report);
+    const bool is_last = now_.step == rules_.schedule.steps;
+    const bool ends = !is_last && hooks.should_end && hooks.should_end();
+    if (is_last || ends || now_.step % rules_.keep_every == 0)
+      if (auto kept = keep(report.held_out); !kept) return kept.error();
+    if (ends) return RunEnd{RunEnd::Why::kAsked, Failure::kNone, "it was told to end"};
+  }
+  return RunEnd{};
+}
+
+}  // namespace orch::train

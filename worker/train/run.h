@@ -1,0 +1,107 @@
+// A training run, step after step: a batch is dealt over the ranks, its texts go through the model and back, the
+// gradients are summed and judged, and what is trained changes.
+//
+// Holds:
+//  - What a step does is a function of its number, the rules and the state: a run that goes on from a state has the
+//    bits of one that never stopped, on the same layout.
+//  - All ranks come to the same verdict of a step, for they judge the same numbers.
+//  - How a batch is cut into passes changes no batch.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "comm/transport.h"
+#include "train/aim.h"
+#include "train/average.h"
+#include "train/loss_scale.h"
+#include "train/order.h"
+#include "train/schedule.h"
+#include "train/stability.h"
+
+namespace orch::train {
+
+struct RunRules {
+  OrderRules order;
+  ScheduleRules schedule;
+  StabilityRules stability;
+  AverageRules average;
+  AdamRules adam;                ///< its rate is the schedule's
+  double clip = 0;               ///< largest norm of a gradient; 0: as large as it is
+  LearnerBounds pass;            ///< how the learner was made
+  bool scales_loss = false;      ///< of fp16
+  std::int64_t keep_every = 50;  ///< steps between states that can be gone back to
+};
+
+/// All that a run goes on with.
+struct RunState {
+  std::int64_t step = 0;     ///< steps that are done
+  std::int64_t updates = 0;  ///< of those that changed anything
+  PlateauState plateau;
+  StabilityState stability;
+  LossScale loss_scale;
+  std::vector<float> values, first, second, average;  ///< of this rank; the average may be empty
+
+  bool operator==(const RunState&) const = default;
+};
+
+struct StepReport {
+  std::int64_t step = 0;
+  double loss = 0;
+  double norm = 0;  ///< of the gradient, before it was clipped
+  double rate = 0;
+  std::int64_t tokens = 0;  ///< of all ranks
+  Figures figures;
+  std::optional<double> held_out;  ///< loss, where the model was evaluated after the step
+  Figures held_out_figures;
+  Verdict verdict;
+};
+
+struct RunEnd {
+  enum class Why : std::uint8_t { kDone, kAsked, kFailed } why = Why::kDone;
+  Failure failure = Failure::kNone;
+  std::string reason;
+};
+
+/// What a run tells, and asks, between two steps. On every rank; answers must be the same on all of them.
+struct RunHooks {
+  std::function<void(const StepReport&)> report;
+  std::function<bool()> should_end;
+  /// A good state that can be gone back to: to be kept. `held_out`: the loss after its last step, if it was evaluated.
+  std::function<Result<bool>(const RunState&, std::optional<double> held_out)> keep;
+};
+
+class Run {
+ public:
+  /// `held_out`: judged now and then, never learnt from; or null. `data`: the ranks that are taught other samples; or
+  /// null. `host`: the same ranks, for what they tell each other of their figures.
+  Run(const RunRules& rules, Aim& aim, Aim* held_out, Learner& learner, Parameters& parameters,
+      comm::Communicator* data, comm::Transport* host);
+
+  Result<RunState> state();
+  Result<bool> go_on_from(const RunState& state);
+  Result<RunEnd> go(const RunHooks& hooks);
+
+ private:
+  /// Sums over the ranks, in their order.
+  Result<bool> sum(double& loss, Figures& figures);
+  Result<StepReport> step();
+  Result<bool> evaluate(StepReport& report);
+  std::vector<std::vector<std::int64_t>> passes_of(std::span<const std::int64_t> items,
+                                                   const std::vector<std::int64_t>& lengths, const Aim& aim) const;
+  int data_rank() const { return host_ ? host_->rank() : 0; }
+  int data_ranks() const { return host_ ? host_->ranks() : 1; }
+
+  const RunRules rules_;
+  Aim& aim_;
+  Aim* const held_out_;
+  Learner& learner_;
+  Parameters& parameters_;
+  comm::Communicator* const data_;
+  comm::Transport* const host_;
+  Order order_;
+  RunState now_;   ///< without its rows, which the parameters have
+  RunState good_;  ///< what a spike is gone back to
+};
+
+}  // namespace orch::train
