@@ -24,6 +24,8 @@ void config_target(std::string_view bytes);       ///< a model's config.json
 void task_target(std::string_view bytes);    ///< a task file, ours or the harness's; after a line `---8<---` its data
 void rows_target(std::string_view bytes);    ///< a data set for training, read as each of its kinds
 void reward_target(std::string_view bytes);  ///< a file of rewards; after a line `---8<---` a completion of a model's
+void checkpoint_target(
+    std::string_view bytes);  ///< a checkpoint's state.json; after a line `---8<---` the header of its numbers, too
 void calls_target(
     std::string_view bytes);  ///< a model's function calls; after a line `---8<---` the functions and answers, too
 void sandbox_target(std::string_view bytes);  ///< what orch-sandbox and its caller say to each other
