@@ -556,10 +556,11 @@ TEST(Crash, InTheMiddleOfAStepLeavesWhatIsClearedAtTheNextStart) {
   if (!writer) ::_exit(1);
   for (std::int64_t step = from;; ++step) {
     // Every third is written a second time, as by a run that went back.
-    for (int times = step % 3 == 0 ? 2 : 1; times > 0; --times)
+    for (int times = step % 3 == 0 ? 2 : 1; times > 0; --times) {
       if (!(*writer)->write(checkpoint(step, 1.0 / static_cast<double>(step + 1)))) ::_exit(2);
-    if (!(*writer)->wait()) ::_exit(3);
-    if (::write(out, &step, sizeof step) != sizeof step) ::_exit(4);
+      if (!(*writer)->wait()) ::_exit(3);
+      if (::write(out, &step, sizeof step) != sizeof step) ::_exit(4);
+    }
   }
 }
 

@@ -276,8 +276,9 @@ Result<std::map<std::string, TrainedView>> trained_of(const model::Safetensors& 
   const auto problem = [](const std::string& what) { return Error{std::string(kNumbers) + ": " + what}; };
   std::map<std::string, TrainedView> trained;
   for (const auto& [name, tensor] : file.tensors()) {
-    const auto row = std::find_if(kRows.begin(), kRows.end(),
-                                  [&](const RowName& it) { return std::string_view(name).starts_with(it.prefix); });
+    const std::string& full = name;  // clang 14 lets no lambda capture a binding
+    const auto row =
+        std::find_if(kRows.begin(), kRows.end(), [&](const RowName& it) { return full.starts_with(it.prefix); });
     const std::string what = "tensor " + quote(name);
     if (row == kRows.end() || name.size() == row->prefix.size()) return problem(what + " is no row of a matrix");
     if (tensor.stored != Stored::kF32 || tensor.shape.size() != 2 || tensor.count() == 0)

@@ -61,8 +61,8 @@ Result<std::vector<Entry>> entries_of(const fs::path& folder) {
   std::error_code error;
   for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error))
     if (const auto entry = entry_of(at->path().filename().string())) entries.push_back(*entry);
-  if (error == std::errc::no_such_file_or_directory) return entries;
-  if (error) return Error{"the checkpoints in " + folder.string() + " cannot be listed: " + error.message()};
+  if (error && error != std::errc::no_such_file_or_directory)
+    return Error{"the checkpoints in " + folder.string() + " cannot be listed: " + error.message()};
   std::sort(entries.begin(), entries.end(),
             [](const Entry& a, const Entry& b) { return a.step != b.step ? a.step > b.step : a.stage < b.stage; });
   return entries;
