@@ -1,12 +1,14 @@
 // A run that is killed at any moment goes on from what it wrote, bit for bit; what is broken is noticed and said.
 #include "train/checkpoint.h"
 
+#include <dlfcn.h>
 #include <gmock/gmock.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <bit>
 #include <chrono>
 #include <csignal>
@@ -21,6 +23,28 @@
 #include "train/checkpoints.h"
 #include "train/checksum.h"
 #include "train/stability.h"
+
+namespace {
+
+/// Calls that change what is on the disk, counted; the process ends before the one of this number. 0: it does not.
+std::atomic<int> calls = 0, dies_at = 0;
+
+template <class Function>
+Function* counted(const char* name) {
+  if (++calls == dies_at) ::_exit(9);
+  return reinterpret_cast<Function*>(::dlsym(RTLD_NEXT, name));
+}
+
+}  // namespace
+
+// In place of the C library's.
+extern "C" int rename(const char* from, const char* to) noexcept {
+  return counted<int(const char*, const char*)>("rename")(from, to);
+}
+extern "C" int unlinkat(int folder, const char* name, int flags) noexcept {
+  return counted<int(int, const char*, int)>("unlinkat")(folder, name, flags);
+}
+extern "C" int fsync(int file) { return counted<int(int)>("fsync")(file); }
 
 namespace orch::train {
 namespace {
@@ -548,6 +572,38 @@ TEST(Crash, InTheMiddleOfAStepLeavesWhatIsClearedAtTheNextStart) {
   fs::create_directory(folder / (checkpoint_name(3) + ".old"));
   writer_of(folder.path());
   EXPECT_THAT(names_in(folder.path()), ElementsAre(checkpoint_name(1), checkpoint_name(3)));
+}
+
+TEST(Crash, BeforeAnyChangeOfTheDiskLeavesTheLastConfirmedOrTheNext) {
+  int deaths = 0;
+  for (int at = 1;; ++at) {
+    const TemporaryFolder folder;
+    for (const std::int64_t step : {1, 2, 3}) put(folder, checkpoint(step, 3));
+    const pid_t child = ::fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      calls = 0;
+      dies_at = at;
+      const auto writer = CheckpointWriter::open(folder.path(), {1, 1});
+      // The newest is replaced, and then there is a newer one.
+      for (const std::int64_t step : {3, 4})
+        if (!writer || !(*writer)->write(checkpoint(step, 2)) || !(*writer)->wait()) ::_exit(1);
+      ::_exit(0);
+    }
+    int status = 0;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFEXITED(status) && (WEXITSTATUS(status) == 9 || WEXITSTATUS(status) == 0));
+    const auto found = newest_whole(folder.path());
+    ASSERT_TRUE(found && found->checkpoint) << at;
+    EXPECT_GE(found->checkpoint->state.step, 3) << "killed before call " << at;
+    EXPECT_THAT(found->passed_over, IsEmpty()) << at;
+    writer_of(folder.path());
+    EXPECT_EQ(newest(folder.path()), found->checkpoint->state.step) << "clearing up changes nothing";
+    for (const std::string& name : names_in(folder.path())) EXPECT_THAT(name, SizeIs(18)) << "nothing is left over";
+    if (WEXITSTATUS(status) == 0) break;
+    ++deaths;
+  }
+  EXPECT_GT(deaths, 20);
 }
 
 /// A run that writes until it is killed, and says what is safe.
