@@ -109,7 +109,7 @@ TEST(Run, LearnsWhatIsHeldOutToo) {
   ASSERT_EQ(ran.reports.size(), 80U);
   EXPECT_LT(ran.reports.back().loss, 0.5 * ran.reports.front().loss);
   ASSERT_TRUE(ran.reports[9].held_out && ran.reports.back().held_out);
-  EXPECT_LT(*ran.reports.back().held_out, 0.7 * *ran.reports[9].held_out);
+  EXPECT_LT(ran.reports.back().held_out->loss, 0.7 * ran.reports[9].held_out->loss);
   EXPECT_FALSE(ran.reports[8].held_out);
   EXPECT_EQ(ran.state.step, 80);
   EXPECT_EQ(ran.state.updates, 80);
@@ -122,8 +122,8 @@ TEST(Run, PrefersWhatIsPreferred) {
   EXPECT_NEAR(ran.reports.front().loss, std::log(2), 1e-6);
   EXPECT_NEAR(ran.reports.front().figures.at("margin"), 0, 1e-6);
   EXPECT_GT(ran.reports.back().figures.at("margin"), 0.5);
-  EXPECT_NEAR(ran.reports.back().held_out_figures.at("accuracy"), 1, 1e-9);
-  EXPECT_LT(*ran.reports.back().held_out, 0.6 * std::log(2));
+  EXPECT_NEAR(ran.reports.back().held_out->figures.at("accuracy"), 1, 1e-9);
+  EXPECT_LT(ran.reports.back().held_out->loss, 0.6 * std::log(2));
 }
 
 TEST(Run, GoesOnAsIfItHadNeverStopped) {

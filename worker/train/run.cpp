@@ -154,14 +154,14 @@ Result<StepReport> Run::step() {
   return report;
 }
 
-Result<bool> Run::evaluate(StepReport& report) {
+Result<Evaluated> Run::evaluate() {
+  Evaluated evaluated;
   const std::vector<std::int64_t> lengths = held_out_->lengths();
   std::vector<std::int64_t> all(lengths.size());
   std::iota(all.begin(), all.end(), 0);
   held_out_->begin(all);
-  report.held_out_figures = held_out_->figures();
+  evaluated.figures = held_out_->figures();
   const std::vector<std::int64_t> own = deal(all, lengths, data_ranks())[static_cast<std::size_t>(data_rank())];
-  double loss = 0;
   for (const std::vector<std::int64_t>& items : passes_of(own, lengths, *held_out_)) {
     const std::vector<Lesson> lessons = lessons_of(items, *held_out_);
     auto with = learner_.look(lessons, true);
@@ -176,11 +176,10 @@ Result<bool> Run::evaluate(StepReport& report) {
     std::vector<Outcome> outcomes;
     for (const std::vector<float>& logprobs : *with) derivatives.emplace_back(logprobs.size());
     for (std::size_t i = 0; i < with->size(); ++i) outcomes.push_back({(*with)[i], derivatives[i]});
-    loss += judge_all(*held_out_, outcomes, references, report.held_out_figures);
+    evaluated.loss += judge_all(*held_out_, outcomes, references, evaluated.figures);
   }
-  if (auto summed = sum(loss, report.held_out_figures); !summed) return summed.error();
-  report.held_out = loss;
-  return true;
+  if (auto summed = sum(evaluated.loss, evaluated.figures); !summed) return summed.error();
+  return evaluated;
 }
 
 Result<RunEnd> Run::go(const RunHooks& hooks) {
@@ -215,14 +214,17 @@ Result<RunEnd> Run::go(const RunHooks& hooks) {
     if (verdict.deed == Deed::kSkip) now_.stability = verdict.state;
     const std::int64_t done = now_.step++;
     if (held_out_ && is_evaluated_after(rules_.schedule, done)) {
-      if (auto evaluated = evaluate(report); !evaluated) return evaluated.error();
-      now_.plateau = after_evaluation(rules_.schedule, now_.plateau, done, *report.held_out);
+      auto evaluated = evaluate();
+      if (!evaluated) return evaluated.error();
+      now_.plateau = after_evaluation(rules_.schedule, now_.plateau, done, evaluated->loss);
+      report.held_out = *std::move(evaluated);
     }
     if (hooks.report) hooks.report(report);
     const bool is_last = now_.step == rules_.schedule.steps;
     const bool ends = !is_last && hooks.should_end && hooks.should_end();
     if (is_last || ends || now_.step % rules_.keep_every == 0)
-      if (auto kept = keep(report.held_out); !kept) return kept.error();
+      if (auto kept = keep(report.held_out ? std::optional(report.held_out->loss) : std::nullopt); !kept)
+        return kept.error();
     if (ends) return RunEnd{RunEnd::Why::kAsked, Failure::kNone, "it was told to end"};
   }
   return RunEnd{};

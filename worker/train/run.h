@@ -45,6 +45,12 @@ struct RunState {
   bool operator==(const RunState&) const = default;
 };
 
+/// Of what is held out.
+struct Evaluated {
+  double loss = 0;
+  Figures figures;
+};
+
 struct StepReport {
   std::int64_t step = 0;
   double loss = 0;
@@ -52,8 +58,7 @@ struct StepReport {
   double rate = 0;
   std::int64_t tokens = 0;  ///< of all ranks
   Figures figures;
-  std::optional<double> held_out;  ///< loss, where the model was evaluated after the step
-  Figures held_out_figures;
+  std::optional<Evaluated> held_out;  ///< where the model was evaluated after the step
   Verdict verdict;
 };
 
@@ -78,6 +83,8 @@ class Run {
   Run(const RunRules& rules, Aim& aim, Aim* held_out, Learner& learner, Parameters& parameters,
       comm::Communicator* data, comm::Transport* host);
 
+  /// The held-out loss, and its figures, as the model is now.
+  Result<Evaluated> evaluate();
   Result<RunState> state();
   Result<bool> go_on_from(const RunState& state);
   Result<RunEnd> go(const RunHooks& hooks);
@@ -86,7 +93,6 @@ class Run {
   /// Sums over the ranks, in their order.
   Result<bool> sum(double& loss, Figures& figures);
   Result<StepReport> step();
-  Result<bool> evaluate(StepReport& report);
   std::vector<std::vector<std::int64_t>> passes_of(std::span<const std::int64_t> items,
                                                    const std::vector<std::int64_t>& lengths, const Aim& aim) const;
   int data_rank() const { return host_ ? host_->rank() : 0; }
