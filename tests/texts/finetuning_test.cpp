@@ -2,10 +2,14 @@
 // used.
 #include <gmock/gmock.h>
 
+#include <cmath>
+#include <numeric>
+
 #include "support/test_data.h"
 #include "texts/samples.h"
 #include "tokenizer/files.h"
 #include "train/ranks.h"
+#include "train/reward_aim.h"
 #include "train/run.h"
 
 namespace orch::texts {
@@ -103,7 +107,7 @@ TEST(FineTuning, OnInstructionsLowersTheLossOfThoseThatAreHeldOut) {
   auto [taught, held_out] = cut(instructions());
   const auto aim = train::make_likelihood_aim(std::move(taught)),
              judge = train::make_likelihood_aim(std::move(held_out));
-  const Learnt learnt = learn(*aim, *judge, 8, 0.005);
+  const Learnt learnt = learn(*aim, *judge, 4, 0.005);
   EXPECT_EQ(learnt.reports.size(), 200U);
   EXPECT_GT(learnt.before, 2);
   EXPECT_LT(learnt.after, 0.15 * learnt.before);
@@ -121,6 +125,57 @@ TEST(FineTuning, OnPreferencesRaisesTheMarginOfThePreferred) {
   for (std::size_t i = 180; i < 200; ++i) late += learnt.reports[i].figures.at("margin") / 20;
   EXPECT_GT(late, 0.5);
   EXPECT_GT(learnt.figures.at("margin"), 0.3) << "held out";
+}
+
+// Stories about girls are rewarded.
+TEST(FineTuning, OnRewardsRaisesThem) {
+  ORCH_NEEDS_TEST_DATA();
+  const std::filesystem::path folder = test::test_data() / "models/tinystories-656k";
+  const tokenizer::Tokenizer tokenizer = test::opened(folder);
+  std::vector<std::vector<std::int32_t>> prompts;
+  for (const char* text :
+       {"Once upon a time", "One day, there was", "The sun was", "In a small house", "It was", "There once was"}) {
+    const auto ids = take(tokenizer.encode(text));
+    prompts.emplace_back(ids.begin(), ids.end());
+  }
+  std::vector<double> rewards;
+  train::on_ranks(folder, {.threads = 2}, [&](const train::AtRank& at) {
+    train::AdapterRules adapter;
+    adapter.rank = 8;
+    const auto parameters = take(train::Parameters::of_adapter(at.backend, at.decoder, at.sources, adapter, false));
+    train::RunRules rules;
+    rules.order = {3, 1, false};
+    rules.schedule.rate = 0.003;
+    rules.schedule.steps = 200;
+    rules.clip = 1;
+    rules.pass = {1024, 32, 64};
+    const auto learner = take(train::Learner::make(at.backend, at.decoder, *parameters, rules.pass));
+    infer::Engine engine(at.backend, at.decoder, {512, 32, 1 << 22, DType::kFp32, 0, true});
+    train::RewardRules how;
+    how.completions = 8;
+    how.most = 24;
+    how.ends = {2};
+    how.rewards = [&](std::span<const train::Completed> completed) -> Result<std::vector<double>> {
+      std::vector<double> all;
+      for (const train::Completed& one : completed) {
+        const std::vector<tokenizer::TokenId> ids(one.tokens.begin(), one.tokens.end());
+        all.push_back(take(tokenizer.decode(ids)).find(" girl") != std::string::npos ? 1 : 0);
+      }
+      return all;
+    };
+    const auto aim = train::make_reward_aim(engine, *parameters, prompts, how);
+    train::Run run(rules, *aim, nullptr, *learner, *parameters, nullptr, nullptr);
+    train::RunHooks hooks;
+    hooks.report = [&](const train::StepReport& report) { rewards.push_back(report.figures.at("reward")); };
+    take(run.go(hooks));
+  });
+  const auto mean = [&](std::size_t from) {
+    return std::accumulate(rewards.begin() + static_cast<std::ptrdiff_t>(from),
+                           rewards.begin() + static_cast<std::ptrdiff_t>(from) + 20, 0.0) /
+           20;
+  };
+  EXPECT_LT(mean(0), 0.5);
+  EXPECT_GT(mean(180), 0.85);
 }
 
 }  // namespace

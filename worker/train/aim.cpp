@@ -7,6 +7,8 @@ namespace {
 
 std::int64_t size_of(const Sample& sample) { return static_cast<std::int64_t>(sample.ids.size()); }
 
+Unit unit_of(std::int64_t item, std::vector<const Sample*> texts) { return {item, item, std::move(texts)}; }
+
 class LikelihoodAim : public Aim {
  public:
   explicit LikelihoodAim(std::vector<Sample> samples) : samples_(std::move(samples)) {}
@@ -16,17 +18,19 @@ class LikelihoodAim : public Aim {
     for (const Sample& sample : samples_) lengths.push_back(size_of(sample));
     return lengths;
   }
-  std::vector<const Sample*> texts_of(std::int64_t item) const override { return {&at(item)}; }
   int texts_each() const override { return 1; }
   bool has_reference() const override { return false; }
   Figures figures() const override { return {}; }
 
-  void begin(std::span<const std::int64_t> items) override {
+  Result<std::vector<Unit>> begin(const StepItems& items) override {
     tokens_ = 0;
-    for (const std::int64_t item : items)
+    for (const std::int64_t item : items.all)
       tokens_ += std::count(at(item).trained.begin(), at(item).trained.end(), std::uint8_t{1});
+    std::vector<Unit> units;
+    for (const std::int64_t item : items.own) units.push_back(unit_of(item, {&at(item)}));
+    return units;
   }
-  double judge(std::span<const Outcome> outcomes, std::span<const std::vector<float>>, Figures&) override {
+  double judge(const Unit&, std::span<const Outcome> outcomes, std::span<const std::vector<float>>, Figures&) override {
     return likelihood_loss(outcomes[0].logprobs, tokens_, outcomes[0].derivatives);
   }
 
@@ -47,18 +51,22 @@ class PreferenceAim : public Aim {
     for (const PreferredSample& pair : pairs_) lengths.push_back(size_of(pair.chosen) + size_of(pair.rejected));
     return lengths;
   }
-  std::vector<const Sample*> texts_of(std::int64_t item) const override {
-    const PreferredSample& pair = pairs_[static_cast<std::size_t>(item)];
-    return {&pair.chosen, &pair.rejected};
-  }
   int texts_each() const override { return 2; }
   bool has_reference() const override { return true; }
   Figures figures() const override {
     return {{"accuracy", 0}, {"margin", 0}, {"reward_chosen", 0}, {"reward_rejected", 0}};
   }
 
-  void begin(std::span<const std::int64_t> items) override { count_ = static_cast<std::int64_t>(items.size()); }
-  double judge(std::span<const Outcome> outcomes, std::span<const std::vector<float>> references,
+  Result<std::vector<Unit>> begin(const StepItems& items) override {
+    count_ = static_cast<std::int64_t>(items.all.size());
+    std::vector<Unit> units;
+    for (const std::int64_t item : items.own) {
+      const PreferredSample& pair = pairs_[static_cast<std::size_t>(item)];
+      units.push_back(unit_of(item, {&pair.chosen, &pair.rejected}));
+    }
+    return units;
+  }
+  double judge(const Unit&, std::span<const Outcome> outcomes, std::span<const std::vector<float>> references,
                Figures& figures) override {
     const Pair pair{{outcomes[0].logprobs, summed(references[0]), outcomes[0].derivatives},
                     {outcomes[1].logprobs, summed(references[1]), outcomes[1].derivatives}};
@@ -77,6 +85,12 @@ class PreferenceAim : public Aim {
 };
 
 }  // namespace
+
+std::int64_t Unit::tokens() const {
+  std::int64_t tokens = 0;
+  for (const Sample* text : texts) tokens += size_of(*text);
+  return tokens;
+}
 
 std::unique_ptr<Aim> make_likelihood_aim(std::vector<Sample> samples) {
   return std::make_unique<LikelihoodAim>(std::move(samples));

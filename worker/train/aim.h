@@ -1,9 +1,10 @@
 // What a run aims at: of which texts its steps are made, and what it costs how likely the model finds them.
 //
-// An item of the data set is one text to be said (language modelling, SFT), or a pair of which the first is to be
-// preferred (DPO).
+// An item of the data set is one text to be said (language modelling, SFT), a pair of which the first is to be
+// preferred (DPO), or a prompt whose completions the model itself writes, to be rewarded (GRPO: reward_aim.h).
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <span>
@@ -18,25 +19,39 @@ namespace orch::train {
 /// Figures of a step by their names: shares of all parts, added, are the batch's.
 using Figures = std::map<std::string, double>;
 
+/// Texts that are judged together.
+struct Unit {
+  std::int64_t number = 0;  ///< the aim's own
+  std::int64_t name = 0;    ///< among all ranks' of the step; each of its texts has name · texts + place
+  std::vector<const Sample*> texts{};
+
+  std::int64_t tokens() const;
+};
+
+/// What a step is of. `sum`: over the ranks that are taught other samples, in their order; all of them call it.
+struct StepItems {
+  std::int64_t step = 0;
+  std::span<const std::int64_t> all, own;
+  std::function<Result<bool>(std::span<double>)> sum;
+};
+
 class Aim {
  public:
   virtual ~Aim() = default;
-  /// Of each item: the tokens of all its texts.
+  /// Of each item: about as many tokens as its texts have, by which items are dealt over ranks.
   virtual std::vector<std::int64_t> lengths() const = 0;
-  virtual std::vector<const Sample*> texts_of(std::int64_t item) const = 0;
   virtual int texts_each() const = 0;
-  /// Whether an item is judged beside what the model says of it without the adapter.
+  /// Whether a unit is judged beside what the model says of it without the adapter.
   virtual bool has_reference() const = 0;
-
   /// Names of what is told beside the loss, all 0.
   virtual Figures figures() const = 0;
 
-  /// The items, of all ranks, whose losses are a step's.
-  virtual void begin(std::span<const std::int64_t> items) = 0;
-  /// The item's share in the step's loss, its derivatives, and its shares in the figures. `references`: of each text
+  /// The units of this rank's items; they stay until the next step begins.
+  virtual Result<std::vector<Unit>> begin(const StepItems& items) = 0;
+  /// The unit's share in the step's loss, its derivatives, and its shares in the figures. `references`: of each text
   /// the log-probabilities without the adapter; empty where there is no reference.
-  virtual double judge(std::span<const Outcome> outcomes, std::span<const std::vector<float>> references,
-                       Figures& figures) = 0;
+  virtual double judge(const Unit& unit, std::span<const Outcome> outcomes,
+                       std::span<const std::vector<float>> references, Figures& figures) = 0;
 };
 
 std::unique_ptr<Aim> make_likelihood_aim(std::vector<Sample> samples);

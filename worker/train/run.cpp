@@ -12,24 +12,26 @@ namespace {
 
 using Row = Parameters::Row;
 
-/// The texts of some items, each with a name of its own in the step.
-std::vector<Lesson> lessons_of(std::span<const std::int64_t> items, const Aim& aim) {
+std::vector<Lesson> lessons_of(std::span<const Unit> units) {
   std::vector<Lesson> lessons;
-  for (const std::int64_t item : items) {
-    std::int64_t place = 0;
-    for (const Sample* text : aim.texts_of(item)) lessons.push_back({text, item * aim.texts_each() + place++});
+  for (const Unit& unit : units) {
+    const auto texts = static_cast<std::int64_t>(unit.texts.size());
+    for (std::int64_t place = 0; place < texts; ++place)
+      lessons.push_back({unit.texts[static_cast<std::size_t>(place)], unit.name * texts + place});
   }
   return lessons;
 }
 
-/// Every item of a pass is judged by itself.
-double judge_all(Aim& aim, std::span<const Outcome> outcomes, std::span<const std::vector<float>> references,
-                 Figures& figures) {
+double judge_all(Aim& aim, std::span<const Unit> units, std::span<const Outcome> outcomes,
+                 std::span<const std::vector<float>> references, Figures& figures) {
   double loss = 0;
-  const auto each = static_cast<std::size_t>(aim.texts_each());
-  for (std::size_t i = 0; i < outcomes.size(); i += each)
-    loss +=
-        aim.judge(outcomes.subspan(i, each), references.empty() ? references : references.subspan(i, each), figures);
+  std::size_t at = 0;
+  for (const Unit& unit : units) {
+    const std::size_t texts = unit.texts.size();
+    loss += aim.judge(unit, outcomes.subspan(at, texts),
+                      references.empty() ? references : references.subspan(at, texts), figures);
+    at += texts;
+  }
   return loss;
 }
 
@@ -72,27 +74,38 @@ Result<bool> Run::go_on_from(const RunState& state) {
   return true;
 }
 
-std::vector<std::vector<std::int64_t>> Run::passes_of(std::span<const std::int64_t> items,
-                                                      const std::vector<std::int64_t>& lengths, const Aim& aim) const {
-  return pack(items, lengths, {rules_.pass.tokens, std::max<std::int64_t>(1, rules_.pass.texts / aim.texts_each())});
+std::vector<std::vector<Unit>> Run::passes_of(std::vector<Unit> units, const Aim& aim) const {
+  std::vector<std::int64_t> numbers(units.size()), lengths;
+  std::iota(numbers.begin(), numbers.end(), 0);
+  for (const Unit& unit : units) lengths.push_back(unit.tokens());
+  std::vector<std::vector<Unit>> passes;
+  for (const std::vector<std::int64_t>& pass :
+       pack(numbers, lengths, {rules_.pass.tokens, std::max<std::int64_t>(1, rules_.pass.texts / aim.texts_each())})) {
+    passes.emplace_back();
+    for (const std::int64_t number : pass) passes.back().push_back(std::move(units[static_cast<std::size_t>(number)]));
+  }
+  return passes;
+}
+
+Result<bool> Run::sum(std::span<double> numbers) {
+  if (!host_ || host_->ranks() == 1 || numbers.empty()) return true;
+  std::vector<double> all(numbers.size() * static_cast<std::size_t>(host_->ranks()));
+  if (auto told = host_->gather(std::as_bytes(numbers), std::as_writable_bytes(std::span(all))); !told)
+    return told.error();
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    numbers[i] = 0;
+    for (std::size_t at = i; at < all.size(); at += numbers.size()) numbers[i] += all[at];
+  }
+  return true;
 }
 
 Result<bool> Run::sum(double& loss, Figures& figures) {
-  if (!host_ || host_->ranks() == 1) return true;
-  // A rank may have had no item: all must have the same names.
-  std::vector<double> own = {loss};
-  for (const auto& [name, value] : figures) own.push_back(value);
-  std::vector<double> all(own.size() * static_cast<std::size_t>(host_->ranks()));
-  if (auto told = host_->gather(std::as_bytes(std::span(own)), std::as_writable_bytes(std::span(all))); !told)
-    return told.error();
-  const auto total = [&](std::size_t number) {
-    double sum = 0;
-    for (std::size_t at = number; at < all.size(); at += own.size()) sum += all[at];
-    return sum;
-  };
-  loss = total(0);
-  std::size_t number = 1;
-  for (auto& [name, value] : figures) value = total(number++);
+  std::vector<double> numbers = {loss};
+  for (const auto& [name, value] : figures) numbers.push_back(value);
+  if (auto summed = sum(numbers); !summed) return summed.error();
+  std::size_t next = 0;
+  loss = numbers[next++];
+  for (auto& [name, value] : figures) value = numbers[next++];
   return true;
 }
 
@@ -102,14 +115,15 @@ Result<StepReport> Run::step() {
   const std::vector<std::int64_t>& lengths = order_.lengths();
   const std::span<const std::int64_t> batch = order_.batch(now_.step);
   for (const std::int64_t item : batch) report.tokens += lengths[static_cast<std::size_t>(item)];
-  aim_.begin(batch);
-  report.figures = aim_.figures();
   const std::vector<std::int64_t> own = deal(batch, lengths, data_ranks())[static_cast<std::size_t>(data_rank())];
+  auto units = aim_.begin({now_.step, batch, own, [this](std::span<double> numbers) { return sum(numbers); }});
+  if (!units) return units.error();
+  report.figures = aim_.figures();
   const double scale = rules_.scales_loss ? now_.loss_scale.scale : 1;
   const std::uint64_t key = SplitMix64(rules_.order.seed, static_cast<std::uint64_t>(now_.step)).next();
   parameters_.clear_gradients(learner_.stream());
-  for (const std::vector<std::int64_t>& items : passes_of(own, lengths, aim_)) {
-    const std::vector<Lesson> lessons = lessons_of(items, aim_);
+  for (const std::vector<Unit>& pass : passes_of(*std::move(units), aim_)) {
+    const std::vector<Lesson> lessons = lessons_of(pass);
     std::vector<std::vector<float>> references;
     if (aim_.has_reference()) {
       auto looked = learner_.look(lessons, false);
@@ -117,7 +131,7 @@ Result<StepReport> Run::step() {
       references = *std::move(looked);
     }
     const auto taught = learner_.teach(lessons, key, scale, [&](std::span<const Outcome> outcomes) {
-      report.loss += judge_all(aim_, outcomes, references, report.figures);
+      report.loss += judge_all(aim_, pass, outcomes, references, report.figures);
     });
     if (!taught) return taught.error();
   }
@@ -159,11 +173,12 @@ Result<Evaluated> Run::evaluate() {
   const std::vector<std::int64_t> lengths = held_out_->lengths();
   std::vector<std::int64_t> all(lengths.size());
   std::iota(all.begin(), all.end(), 0);
-  held_out_->begin(all);
-  evaluated.figures = held_out_->figures();
   const std::vector<std::int64_t> own = deal(all, lengths, data_ranks())[static_cast<std::size_t>(data_rank())];
-  for (const std::vector<std::int64_t>& items : passes_of(own, lengths, *held_out_)) {
-    const std::vector<Lesson> lessons = lessons_of(items, *held_out_);
+  auto units = held_out_->begin({0, all, own, [this](std::span<double> numbers) { return sum(numbers); }});
+  if (!units) return units.error();
+  evaluated.figures = held_out_->figures();
+  for (const std::vector<Unit>& pass : passes_of(*std::move(units), *held_out_)) {
+    const std::vector<Lesson> lessons = lessons_of(pass);
     auto with = learner_.look(lessons, true);
     if (!with) return with.error();
     std::vector<std::vector<float>> references;
@@ -176,7 +191,7 @@ Result<Evaluated> Run::evaluate() {
     std::vector<Outcome> outcomes;
     for (const std::vector<float>& logprobs : *with) derivatives.emplace_back(logprobs.size());
     for (std::size_t i = 0; i < with->size(); ++i) outcomes.push_back({(*with)[i], derivatives[i]});
-    evaluated.loss += judge_all(*held_out_, outcomes, references, evaluated.figures);
+    evaluated.loss += judge_all(*held_out_, pass, outcomes, references, evaluated.figures);
   }
   if (auto summed = sum(evaluated.loss, evaluated.figures); !summed) return summed.error();
   return evaluated;

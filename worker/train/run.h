@@ -90,11 +90,12 @@ class Run {
   Result<RunEnd> go(const RunHooks& hooks);
 
  private:
-  /// Sums over the ranks, in their order.
+  /// Over the ranks that are taught other samples, in their order.
+  Result<bool> sum(std::span<double> numbers);
   Result<bool> sum(double& loss, Figures& figures);
   Result<StepReport> step();
-  std::vector<std::vector<std::int64_t>> passes_of(std::span<const std::int64_t> items,
-                                                   const std::vector<std::int64_t>& lengths, const Aim& aim) const;
+  /// The units of each pass.
+  std::vector<std::vector<Unit>> passes_of(std::vector<Unit> units, const Aim& aim) const;
   int data_rank() const { return host_ ? host_->rank() : 0; }
   int data_ranks() const { return host_ ? host_->ranks() : 1; }
 
