@@ -48,6 +48,15 @@ struct Task {
   std::vector<const Weight*> weights;
   std::function<void()> run;
   std::shared_ptr<Upload> upload = nullptr;
+  std::vector<const Weight*> changed{};  ///< among the weights
+
+  /// Whether one changes a weight that the other uses.
+  bool clashes(const Task& other) const {
+    const auto uses_any = [](const std::vector<const Weight*>& used, const std::vector<const Weight*>& changed_ones) {
+      return std::find_first_of(used.begin(), used.end(), changed_ones.begin(), changed_ones.end()) != used.end();
+    };
+    return uses_any(weights, other.changed) || uses_any(other.weights, changed);
+  }
 
   /// Scratch included.
   std::vector<Operand> touched() const {
@@ -147,6 +156,7 @@ struct Kept {
   std::vector<std::unique_ptr<Norm>> norms;
   Operands operands;
   std::vector<const Weight*> weights;  ///< of the device
+  std::vector<const Weight*> changed;
 
   Kept(const Op& given, const Backend& backend) : op(given), operands(operands_of(backend, op)) {
     for (const Norm** norm : operands.norms) {
@@ -159,6 +169,7 @@ struct Kept {
     }
     for (Weight** weight : operands.changed_weights) {
       weights.push_back(*weight);
+      changed.push_back(*weight);
       *weight = static_cast<FakeWeight&>(**weight).beneath();
     }
   }
@@ -311,7 +322,9 @@ class FakeBackend : public Backend {
 
   template <class Op>
   static Task task_of(std::string_view name, const std::shared_ptr<Kept<Op>>& kept) {
-    return {name, kept->operands.memory, {}, kept->weights, {}};
+    Task task{name, kept->operands.memory, {}, kept->weights, {}};
+    task.changed = kept->changed;
+    return task;
   }
   template <class Op>
   void plain(Stream& stream, std::string_view name, const Op& op) {
@@ -339,6 +352,12 @@ class FakeBackend : public Backend {
   void enqueue(Stream& stream, Task task) {
     auto& own = static_cast<FakeStream&>(stream);
     const std::lock_guard lock(shared_->mutex);
+    for (const FakeStream* other : shared_->streams)
+      if (other != &own)
+        for (const Task& pending : other->tasks)
+          if (task.clashes(pending))
+            fault(std::string(task.name) + " uses a weight that " + std::string(pending.name) +
+                  " uses in another stream, and one of them changes it");
     for (const Operand& operand : task.touched()) {
       if (!shared_->memory.find(operand.data, operand.extent()))
         fault(std::string(task.name) + " was given " + std::to_string(operand.extent()) +

@@ -49,7 +49,7 @@ class TinyStories(unittest.TestCase):
         self.assertEqual(answer("tokenize", MODEL, "--no-special", stdin=json.dumps(texts)), [ids[1:] for ids in with_special])
         self.assertEqual(answer("tokenize", MODEL, stdin="[]"), [])
 
-    def write_adapter(self, folder, rank, value):
+    def write_large_adapter(self, folder, rank, value):
         """On all queries and down projections, of numbers that repeat; `value` 0: one that changes nothing."""
         config = json.loads((MODEL / "config.json").read_text())
         hidden, inner = config["hidden_size"], config["intermediate_size"]
@@ -72,8 +72,8 @@ class TinyStories(unittest.TestCase):
         plain = answer("score", MODEL, stdin=pairs)
         with tempfile.TemporaryDirectory() as name:
             folder = pathlib.Path(name)
-            self.write_adapter(folder / "nothing", 4, 0)
-            self.write_adapter(folder / "something", 4, 0.05)
+            self.write_large_adapter(folder / "nothing", 4, 0)
+            self.write_large_adapter(folder / "something", 4, 0.05)
             self.assertEqual(answer("score", MODEL, "--adapter", folder / "nothing", stdin=pairs), plain)
             changed = answer("score", MODEL, "--adapter", folder / "something", stdin=pairs)
             self.assertNotEqual(changed, plain)

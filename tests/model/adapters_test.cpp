@@ -279,6 +279,8 @@ TEST(ModulePattern, IsRefusedWhereItIsNotKnownAndNeverTakesLong) {
   const auto slow = ModulePattern::read("((a*)*)*b");
   ASSERT_TRUE(slow);
   EXPECT_FALSE(slow->ends(std::string(200, 'a')));
+  EXPECT_FALSE(ModulePattern::read("((((a+)+)+)+)b")->ends(std::string(1000, 'a')));
+  EXPECT_FALSE(ModulePattern::read("(((((a+)+)+)+)+)b"));
 }
 
 }  // namespace

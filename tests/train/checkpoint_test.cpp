@@ -641,10 +641,10 @@ TEST(Crash, AtAnyMomentLeavesAWholeCheckpointNoOlderThanTheLastConfirmed) {
       write_until_killed(folder.path(), ends[1], confirmed + 1);
     }
     ::close(ends[1]);
-    if (round == 0) {
+    // Some are killed before they have written anything, others in a later write.
+    for (int wait = round == 0 ? 1 : round % 3; wait > 0; --wait)
       ASSERT_EQ(::read(ends[0], &confirmed, sizeof confirmed), ssize_t{sizeof confirmed});
-      of_a_step = Clock::now() - began;
-    }
+    if (round == 0) of_a_step = Clock::now() - began;
     std::this_thread::sleep_for(of_a_step * static_cast<int>(random() % 1000) / 500);
     ::kill(child, SIGKILL);
     int status = 0;
@@ -662,7 +662,7 @@ TEST(Crash, AtAnyMomentLeavesAWholeCheckpointNoOlderThanTheLastConfirmed) {
     ASSERT_EQ(bits(found->checkpoint->trained.at(kA).second), bits(made.trained.at(kA).second));
     EXPECT_THAT(found->passed_over, IsEmpty()) << "what has its name is whole";
   }
-  EXPECT_GT(confirmed, 5) << "the children lived long enough to write";
+  EXPECT_GT(confirmed, 5);
 }
 
 }  // namespace

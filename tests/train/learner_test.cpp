@@ -188,6 +188,34 @@ TEST(Learner, HasTheSameLossOverRanks) {
   }
 }
 
+// Each kind of layer has its own way of being shared.
+TEST(Learner, HasTheSameLossOverRanksInEveryKindOfLayer) {
+  for (const char* family : {"falcon_40b", "gemma2", "deepseek_v3", "deepseek_v3_no_q_rank", "phi3", "mixtral", "dbrx",
+                             "gpt_bigcode_heads", "qwen3"}) {
+    const Taught alone = teach(family, {.steps = 30, .rate = 0.003, .dropout = 0.05F});
+    EXPECT_LT(alone.losses.back(), alone.losses.front()) << family;
+    const Taught over = teach(family, {.tensor = 2, .steps = 30, .rate = 0.003, .dropout = 0.05F});
+    SCOPED_TRACE(family);
+    expect_near(over.losses, alone.losses, 1e-4);
+    // The first gradient is that of one rank but for rounding.
+    EXPECT_NEAR(over.norms.front(), alone.norms.front(), 1e-4 * alone.norms.front());
+  }
+}
+
+TEST(Learner, RefusesWhatIsLargerThanItsBounds) {
+  const Sample long_one{std::vector<std::int32_t>(33, 1), std::vector<std::uint8_t>(33, 1), 1},
+      small{{1, 2, 3}, {0, 1, 1}, 1};
+  on_ranks(test::family_folder("llama3"), {}, [&](const AtRank& at) {
+    const auto parameters = take(Parameters::of_adapter(at.backend, at.decoder, at.sources, {}, false));
+    const auto learner = take(Learner::make(at.backend, at.decoder, *parameters, {40, 2, 32}));
+    const auto nothing = [](std::span<const Outcome>) {};
+    EXPECT_FALSE(learner->teach(std::vector<Lesson>{{&long_one, 0}}, 0, 1, nothing));
+    EXPECT_FALSE(learner->look(std::vector<Lesson>{{&small, 0}, {&small, 1}, {&small, 2}}, true));
+    EXPECT_TRUE(learner->look(std::vector<Lesson>{{&small, 0}, {&small, 1}}, true));
+    EXPECT_TRUE(learner->teach({}, 0, 1, nothing)) << "a rank may have nothing to do";
+  });
+}
+
 TEST(Learner, HasTheSameLossHoweverABatchIsCutIntoPasses) {
   const Taught whole = teach("llama3", {.steps = 200, .rate = 0.003, .dropout = 0.05F, .tokens = 200});
   const Taught cut = teach("llama3", {.steps = 200, .rate = 0.003, .dropout = 0.05F, .tokens = 32});

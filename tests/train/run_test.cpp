@@ -155,6 +155,45 @@ TEST(Run, PrefersWhatIsPreferred) {
   EXPECT_LT(ran.reports.back().held_out->loss, 0.6 * std::log(2));
 }
 
+// Late, in memory that the host cannot touch, and with faults where two streams meet.
+TEST(Run, IsTheSameOnADevice) {
+  for (const bool rewards : {false, true}) {
+    Setting setting{.steps = 6, .dropout = 0, .rewards = rewards, .beta = rewards ? 0.1 : 0};
+    const Ran here = run(setting);
+    setting.ranks.fake = 4;
+    EXPECT_EQ(run(setting).state, here.state);
+  }
+}
+
+TEST(Run, EndsOnAllRanksWithTheReasonOfOne) {
+  Setting setting{.ranks = {3, 1}};
+  setting.aim = [](std::int64_t vocab) {
+    std::vector<Sample> samples;
+    for (int i = 0; i < 6; ++i) samples.push_back(text_of(i, vocab));
+    samples[4].ids.resize(60, 1);  // longer than a pass
+    samples[4].trained.resize(60, 1);
+    return make_likelihood_aim(std::move(samples));
+  };
+  try {
+    run(setting);
+    FAIL();
+  } catch (const std::runtime_error& problem) {
+    EXPECT_THAT(problem.what(), testing::HasSubstr("a text of 60 tokens"));
+  }
+}
+
+TEST(Run, RefusesAStateOfAnotherShape) {
+  Setting setting{.steps = 1};
+  RunState state = run(setting).state;
+  state.values.pop_back();
+  setting.from = state;
+  EXPECT_THROW(run(setting), std::runtime_error);
+  state.values.push_back(0);
+  state.average.clear();
+  setting.from = state;
+  EXPECT_THROW(run(setting), std::runtime_error);
+}
+
 double mean_reward(const Ran& ran, std::size_t from) {
   double sum = 0;
   for (std::size_t i = from; i < from + 10; ++i) sum += ran.reports[i].figures.at("reward") / 10;

@@ -53,7 +53,8 @@ Room Decoder::lay_out(Layout& layout, const StepBounds& bounds) const {
     room.qkv = matrix((heads_ + 2 * kv_heads_) * attention.head_dim);
     room.attended = matrix(heads_ * attention.head_dim);
   }
-  room.q = matrix(heads_ * shape.key_dim);
+  // Of latent attention the heads' own values take the queries' place.
+  room.q = matrix(heads_ * std::max<std::int64_t>(shape.key_dim, attention.latent ? attention.latent->value_dim : 0));
   room.inner = matrix(largest_inner());
   if (bounds.rank > 0) {
     room.low = matrix(bounds.rank);
@@ -177,7 +178,7 @@ kernels::Rotation Decoder::rotation_of(const Step& step) const {
 kernels::Attention Decoder::attention_of(const Pass& pass, const LayerWeights& layer, const KvCache& cache,
                                          const Room& room) const {
   kernels::Attention attention;
-  attention.q = room.q;
+  attention.q = kernels::columns(room.q, 0, heads_ * cache.shape.key_dim);
   attention.heads = static_cast<int>(heads_);
   attention.cache = cache;
   attention.sequences = pass.step.sequences;

@@ -1,7 +1,7 @@
 // Names of modules as PEFT's configurations have them: regular expressions, of which this knows what is used there:
 // characters, . and \d \w \., classes, groups, alternatives, * + ?, and ^ and $ at the ends.
 //
-// Holds: a match takes time in proportion to the sizes of pattern and name, whatever the pattern.
+// Holds: a match takes time in proportion to the pattern's size and the square of the name's, whatever the pattern.
 #pragma once
 
 #include <memory>

@@ -22,6 +22,7 @@ constexpr const char* kConfig = "adapter_config.json";
 constexpr const char* kWeights = "adapter_model.safetensors";
 constexpr std::string_view kPrefix = "base_model.model.";
 constexpr std::size_t kMostConfig = 1 << 20;
+constexpr std::size_t kMostPath = 1000, kMostPatterns = 1000;
 
 /// Fields that change what an adapter does when they say anything.
 constexpr const char* kNotKnown[] = {"use_dora",
@@ -48,9 +49,11 @@ bool says_nothing(const json& value) {
 /// Ranks or alphas of modules that differ from the rest: the first pattern that fits, in the file's order.
 class Exceptions {
  public:
-  Result<bool> read(const json& config, const char* field) {
-    const json patterns = config.value(field, json());
-    if (says_nothing(patterns)) return true;
+  Result<bool> read(const nlohmann::ordered_json& config, const char* field) {
+    const auto patterns = config.value(field, nlohmann::ordered_json());
+    if (patterns.is_null()) return true;
+    if (patterns.size() > kMostPatterns)
+      return Error{std::string(field) + " has more than " + std::to_string(kMostPatterns) + " patterns"};
     if (!patterns.is_object()) return Error{std::string(field) + " is no object"};
     for (const auto& [text, value] : patterns.items()) {
       auto pattern = ModulePattern::read(text);
@@ -111,7 +114,7 @@ Result<PeftAdapter> read_parts(const fs::path& folder) {
   try {
     if (auto known = check(config); !known) return known.error();
     Exceptions alphas;
-    if (auto read = alphas.read(config, "alpha_pattern"); !read) return read.error();
+    if (auto read = alphas.read(nlohmann::ordered_json::parse(*text), "alpha_pattern"); !read) return read.error();
     const double alpha = config.value("lora_alpha", 8.0);
     adapter.rank_stabilised = config.value("use_rslora", false);
     adapter.dropout = config.value("lora_dropout", 0.0);
@@ -123,7 +126,8 @@ Result<PeftAdapter> read_parts(const fs::path& folder) {
     std::map<std::string, std::pair<const Tensor*, const Tensor*>> found;
     for (const auto& [name, tensor] : file->tensors()) {
       const auto key = key_of(name);
-      if (!key) return Error{"tensor " + shown(name) + " is no lora_A or lora_B of a module"};
+      if (!key || key->path.size() > kMostPath)
+        return Error{"tensor " + shown(name.substr(0, kMostPath)) + " is no lora_A or lora_B of a module"};
       if (tensor.shape.size() != 2 || tensor.shape[0] < 1 || tensor.shape[1] < 1)
         return Error{"tensor " + shown(name) + " is no matrix"};
       (key->which == 'A' ? found[key->path].first : found[key->path].second) = &tensor;
@@ -141,6 +145,8 @@ Result<PeftAdapter> read_parts(const fs::path& folder) {
       module.alpha = alphas.of(path, alpha);
       const auto rank = static_cast<double>(module.rank);
       module.scale = module.alpha / (adapter.rank_stabilised ? std::sqrt(rank) : rank);
+      if (!std::isfinite(static_cast<float>(module.scale)))
+        return Error{"module " + shown(path) + " has an alpha that is no number of fp32"};
       module.a.resize(static_cast<std::size_t>(a->count()));
       module.b.resize(static_cast<std::size_t>(b->count()));
       read_numbers(*a, 0, a->count(), module.a.data());
@@ -179,7 +185,8 @@ json config_of(const PeftAdapter& adapter) {
   const double rank = most_common(ranks), alpha = most_common(alphas);
   json rank_pattern = json::object(), alpha_pattern = json::object();
   const auto number = [](double value) {
-    return value == std::floor(value) ? json(static_cast<std::int64_t>(value)) : json(value);
+    const bool is_whole = value == std::floor(value) && std::fabs(value) < 1e15;
+    return is_whole ? json(static_cast<std::int64_t>(value)) : json(value);
   };
   for (const PeftModule& module : adapter.modules) {
     if (static_cast<double>(module.rank) != rank) rank_pattern[escaped(module.path)] = module.rank;
@@ -238,8 +245,10 @@ Result<PeftAdapter> read_peft(const fs::path& folder) {
 }
 
 Result<std::monostate> write_peft(const fs::path& folder, const PeftAdapter& adapter) {
+  if (adapter.modules.empty()) return Error{"an adapter without modules cannot be written"};
   std::map<std::string, WrittenTensor> tensors;
   for (const PeftModule& module : adapter.modules) {
+    if (!std::isfinite(module.alpha)) return Error{"module " + shown(module.path) + " has no number as its alpha"};
     const std::string name = std::string(kPrefix) + module.path;
     tensors[name + ".lora_A.weight"] = {Stored::kF32, {module.rank, module.inputs}, std::as_bytes(std::span(module.a))};
     tensors[name + ".lora_B.weight"] = {
@@ -249,7 +258,8 @@ Result<std::monostate> write_peft(const fs::path& folder, const PeftAdapter& ada
   fs::create_directories(folder, error);
   if (error) return Error{"cannot make the folder " + folder.string() + ": " + error.message()};
   if (auto written = write_safetensors(folder / kWeights, tensors, {{"format", "pt"}}); !written) return written;
-  return write_whole(folder / kConfig, config_of(adapter).dump(2) + "\n", 0644);
+  return write_whole(folder / kConfig, config_of(adapter).dump(2, ' ', false, json::error_handler_t::replace) + "\n",
+                     0644);
 }
 
 Result<LoadedAdapter> LoadedAdapter::load(kernels::Backend& backend, const Architecture& architecture,

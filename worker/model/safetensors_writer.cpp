@@ -21,7 +21,12 @@ Result<std::monostate> write_safetensors(const std::filesystem::path& file,
         {"dtype", name_of(tensor.stored)}, {"shape", tensor.shape}, {"data_offsets", {at, at + tensor.bytes.size()}}};
     at += tensor.bytes.size();
   }
-  std::string text = header.dump();
+  std::string text;
+  try {
+    text = header.dump();
+  } catch (const nlohmann::json::exception&) {
+    return Error{"a tensor's name is no UTF-8"};
+  }
   text.resize((text.size() + 7) / 8 * 8, ' ');  // numbers begin at a round place
   const std::uint64_t size = text.size();
   char length[sizeof size];

@@ -99,9 +99,9 @@ void TrainingPass::lay_out(Layout& layout) {
   hidden_ = matrix(it.hidden);
   dnormed_ = matrix(it.hidden);
   ddelta_ = matrix(it.hidden);
-  dattended_ =
-      matrix(heads * std::max<std::int64_t>(shape.value_dim, it.attention.latent ? it.attention.latent->value_dim : 0));
-  dq_ = matrix(heads * shape.key_dim);
+  const std::int64_t own_values = it.attention.latent ? it.attention.latent->value_dim : 0;
+  dattended_ = matrix(heads * std::max<std::int64_t>(shape.value_dim, own_values));
+  dq_ = matrix(heads * std::max<std::int64_t>(shape.key_dim, own_values));
   dk_ = matrix(shape.heads * shape.key_dim);
   if (!shape.values_in_keys) dv_ = matrix(shape.heads * shape.value_dim);
   dinner_ = matrix(decoder_.largest_inner());
@@ -109,8 +109,9 @@ void TrainingPass::lay_out(Layout& layout) {
     shared_.low = matrix(bounds_.rank);
     dlow_ = matrix(bounds_.rank);
     if (bounds_.drops)
-      shared_.dropped = matrix(
-          std::max({it.hidden, decoder_.largest_inner(), heads * static_cast<std::int64_t>(it.attention.head_dim)}));
+      shared_.dropped = matrix(std::max({it.hidden, decoder_.largest_inner(),
+                                         heads * std::max<std::int64_t>(it.attention.head_dim, own_values),
+                                         it.attention.latent ? it.attention.latent->q_rank : 0}));
   }
   if (it.experts) {
     dweights_ = layout.matrix(tokens, it.experts->active, DType::kFp32);
@@ -358,7 +359,7 @@ void TrainingPass::through_attention(const Pass& pass, std::size_t number, const
   kernels::AttentionBack op;
   op.forward = decoder_.attention_of(pass, layer(number), caches_[bounds_.again ? 0 : number], room);
   op.dout = kernels::columns(some(dattended_, tokens), 0, room.attended.cols);
-  op.dq = some(dq_, tokens);
+  op.dq = kernels::columns(some(dq_, tokens), 0, decoder_.heads_ * caches_.front().shape.key_dim);
   op.dk = some(dk_, tokens);
   op.dv = some(dv_, tokens);
   backend_.run(pass.stream, op, scratch_);
@@ -418,7 +419,7 @@ void TrainingPass::latent_back(const Pass& pass, std::size_t number, const Room&
   backend_.run(pass.stream, from_values);
 
   through_attention(pass, number, room);
-  const Matrix dq = some(dq_, tokens), dk = some(dk_, tokens);
+  const Matrix dq = kernels::columns(some(dq_, tokens), 0, heads * shape.key_dim), dk = some(dk_, tokens);
   for (std::int64_t h = 0; gradients.key_up && h < heads; ++h)
     backend_.run(pass.stream, kernels::WeightGradient{kernels::columns(dq, h * shape.key_dim, latent.kv_rank),
                                                       kernels::columns(queries, h * q_dim, latent.nope_dim), 1,

@@ -22,13 +22,19 @@ struct Parts {
   model::Sources sources;
   std::optional<model::PeftAdapter> adapter{};
 
-  /// What it takes at most of a rank.
-  double adapter_bytes(DType dtype) const {
-    double numbers = 0;
-    if (adapter)
-      for (const model::PeftModule& module : adapter->modules)
-        numbers += static_cast<double>(module.rank * (module.inputs + module.outputs));
-    return numbers * bytes_of(dtype);
+  /// What it takes at most of a rank, with the room that a step of so many tokens then wants. Weights stand in panels
+  /// of 64 rows.
+  double adapter_bytes(DType dtype, std::int64_t step_tokens) const {
+    if (!adapter) return 0;
+    const auto padded = [](std::int64_t rows) { return static_cast<double>((rows + 63) / 64 * 64); };
+    double numbers = 0, rank = 0, widest = 0;
+    for (const model::PeftModule& module : adapter->modules) {
+      numbers += padded(module.rank) * static_cast<double>(module.inputs) +
+                 padded(module.outputs) * static_cast<double>(module.rank);
+      rank = std::max(rank, static_cast<double>(module.rank));
+      widest = std::max(widest, static_cast<double>(module.outputs));
+    }
+    return (numbers + static_cast<double>(step_tokens) * (rank + 2 * widest)) * bytes_of(dtype);
   }
 };
 
@@ -78,7 +84,7 @@ Result<infer::EngineRules> rules_for(const OpenRules& rules, const Parts& parts)
   const auto plan = infer::plan_memory(parts.architecture, parts.shard, rules.formats, planned,
                                        {1, std::clamp<std::int64_t>(context, 2, kLeastText)});
   if (!plan) return plan.error();
-  const double adapter = parts.adapter_bytes(rules.formats.compute);
+  const double adapter = parts.adapter_bytes(rules.formats.compute, engine.step_tokens);
   if (plan->total() + adapter > rules.memory)
     return Error{"takes " + format_bytes(plan->total() + adapter) + " of memory on each rank (" +
                  format_bytes(plan->weights) + " of weights), and " + format_bytes(rules.memory) + " are left there"};

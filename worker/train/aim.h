@@ -28,11 +28,13 @@ struct Unit {
   std::int64_t tokens() const;
 };
 
-/// What a step is of. `sum`: over the ranks that are taught other samples, in their order; all of them call it.
+/// What a step is of. The functions are called by all ranks that are taught other samples, or by none.
 struct StepItems {
   std::int64_t step = 0;
   std::span<const std::int64_t> all, own;
-  std::function<Result<bool>(std::span<double>)> sum;
+  std::function<Result<bool>(std::span<double>)> sum;  ///< over these ranks, in their order
+  /// An error of one of them is all of theirs.
+  std::function<Result<bool>(const Result<bool>&)> agree;
 };
 
 class Aim {

@@ -1,7 +1,8 @@
 // When the moving average of the weights, which is kept as a training's result, takes the weights in, and how much of
 // itself it keeps then. What it computes is the device's business.
 //
-// average = kept · average + (1 − kept) · weights, every `every` steps and after the last one (seed 003: 5, 0.9999).
+// average = kept · average + (1 − kept) · weights, every `every` steps and after the last one (seed 003: 5, 0.9999),
+// but for steps that changed nothing.
 //
 // A decay of 0.9999 remembers some 10,000 updates. A fine-tuning of 300 steps has 60 of them, and its average would be
 // the untrained adapter still, to 99.4 %. So the decay is bound by (1 + n) / (10 + n) while n updates have been, as

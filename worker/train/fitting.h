@@ -1,7 +1,9 @@
 // How much goes through a model at once in training: as many tokens as there is memory for, and layers computed again
 // only where there is no other way. Every choice says why.
 //
-// Holds: no choice changes a step's batch; what does not go through in one pass goes in several.
+// Holds: no choice changes a step's batch; what does not go through in one pass goes in several. But how it is cut
+// changes the last bits of a sum, and what is left differs from node to node: whoever starts a run has its ranks take
+// the least of theirs, and goes on with what it began with.
 #pragma once
 
 #include <functional>

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <map>
 
-#include "base/units.h"
+#include "base/text.h"
 #include "model/rope.h"
 
 namespace orch::train {
@@ -27,9 +27,21 @@ struct Learner::Given {
 
 Result<std::unique_ptr<Learner>> Learner::make(kernels::Backend& backend, const model::Decoder& decoder,
                                                Parameters& parameters, const LearnerBounds& bounds) {
+  const std::int64_t positions = decoder.architecture().learned_positions;
+  if (positions > 0 && bounds.length > positions)
+    return Error{"texts of " + counted(bounds.length, "token") + " are longer than the model's table of positions, " +
+                 std::to_string(positions)};
+  if (decoder.shard().stages > 1) return Error{"a model that is cut into stages cannot be trained"};
   std::unique_ptr<Learner> learner(new Learner(backend, decoder, parameters, bounds));
   if (auto has = learner->allocate(); !has) return has.error();
   return learner;
+}
+
+Learner::~Learner() { static_cast<void>(backend_.wait(*stream_)); }
+
+Result<bool> Learner::settle() {
+  if (auto waited = backend_.wait(*stream_); !waited) return waited.error();
+  return decoder_.joined();
 }
 
 Result<bool> Learner::allocate() {
@@ -54,6 +66,22 @@ Result<bool> Learner::allocate() {
   }
   pass_ = std::make_unique<model::TrainingPass>(decoder_, pass,
                                                 std::span(static_cast<std::byte*>(memory_->data), memory_->bytes));
+  return true;
+}
+
+Result<bool> Learner::check(std::span<const Lesson> lessons) const {
+  std::int64_t tokens = 0;
+  for (const Lesson& lesson : lessons) {
+    const auto length = static_cast<std::int64_t>(lesson.sample->ids.size());
+    if (length > bounds_.length)
+      return Error{"a text of " + counted(length, "token") + ", where there is room for " +
+                   std::to_string(bounds_.length)};
+    tokens += length;
+  }
+  if (tokens > bounds_.tokens || static_cast<std::int64_t>(lessons.size()) > bounds_.texts)
+    return Error{"a pass of " + counted(static_cast<std::int64_t>(lessons.size()), "text") + " with " +
+                 counted(tokens, "token") + ", where there is room for " + std::to_string(bounds_.texts) + " with " +
+                 std::to_string(bounds_.tokens)};
   return true;
 }
 
@@ -144,6 +172,7 @@ Learner::Given Learner::forth(std::span<const Lesson> lessons, bool with_adapter
 }
 
 Result<bool> Learner::teach(std::span<const Lesson> lessons, std::uint64_t key, double scale, const Judge& judge) {
+  if (auto fits = check(lessons); !fits) return fits.error();
   const auto parts = parts_of(lessons);
   // An objective sees all texts of a pass together: if they cannot be, it is asked with what a first look told.
   std::vector<std::vector<float>> logprobs(lessons.size()), derivatives(lessons.size());
@@ -190,6 +219,7 @@ Result<bool> Learner::teach(std::span<const Lesson> lessons, std::uint64_t key, 
 }
 
 Result<std::vector<std::vector<float>>> Learner::look(std::span<const Lesson> lessons, bool with_adapter) {
+  if (auto fits = check(lessons); !fits) return fits.error();
   std::vector<std::vector<float>> logprobs(lessons.size());
   for (const auto& part : parts_of(lessons)) {
     std::vector<Lesson> some;

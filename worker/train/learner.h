@@ -1,7 +1,8 @@
 // Texts through a decoder and back: what the model makes of them, and how what is trained would have to change.
 //
 // Holds:
-//  - All memory is had when it is made: a pass allocates nothing. What does not fit is refused then.
+//  - All of the backend's memory is had when it is made. What does not fit is refused then, and so is a pass that is
+//    larger than it was made for.
 //  - What is dropped of a text depends on the key and the text's own name, not on which rank or pass has it.
 #pragma once
 
@@ -44,6 +45,7 @@ class Learner {
  public:
   static Result<std::unique_ptr<Learner>> make(kernels::Backend& backend, const model::Decoder& decoder,
                                                Parameters& parameters, const LearnerBounds& bounds);
+  ~Learner();
 
   /// Adds to the parameters' gradients `scale` times what the judge says. `key`: of what is dropped.
   Result<bool> teach(std::span<const Lesson> lessons, std::uint64_t key, double scale, const Judge& judge);
@@ -51,6 +53,8 @@ class Learner {
   Result<std::vector<std::vector<float>>> look(std::span<const Lesson> lessons, bool with_adapter);
 
   kernels::Stream& stream() { return *stream_; }
+  /// Until all that was enqueued is done, on all ranks that share the layers.
+  Result<bool> settle();
 
  private:
   Learner(kernels::Backend& backend, const model::Decoder& decoder, Parameters& parameters, const LearnerBounds& bounds)
@@ -61,6 +65,7 @@ class Learner {
         stream_(backend.make_stream()) {}
   struct Given;
   Result<bool> allocate();
+  Result<bool> check(std::span<const Lesson> lessons) const;
   /// Enqueues a pass forth; the log-probabilities are in floats_ when the stream has been waited for.
   Given forth(std::span<const Lesson> lessons, bool with_adapter, std::uint64_t key, bool drops);
   /// Of texts of one pass: those that are longer than the model was trained on turn otherwise, and go by themselves.

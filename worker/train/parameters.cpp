@@ -76,6 +76,8 @@ Result<std::vector<Module>> chosen_modules(const model::Sources& sources, const 
 Result<std::unique_ptr<Parameters>> Parameters::of_adapter(kernels::Backend& backend, const model::Decoder& decoder,
                                                            const model::Sources& sources, const AdapterRules& rules,
                                                            bool average) {
+  if (rules.rank < 1) return Error{"an adapter's rank must be at least 1, not " + std::to_string(rules.rank)};
+  if (!std::isfinite(rules.alpha)) return Error{"an adapter's alpha must be a number"};
   auto modules = chosen_modules(sources, rules);
   if (!modules) return modules.error();
   const model::Shard& shard = decoder.shard();
@@ -230,6 +232,7 @@ Result<double> Parameters::gradient_norm(Stream& stream) {
   float parts[4] = {};
   backend_.download(stream, parts, squares_.data, sizeof parts);
   if (auto waited = backend_.wait(stream); !waited) return waited.error();
+  if (auto joined = decoder_.joined(); !joined) return joined.error();
   double sum = 0;
   for (const float part : parts) sum += static_cast<double>(part);
   return std::isfinite(sum) ? std::sqrt(sum) : std::nan("");
@@ -265,6 +268,9 @@ Result<std::vector<float>> Parameters::read(Stream& stream, Row row) {
 }
 
 Result<bool> Parameters::write(Stream& stream, Row row, const std::vector<float>& numbers) {
+  if (static_cast<std::int64_t>(numbers.size()) != count_)
+    return Error{"a state of " + std::to_string(numbers.size()) +
+                 " numbers is not that of what is trained, which has " + std::to_string(count_)};
   backend_.upload(stream, matrix_of(row).data, numbers.data(), numbers.size() * sizeof(float));
   if (row == Row::kValues) pack(stream);
   return backend_.wait(stream);

@@ -33,7 +33,7 @@ class RewardAim : public Aim {
   }
 
   Result<std::vector<Unit>> begin(const StepItems& items) override {
-    if (auto written = write(items); !written) return written.error();
+    if (auto written = items.agree(write(items)); !written) return written.error();
     batch_.completions = static_cast<std::int64_t>(items.all.size()) * rules_.completions;
     double tokens = 0;
     for (const Completion& completion : completions_) tokens += static_cast<double>(completion.tokens());
@@ -78,13 +78,16 @@ class RewardAim : public Aim {
 
   Result<bool> write(const StepItems& items) {
     std::vector<infer::WriteRequest> requests;
-    for (const std::int64_t item : items.own)
+    for (const std::int64_t item : items.own) {
+      const std::vector<std::int32_t>& prompt = prompts_[static_cast<std::size_t>(item)];
+      if (prompt.empty())
+        return Error{"prompt " + std::to_string(item + 1) + " has no token: there is nothing to complete"};
       for (int i = 0; i < rules_.completions; ++i) {
         const std::uint64_t of_step = SplitMix64(rules_.seed, static_cast<std::uint64_t>(items.step)).next();
         const auto name = static_cast<std::uint64_t>(item * rules_.completions + i);
-        requests.push_back(
-            {prompts_[static_cast<std::size_t>(item)], rules_.most, {1, 1, 0, SplitMix64(of_step, name).next()}});
+        requests.push_back({prompt, rules_.most, {1, 1, 0, SplitMix64(of_step, name).next()}});
       }
+    }
     engine_.use(&parameters_.adapter());
     const auto written =
         engine_.write(requests, [&](std::size_t, std::span<const std::int32_t> tokens) { return ends(tokens.back()); });
@@ -108,6 +111,9 @@ class RewardAim : public Aim {
     }
     auto rewards = rules_.rewards(completed);
     if (!rewards) return rewards.error();
+    if (rewards->size() != completions_.size())
+      return Error{std::to_string(rewards->size()) + " rewards were given for " + std::to_string(completions_.size()) +
+                   " completions"};
     const auto each = static_cast<std::size_t>(rules_.completions);
     for (std::size_t from = 0; from < completions_.size(); from += each) {
       const std::vector<double> by = advantages(std::span(*rewards).subspan(from, each), rules_.scaled);

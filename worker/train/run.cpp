@@ -87,7 +87,7 @@ std::vector<std::vector<Unit>> Run::passes_of(std::vector<Unit> units, const Aim
   return passes;
 }
 
-Result<bool> Run::sum(std::span<double> numbers) {
+Result<bool> Run::sum(std::span<double> numbers) const {
   if (!host_ || host_->ranks() == 1 || numbers.empty()) return true;
   std::vector<double> all(numbers.size() * static_cast<std::size_t>(host_->ranks()));
   if (auto told = host_->gather(std::as_bytes(numbers), std::as_writable_bytes(std::span(all))); !told)
@@ -99,7 +99,16 @@ Result<bool> Run::sum(std::span<double> numbers) {
   return true;
 }
 
-Result<bool> Run::sum(double& loss, Figures& figures) {
+Result<bool> Run::agree(const Result<bool>& own) const {
+  return host_ && host_->ranks() > 1 ? comm::agree(*host_, own) : own;
+}
+
+StepItems Run::items(std::int64_t step, std::span<const std::int64_t> all, std::span<const std::int64_t> own) const {
+  return {step, all, own, [this](std::span<double> numbers) { return sum(numbers); },
+          [this](const Result<bool>& outcome) { return agree(outcome); }};
+}
+
+Result<bool> Run::sum(double& loss, Figures& figures) const {
   std::vector<double> numbers = {loss};
   for (const auto& [name, value] : figures) numbers.push_back(value);
   if (auto summed = sum(numbers); !summed) return summed.error();
@@ -116,36 +125,24 @@ Result<StepReport> Run::step() {
   const std::span<const std::int64_t> batch = order_.batch(now_.step);
   for (const std::int64_t item : batch) report.tokens += lengths[static_cast<std::size_t>(item)];
   const std::vector<std::int64_t> own = deal(batch, lengths, data_ranks())[static_cast<std::size_t>(data_rank())];
-  auto units = aim_.begin({now_.step, batch, own, [this](std::span<double> numbers) { return sum(numbers); }});
-  if (!units) return units.error();
+  auto units = aim_.begin(items(now_.step, batch, own));
+  if (auto begun = agree(units ? Result<bool>(true) : Result<bool>(units.error())); !begun) return begun.error();
   report.figures = aim_.figures();
   const double scale = rules_.scales_loss ? now_.loss_scale.scale : 1;
-  const std::uint64_t key = SplitMix64(rules_.order.seed, static_cast<std::uint64_t>(now_.step)).next();
   parameters_.clear_gradients(learner_.stream());
-  for (const std::vector<Unit>& pass : passes_of(*std::move(units), aim_)) {
-    const std::vector<Lesson> lessons = lessons_of(pass);
-    std::vector<std::vector<float>> references;
-    if (aim_.has_reference()) {
-      auto looked = learner_.look(lessons, false);
-      if (!looked) return looked.error();
-      references = *std::move(looked);
-    }
-    const auto taught = learner_.teach(lessons, key, scale, [&](std::span<const Outcome> outcomes) {
-      report.loss += judge_all(aim_, pass, outcomes, references, report.figures);
-    });
-    if (!taught) return taught.error();
-  }
+  if (auto taught = agree(teach(passes_of(*std::move(units), aim_), scale, report)); !taught) return taught.error();
   if (auto summed = sum(report.loss, report.figures); !summed) return summed.error();
   parameters_.sum_gradients(learner_.stream(), data_);
   auto norm = parameters_.gradient_norm(learner_.stream());
-  if (!norm) return norm.error();
-  if (data_)
-    if (auto joined = data_->state(); !joined) return joined.error();
+  Result<bool> whole = norm ? Result<bool>(true) : Result<bool>(norm.error());
+  if (whole && data_) whole = data_->state();
+  // A rank whose own sums were well may have been told the sums of one whose were not.
+  if (auto agreed = agree(whole); !agreed) return agreed.error();
   report.norm = *norm / scale;
 
   if (rules_.scales_loss) {
     const LossScale before = now_.loss_scale;
-    const bool overflowed = !std::isfinite(report.norm);
+    const bool overflowed = !std::isfinite(report.norm) && std::isfinite(report.loss);
     now_.loss_scale = after_step(before, overflowed);
     if (overflowed && excuses(before)) {
       report.verdict.deed = Deed::kSkip;
@@ -165,7 +162,27 @@ Result<StepReport> Run::step() {
   if (parameters_.has_average())
     if (const auto kept = average_keeps(rules_.average, now_.step, rules_.schedule.steps))
       parameters_.update_average(learner_.stream(), *kept);
+  // Others read what is trained, in streams of their own.
+  if (auto settled = learner_.settle(); !settled) return settled.error();
   return report;
+}
+
+Result<bool> Run::teach(std::span<const std::vector<Unit>> passes, double scale, StepReport& report) {
+  const std::uint64_t key = SplitMix64(rules_.order.seed, static_cast<std::uint64_t>(report.step)).next();
+  for (const std::vector<Unit>& pass : passes) {
+    const std::vector<Lesson> lessons = lessons_of(pass);
+    std::vector<std::vector<float>> references;
+    if (aim_.has_reference()) {
+      auto looked = learner_.look(lessons, false);
+      if (!looked) return looked.error();
+      references = *std::move(looked);
+    }
+    const auto taught = learner_.teach(lessons, key, scale, [&](std::span<const Outcome> outcomes) {
+      report.loss += judge_all(aim_, pass, outcomes, references, report.figures);
+    });
+    if (!taught) return taught.error();
+  }
+  return true;
 }
 
 Result<Evaluated> Run::evaluate() {
@@ -174,10 +191,16 @@ Result<Evaluated> Run::evaluate() {
   std::vector<std::int64_t> all(lengths.size());
   std::iota(all.begin(), all.end(), 0);
   const std::vector<std::int64_t> own = deal(all, lengths, data_ranks())[static_cast<std::size_t>(data_rank())];
-  auto units = held_out_->begin({0, all, own, [this](std::span<double> numbers) { return sum(numbers); }});
-  if (!units) return units.error();
+  auto units = held_out_->begin(items(0, all, own));
+  if (auto begun = agree(units ? Result<bool>(true) : Result<bool>(units.error())); !begun) return begun.error();
   evaluated.figures = held_out_->figures();
-  for (const std::vector<Unit>& pass : passes_of(*std::move(units), *held_out_)) {
+  if (auto looked = agree(look(passes_of(*std::move(units), *held_out_), evaluated)); !looked) return looked.error();
+  if (auto summed = sum(evaluated.loss, evaluated.figures); !summed) return summed.error();
+  return evaluated;
+}
+
+Result<bool> Run::look(std::span<const std::vector<Unit>> passes, Evaluated& evaluated) {
+  for (const std::vector<Unit>& pass : passes) {
     const std::vector<Lesson> lessons = lessons_of(pass);
     auto with = learner_.look(lessons, true);
     if (!with) return with.error();
@@ -193,11 +216,11 @@ Result<Evaluated> Run::evaluate() {
     for (std::size_t i = 0; i < with->size(); ++i) outcomes.push_back({(*with)[i], derivatives[i]});
     evaluated.loss += judge_all(*held_out_, pass, outcomes, references, evaluated.figures);
   }
-  if (auto summed = sum(evaluated.loss, evaluated.figures); !summed) return summed.error();
-  return evaluated;
+  return true;
 }
 
 Result<RunEnd> Run::go(const RunHooks& hooks) {
+  if (order_.samples() == 0) return Error{"there is nothing to learn from"};
   if (good_.values.empty()) {
     auto begin = state();
     if (!begin) return begin.error();
@@ -207,7 +230,7 @@ Result<RunEnd> Run::go(const RunHooks& hooks) {
     auto good = state();
     if (!good) return good.error();
     good_ = *std::move(good);
-    return hooks.keep ? hooks.keep(good_, held_out) : Result<bool>(true);
+    return agree(hooks.keep ? hooks.keep(good_, held_out) : Result<bool>(true));
   };
   while (now_.step < rules_.schedule.steps) {
     auto stepped = step();
@@ -237,8 +260,11 @@ Result<RunEnd> Run::go(const RunHooks& hooks) {
     if (hooks.report) hooks.report(report);
     const bool is_last = now_.step == rules_.schedule.steps;
     const bool ends = !is_last && hooks.should_end && hooks.should_end();
-    if (is_last || ends || now_.step % rules_.keep_every == 0)
-      if (auto kept = keep(report.held_out ? std::optional(report.held_out->loss) : std::nullopt); !kept)
+    if (is_last || ends || now_.step % std::max<std::int64_t>(1, rules_.keep_every) == 0)
+      if (auto kept =
+              keep(report.held_out && std::isfinite(report.held_out->loss) ? std::optional(report.held_out->loss)
+                                                                           : std::nullopt);
+          !kept)
         return kept.error();
     if (ends) return RunEnd{RunEnd::Why::kAsked, Failure::kNone, "it was told to end"};
   }

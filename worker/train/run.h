@@ -3,7 +3,8 @@
 //
 // Holds:
 //  - What a step does is a function of its number, the rules and the state: a run that goes on from a state has the
-//    bits of one that never stopped, on the same layout.
+//    bits of one that never stopped, on the same layout. (A spike goes back to the last state that was kept, which may
+//    be that of a stop.)
 //  - All ranks come to the same verdict of a step, for they judge the same numbers.
 //  - How a batch is cut into passes changes no batch.
 #pragma once
@@ -30,7 +31,7 @@ struct RunRules {
   double clip = 0;               ///< largest norm of a gradient; 0: as large as it is
   LearnerBounds pass;            ///< how the learner was made
   bool scales_loss = false;      ///< of fp16
-  std::int64_t keep_every = 50;  ///< steps between states that can be gone back to
+  std::int64_t keep_every = 50;  ///< steps between states that can be gone back to; at least 1
 };
 
 /// All that a run goes on with.
@@ -91,8 +92,13 @@ class Run {
 
  private:
   /// Over the ranks that are taught other samples, in their order.
-  Result<bool> sum(std::span<double> numbers);
-  Result<bool> sum(double& loss, Figures& figures);
+  Result<bool> sum(std::span<double> numbers) const;
+  Result<bool> sum(double& loss, Figures& figures) const;
+  /// An error of one of these ranks is all of theirs, before they wait for each other.
+  Result<bool> agree(const Result<bool>& own) const;
+  StepItems items(std::int64_t step, std::span<const std::int64_t> all, std::span<const std::int64_t> own) const;
+  Result<bool> teach(std::span<const std::vector<Unit>> passes, double scale, StepReport& report);
+  Result<bool> look(std::span<const std::vector<Unit>> passes, Evaluated& evaluated);
   Result<StepReport> step();
   /// The units of each pass.
   std::vector<std::vector<Unit>> passes_of(std::vector<Unit> units, const Aim& aim) const;
