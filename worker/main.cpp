@@ -57,6 +57,8 @@ By hand, one step alone, with JSON in and out (each has a --help):
   orch-worker inspect MODEL    what a model's files say
   orch-worker merge MODEL ADAPTER --out FOLDER
                                a model with an adapter in its weights
+  orch-worker train MODEL DATA --out FOLDER
+                               an adapter that has learnt from a data set
 
 SIGUSR1 makes it begin nothing more, give back what has not begun, and end when what runs has ended. SIGTERM makes it
 end that too. Exit code 0: the work is done, was given back, or another copy of the job does it; 1: anything else.
@@ -215,7 +217,7 @@ std::optional<int> by_hand(std::span<char* const> words) {
   std::error_code ignored;
   if (hand::is_command(command)) return hand::run(words.subspan(1), fs::read_symlink("/proc/self/exe", ignored));
 #else
-  for (const char* each : {"tokenize", "generate", "score", "eval", "inspect", "merge"})
+  for (const char* each : {"tokenize", "generate", "score", "eval", "inspect", "merge", "train"})
     if (command == each)
       return refuse("this worker was built without PCRE2 and utf8proc, which " + quote(each) + " needs");
 #endif

@@ -284,6 +284,8 @@ class CpuBackend : public Backend {
 
 }  // namespace
 
+bool cpu_multiplies_bf16() { return cpu::loops().name.ends_with("with bf16"); }
+
 std::unique_ptr<Backend> make_cpu_backend(const CpuOptions& options) { return std::make_unique<CpuBackend>(options); }
 
 }  // namespace orch::kernels

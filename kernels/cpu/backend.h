@@ -16,4 +16,8 @@ struct CpuOptions {
 };
 std::unique_ptr<Backend> make_cpu_backend(const CpuOptions& options);
 
+/// Whether this processor has instructions for products of bf16: without them bf16 saves memory alone, and takes
+/// longer.
+bool cpu_multiplies_bf16();
+
 }  // namespace orch::kernels

@@ -118,7 +118,7 @@ Ran run(const Setting& setting) {
       const std::lock_guard lock(mutex);
       if (at.rank == 0) ran.reports.push_back(report);
     };
-    hooks.should_end = [&] { return setting.end_after >= 0 && done >= setting.end_after; };
+    hooks.wish = [&] { return setting.end_after >= 0 && done >= setting.end_after ? Wish::kEnd : Wish::kNone; };
     hooks.keep = [&](const RunState& state, std::optional<double>) -> Result<bool> {
       const std::lock_guard lock(mutex);
       if (at.rank == 0) ran.kept.push_back(state);

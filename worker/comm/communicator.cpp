@@ -126,10 +126,30 @@ class HostCommunicator : public Communicator {
   Result<bool> state_ = true;
 };
 
+class PlannedCommunicator : public Communicator {
+ public:
+  PlannedCommunicator(int rank, int ranks) : rank_(rank), ranks_(ranks) {}
+  int rank() const override { return rank_; }
+  int ranks() const override { return ranks_; }
+  void sum(kernels::Stream&, const kernels::Matrix&, DType) override {}
+  void gather(kernels::Stream&, const kernels::Matrix&, const kernels::Matrix&) override {}
+  void share(kernels::Stream&, const kernels::Matrix&, int) override {}
+  void send(kernels::Stream&, const kernels::Matrix&, int) override {}
+  void receive(kernels::Stream&, const kernels::Matrix&, int) override {}
+  Result<bool> state() const override { return true; }
+
+ private:
+  const int rank_, ranks_;
+};
+
 }  // namespace
 
 std::unique_ptr<Communicator> make_host_communicator(kernels::Backend& backend, std::unique_ptr<Transport> transport) {
   return std::make_unique<HostCommunicator>(backend, std::move(transport));
+}
+
+std::unique_ptr<Communicator> make_planned_communicator(int rank, int ranks) {
+  return std::make_unique<PlannedCommunicator>(rank, ranks);
 }
 
 }  // namespace orch::comm

@@ -35,4 +35,7 @@ class Communicator {
 /// By way of the host's memory: for every backend, and every transport.
 std::unique_ptr<Communicator> make_host_communicator(kernels::Backend& backend, std::unique_ptr<Transport> transport);
 
+/// One of several ranks, of whom nothing is asked: for memory to be planned on.
+std::unique_ptr<Communicator> make_planned_communicator(int rank, int ranks);
+
 }  // namespace orch::comm

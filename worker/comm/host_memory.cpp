@@ -1,5 +1,7 @@
 #include "comm/host_memory.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <fstream>
 #include <limits>
@@ -58,6 +60,12 @@ double memory_left(const fs::path& root) {
     }
   }
   return left == kNone ? 0 : left;
+}
+
+std::int64_t most_memory() {
+  rusage usage{};
+  ::getrusage(RUSAGE_SELF, &usage);
+  return std::int64_t{usage.ru_maxrss} * 1024;
 }
 
 }  // namespace orch::comm

@@ -1,8 +1,11 @@
 #include "hand/hand.h"
 
+#include <sys/signalfd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <cstring>
 #include <fstream>
 #include <iostream>
@@ -15,6 +18,7 @@
 #include "comm/ranks.h"
 #include "hand/evaluate.h"
 #include "hand/options.h"
+#include "hand/train.h"
 #include "kernels/plan/backend.h"
 #include "model/merge.h"
 #include "native/locate.h"
@@ -28,6 +32,7 @@ using nlohmann::json;
 using nlohmann::ordered_json;
 
 constexpr std::size_t kMostInput = std::size_t{1} << 30;
+constexpr int kStopped = 3;                           // exit code: it was ended by a signal, and can go on
 constexpr auto kPatience = std::chrono::minutes(10);  // of ranks with each other
 
 Result<std::string> read_input(const std::string& file) {
@@ -205,6 +210,19 @@ Result<ordered_json> with_model(const Options& options, const fs::path& folder, 
 
 }  // namespace
 
+namespace {
+
+/// Before threads are started, so that none of them is ended by one.
+int block_signals() {
+  sigset_t set;
+  sigemptyset(&set);
+  for (const int signal : {SIGUSR1, SIGTERM, SIGINT}) sigaddset(&set, signal);
+  ::sigprocmask(SIG_BLOCK, &set, nullptr);
+  return ::signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+}  // namespace
+
 int run(std::span<char* const> words, const fs::path& program) {
   const auto refuse = [](const Error& error, int code) {
     std::cerr << "orch-worker: " << error.what << std::endl;
@@ -216,14 +234,20 @@ int run(std::span<char* const> words, const fs::path& program) {
     std::cout << help_of(options->command);
     return 0;
   }
+  const int signals = options->command == "train" ? block_signals() : -1;
   const worker::Ranks ranks;
   const auto folder = native::find_model(options->model, program);
   if (!folder) return refuse(folder.error(), 1);
   Result<ordered_json> answer = Error{};
+  int code = 0;
   if (options->command == "inspect") {
     answer = inspect(*folder);
   } else if (options->command == "merge") {
     answer = merge(*options, *folder, ranks);
+  } else if (options->command == "train") {
+    auto trained = train(*options, *folder, ranks, signals);
+    if (trained && trained->is_stopped) code = kStopped;
+    answer = trained ? Result<ordered_json>(std::move(trained->answer)) : Result<ordered_json>(trained.error());
   } else if (options->command == "tokenize") {
     const auto input = read_input(options->file);
     answer = input ? tokenize(*options, *input, *folder) : Result<ordered_json>(input.error());
@@ -231,10 +255,11 @@ int run(std::span<char* const> words, const fs::path& program) {
     answer = with_model(*options, *folder, program, ranks);
   }
   if (!answer) return refuse(answer.error(), 1);
-  const bool is_for_people = options->command == "inspect" || options->command == "eval" || options->command == "merge";
+  const bool is_for_people = options->command == "inspect" || options->command == "eval" ||
+                             options->command == "merge" || options->command == "train";
   if (ranks.is_first())
     std::cout << answer->dump(is_for_people ? 2 : -1, ' ', false, json::error_handler_t::replace) << std::endl;
-  return std::cout ? 0 : 1;
+  return std::cout ? code : 1;
 }
 
 }  // namespace orch::hand

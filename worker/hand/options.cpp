@@ -8,6 +8,8 @@
 
 #include "base/text.h"
 #include "model/formats.h"
+#include "train/rows.h"
+#include "tuning/settings.h"
 
 namespace orch::hand {
 namespace {
@@ -75,7 +77,8 @@ const std::vector<Option>& options() {
          it.samples = text;
          return !text.empty();
        }},
-      {"--tp", "N", "generate score eval", "ranks that share each layer (1); mpirun starts tp × pp of them",
+      {"--tp", "N", "generate score eval train",
+       "ranks that share each layer (1); mpirun starts tp × pp of them, of train tp × dp",
        [](Options& it, const std::string& text) { return number(text, 1, 1024, it.tensor); }},
       {"--pp", "N", "generate score eval", "stages that have the layers one after another (1)",
        [](Options& it, const std::string& text) { return number(text, 1, 1024, it.pipeline); }},
@@ -85,7 +88,7 @@ const std::vector<Option>& options() {
          it.dtype = dtype.value_or(it.dtype);
          return dtype.has_value();
        }},
-      {"--out", "FOLDER", "merge", "a new one, for the merged model; must be given",
+      {"--out", "FOLDER", "merge train", "for what is made; must be given. Of merge it is a new one",
        [](Options& it, const std::string& text) {
          it.out = text;
          return !text.empty();
@@ -95,7 +98,30 @@ const std::vector<Option>& options() {
          it.merged = model::compute_format(text);
          return it.merged.has_value();
        }},
-      {"--weights", "D", "generate score eval", "in which linear layers are kept: int8 (as is computed)",
+      {"--dtype", "D", "train",
+       "in which is computed: fp32, bf16 or fp16 (bf16 where the processor multiplies it, else fp32)",
+       [](Options& it, const std::string& text) {
+         it.taught = model::compute_format(text);
+         return it.taught.has_value();
+       }},
+      {"--dp", "N", "train", "copies of the model, which learn from a part of each batch each (1)",
+       [](Options& it, const std::string& text) { return number(text, 1, 1024, it.copies); }},
+      {"--rows", "KIND", "train", "what a row is: text, instruction (the default), preference or prompt",
+       [](Options& it, const std::string& text) {
+         it.rows = text;
+         return train::row_kind_named(text).has_value();
+       }},
+      {"--reward", "FILE", "train", "of prompts: what completions are worth (docs/rewards.md)",
+       [](Options& it, const std::string& text) {
+         it.reward = text;
+         return !text.empty();
+       }},
+      {"--set", "NAME=VALUE", "train", "a setting, such as rank=16 or learning_rate=2e-4; may be given several times",
+       [](Options& it, const std::string& text) {
+         it.set.push_back(text);
+         return !text.empty();
+       }},
+      {"--weights", "D", "generate score eval train", "in which linear layers are kept: int8 (as is computed)",
        [](Options& it, const std::string& text) {
          it.weights = model::smaller_weight_format(text);
          return it.weights.has_value();
@@ -110,7 +136,7 @@ const std::vector<Option>& options() {
          it.adapter = text;
          return !text.empty();
        }},
-      {"--threads", "N", "generate score eval", "of each rank (its share of this machine's CPUs)",
+      {"--threads", "N", "generate score eval train", "of each rank (its share of this machine's CPUs)",
        [](Options& it, const std::string& text) { return number(text, 1, 4096, it.threads); }},
   };
   return kOptions;
@@ -119,7 +145,7 @@ const std::vector<Option>& options() {
 struct Command {
   const char *name, *usage, *text;
 };
-constexpr std::array<Command, 6> kCommands = {{
+constexpr std::array<Command, 7> kCommands = {{
     {"tokenize", "MODEL [FILE] [--no-special]", "A list of strings becomes a list of lists of token ids."},
     {"generate", "MODEL [FILE] [OPTION...]",
      "A list of strings becomes a list of {prompt, ids, text}: the tokens that were written behind each, and their "
@@ -133,6 +159,11 @@ constexpr std::array<Command, 6> kCommands = {{
     {"merge", "MODEL ADAPTER --out FOLDER [--dtype D]",
      "The model with the adapter in its weights, as a checkpoint of its own; ADAPTER is a folder as PEFT writes it\n"
      "(docs/by-hand.md)."},
+    {"train", "MODEL DATA --out FOLDER [OPTION...]",
+     "The model learns from the rows of DATA, a file of JSON lines, and FOLDER/adapter is what it has learnt\n"
+     "(docs/training.md). Called again with the same FOLDER it goes on where it was. SIGUSR1 makes a checkpoint; "
+     "SIGINT\n"
+     "and SIGTERM make one and end it, with exit code 3."},
 }};
 
 bool has(const Option& option, std::string_view command) {
@@ -151,7 +182,7 @@ std::string help_of(const std::string& command) {
     if (each.name == command)
       text = "orch-worker " + command + " " + each.usage + "\n\n" + each.text +
              "\n\nMODEL is a folder, org/name[@revision] of the hub's cache, or a name of the catalog." +
-             (command == "inspect" || command == "eval" || command == "merge"
+             (command == "inspect" || command == "eval" || command == "merge" || command == "train"
                   ? ""
                   : " Without FILE\nthe JSON is read from standard input.") +
              " The answer is JSON.\n\n";
@@ -161,7 +192,9 @@ std::string help_of(const std::string& command) {
     name.resize(std::max<std::size_t>(name.size() + 1, 20), ' ');
     text += name + option.text + "\n";
   }
-  return text + "  --help            print this and stop\n";
+  text += "  --help            print this and stop\n";
+  if (command == "train") text += "\nSettings (docs/matrix.md): " + join(tuning::setting_names(), ", ") + "\n";
+  return text;
 }
 
 Result<Options> read_options(std::span<char* const> words) {
@@ -197,7 +230,15 @@ Result<Options> read_options(std::span<char* const> words) {
   }
   if (it.model.empty()) return Error{"a model is missing" + help};
   if (it.command == "merge" && it.file.empty()) return Error{"an adapter is missing" + help};
-  if (it.command == "merge" && it.out.empty()) return Error{"--out FOLDER is missing" + help};
+  if (it.command == "train" && it.file.empty()) return Error{"a data set is missing" + help};
+  nlohmann::json settings = nlohmann::json::object();
+  for (const std::string& word : it.set)
+    if (auto added = tuning::add_setting(word, settings); !added) return Error{added.error().what + help};
+  auto read = tuning::read_settings(settings);
+  if (!read) return Error{read.error().what + help};
+  it.settings = *std::move(read);
+  if ((it.command == "merge" || it.command == "train") && it.out.empty())
+    return Error{"--out FOLDER is missing" + help};
   if (it.command == "eval" && it.file.empty()) return Error{"a task is missing" + help};
   if (it.command == "eval" && it.data.empty()) return Error{"--data FOLDER is missing" + help};
   return it;

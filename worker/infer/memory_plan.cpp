@@ -3,23 +3,6 @@
 namespace orch::infer {
 namespace {
 
-/// The other ranks, of whom nothing is asked.
-class Others : public comm::Communicator {
- public:
-  Others(int rank, int ranks) : rank_(rank), ranks_(ranks) {}
-  int rank() const override { return rank_; }
-  int ranks() const override { return ranks_; }
-  void sum(kernels::Stream&, const kernels::Matrix&, DType) override {}
-  void gather(kernels::Stream&, const kernels::Matrix&, const kernels::Matrix&) override {}
-  void share(kernels::Stream&, const kernels::Matrix&, int) override {}
-  void send(kernels::Stream&, const kernels::Matrix&, int) override {}
-  void receive(kernels::Stream&, const kernels::Matrix&, int) override {}
-  Result<bool> state() const override { return true; }
-
- private:
-  const int rank_, ranks_;
-};
-
 /// Texts that have nothing in common from their first tokens on.
 std::vector<std::int32_t> text_of(std::int64_t number, std::int64_t tokens, std::int64_t vocab) {
   std::vector<std::int32_t> text(static_cast<std::size_t>(tokens), 0);
@@ -34,13 +17,14 @@ Result<MemoryPlan> plan_memory(const model::Architecture& it, model::Shard shard
                                const EngineRules& rules, const PlannedTexts& texts) {
   if (texts.tokens < 2) return Error{"a text of " + std::to_string(texts.tokens) + " tokens asks for nothing"};
   const auto backend = kernels::make_plan_backend();
-  Others tensor(shard.rank, shard.ranks), pipeline(shard.stage, shard.stages);
-  auto decoder = model::Decoder::load(*backend, it, model::shapes_of(it, shard), shard, formats, &tensor);
+  const auto tensor = comm::make_planned_communicator(shard.rank, shard.ranks),
+             pipeline = comm::make_planned_communicator(shard.stage, shard.stages);
+  auto decoder = model::Decoder::load(*backend, it, model::shapes_of(it, shard), shard, formats, tensor.get());
   if (!decoder) return decoder.error();
   MemoryPlan plan;
   plan.weights = static_cast<double>(backend->bytes());
 
-  Engine engine(*backend, **decoder, rules, shard.stages > 1 ? &pipeline : nullptr);
+  Engine engine(*backend, **decoder, rules, shard.stages > 1 ? pipeline.get() : nullptr);
   // Every row of every text is asked; then a token is drawn for all together.
   std::vector<ScoreRequest> scores;
   std::vector<WriteRequest> writes;

@@ -1,11 +1,10 @@
 #include "native/chunk.h"
 
-#include <sys/resource.h>
-
 #include <chrono>
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
+#include "comm/host_memory.h"
 #include "texts/evaluate.h"
 
 namespace orch::native {
@@ -47,13 +46,6 @@ std::string metrics_of(const eval::Summary& summary) {
     for (const auto& [part, tally] : row.parts) metric["parts"][part] = {tally.samples, tally.sum, tally.squares};
   }
   return metrics.dump(-1, ' ', false, ordered_json::error_handler_t::replace);
-}
-
-/// Bytes of host memory that this process had at its fullest.
-std::int64_t most_memory() {
-  rusage usage{};
-  ::getrusage(RUSAGE_SELF, &usage);
-  return std::int64_t{usage.ru_maxrss} * 1024;
 }
 
 /// The word that run() uses for its own end.
@@ -142,7 +134,7 @@ Outcome Chunk::run(texts::TextEngine& engine, const std::atomic<bool>& stopping,
                           {"tokens", now.tokens - before.tokens},
                           {"tokens_without_sharing", now.tokens_asked - before.tokens_asked},
                           {"tokens_written", now.tokens_written - before.tokens_written},
-                          {"memory", most_memory()}};
+                          {"memory", comm::most_memory()}};
   for (const infer::ChosenExperts& each : *experts) figures["experts"][std::to_string(each.layer)] = each.times;
   outcome.figures = figures.dump();
   return outcome;

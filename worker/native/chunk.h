@@ -15,13 +15,11 @@
 #include "native/asked_task.h"
 #include "native/order.h"
 #include "texts/text_engine.h"
+#include "tuning/tune.h"
 
 namespace orch::native {
 
-/// Why something cannot be done, with the policy's cause for it.
-struct Trouble {
-  std::string cause, reason;
-};
+using tuning::Trouble;
 
 class Chunk {
  public:

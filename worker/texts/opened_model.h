@@ -7,7 +7,9 @@
 
 #include "base/dtype.h"
 #include "comm/communicator.h"
+#include "model/checkpoint.h"
 #include "model/peft.h"
+#include "model/sources.h"
 #include "texts/text_engine.h"
 
 namespace orch::texts {
@@ -23,6 +25,17 @@ struct OpenRules {
   double smaller = 1;               ///< on how much is computed at once, after memory had run out
 };
 
+/// What a rank reads of a model's folder for itself, before the ranks do anything together.
+struct ModelParts {
+  model::Architecture architecture;
+  model::Shard shard;
+  tokenizer::Tokenizer tokenizer;
+  model::Checkpoint checkpoint;
+  model::Sources sources;  ///< in the checkpoint
+};
+/// `shard`: which part; its layers are those of its stage.
+Result<std::unique_ptr<ModelParts>> read_model_parts(const std::filesystem::path& folder, model::Shard shard);
+
 class OpenedModel {
  public:
   /// Every rank calls it; an error is the same on all of them. Before a weight is read it is planned what the model
@@ -32,8 +45,17 @@ class OpenedModel {
 
   TextEngine& texts() { return *texts_; }
 
+  /// Every rank calls it: from now on another adapter is on top of the model, or none. After an error there is none.
+  Result<bool> use(const std::filesystem::path& adapter);
+
  private:
-  OpenedModel() = default;
+  explicit OpenedModel(comm::Transport& ranks) : ranks_(ranks) {}
+  Result<bool> put_on(const model::PeftAdapter& adapter, const std::filesystem::path& from);
+
+  comm::Transport& ranks_;
+  std::filesystem::path folder_, used_;
+  model::Architecture architecture_;
+  model::Shard shard_;
 
   // Each stands on those above it.
   std::unique_ptr<kernels::Backend> backend_;

@@ -54,6 +54,9 @@ class Aim {
   /// the log-probabilities without the adapter; empty where there is no reference.
   virtual double judge(const Unit& unit, std::span<const Outcome> outcomes,
                        std::span<const std::vector<float>> references, Figures& figures) = 0;
+
+  /// Of what was held out, by its loss and its figures: what falls while the model gets better.
+  virtual double cost(double loss, const Figures&) const { return loss; }
 };
 
 std::unique_ptr<Aim> make_likelihood_aim(std::vector<Sample> samples);

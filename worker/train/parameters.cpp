@@ -1,6 +1,7 @@
 #include "train/parameters.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 
 #include "base/split_mix.h"
@@ -15,6 +16,8 @@ using model::Module;
 using model::Place;
 
 namespace {
+
+constexpr std::int64_t kMostRank = 65536;
 
 /// How the tensor ranks share a linear layer.
 enum class Cut { kResults, kInputs, kNot };
@@ -51,23 +54,54 @@ float spread(std::uint64_t module, std::int64_t number) {
   return static_cast<float>(SplitMix64(module, static_cast<std::uint64_t>(number)).next() >> 40) * 0x1p-23F - 1;
 }
 
-Result<std::vector<Module>> chosen_modules(const model::Sources& sources, const AdapterRules& rules) {
-  std::vector<Module> all = model::modules_of(sources);
-  if (rules.targets.empty()) return all;
-  std::vector<Module> chosen;
-  std::vector<bool> is_met(rules.targets.size());
-  for (Module& module : all) {
-    bool wanted = false;
-    for (std::size_t i = 0; i < rules.targets.size(); ++i) {
-      const std::string& target = rules.targets[i];
-      const bool meets = module.path == target || module.path.ends_with("." + target);
-      wanted = wanted || meets;
-      if (meets) is_met[i] = true;
+/// What a target says.
+struct Target {
+  std::string name;
+  std::int64_t rank = 0;  ///< 0: the adapter's
+
+  bool meets(const std::string& path) const {
+    return is_glob(name) ? glob_match(name, path) : path == name || path.ends_with("." + name);
+  }
+};
+
+Result<Target> read_target(const std::string& text, std::int64_t rank) {
+  const std::size_t colon = text.find(':');
+  Target target{text.substr(0, colon), rank};
+  if (colon != std::string::npos) {
+    const char *from = text.data() + colon + 1, *to = text.data() + text.size();
+    const auto [end, error] = std::from_chars(from, to, target.rank);
+    if (error != std::errc() || end != to || target.rank < 1 || target.rank > kMostRank)
+      return Error{"of " + quote(text) + " the rank must be a whole number from 1 to " + std::to_string(kMostRank)};
+  }
+  if (target.name.empty()) return Error{"a target has no name"};
+  return target;
+}
+
+struct Chosen {
+  Module module;
+  std::int64_t rank = 0;
+};
+
+Result<std::vector<Chosen>> chosen_modules(const model::Sources& sources, const AdapterRules& rules) {
+  std::vector<Target> targets;
+  for (const std::string& text : rules.targets) {
+    auto target = read_target(text, rules.rank);
+    if (!target) return target.error();
+    targets.push_back(*std::move(target));
+  }
+  std::vector<Chosen> chosen;
+  std::vector<bool> is_met(targets.size());
+  for (Module& module : model::modules_of(sources)) {
+    std::int64_t rank = targets.empty() ? rules.rank : 0;
+    for (std::size_t i = 0; i < targets.size(); ++i) {
+      if (!targets[i].meets(module.path)) continue;
+      rank = targets[i].rank;
+      is_met[i] = true;
     }
-    if (wanted) chosen.push_back(std::move(module));
+    if (rank > 0) chosen.push_back({std::move(module), rank});
   }
   for (std::size_t i = 0; i < is_met.size(); ++i)
-    if (!is_met[i]) return Error{"the model has no linear layer " + quote(rules.targets[i])};
+    if (!is_met[i]) return Error{"the model has no linear layer " + quote(targets[i].name)};
   return chosen;
 }
 
@@ -86,17 +120,26 @@ Result<std::unique_ptr<Parameters>> Parameters::of_adapter(kernels::Backend& bac
     return Error{"an adapter cannot be trained over " + std::to_string(shard.ranks) + " ranks: the model has " +
                  std::to_string(attention.kv_heads) + " heads of keys and values"};
   std::unique_ptr<Parameters> it(new Parameters(backend, decoder));
-  it->rules_ = rules;
-  it->modules_ = *std::move(modules);
   it->adapter_.layers.resize(sources.layers.size());
   it->gradients_.layers.resize(sources.layers.size());
-  for (const Module& module : it->modules_) {
+  for (auto& [module, rank] : *modules) {
     const std::string name = "base_model.model." + module.path;
     const Cut cut = cut_of(module.place);
     const bool is_cut = shard.ranks > 1;
-    it->pieces_.push_back({name + ".lora_A.weight", rules.rank, module.inputs.count, 0, is_cut && cut != Cut::kInputs});
-    it->pieces_.push_back(
-        {name + ".lora_B.weight", rules.rank, module.own_outputs(), 0, is_cut && cut != Cut::kResults});
+    const std::vector<model::Part> all_ranks = {{0, rank}};
+    it->pieces_.push_back({name + ".lora_A.weight",
+                           rank,
+                           module.inputs.count,
+                           0,
+                           is_cut && cut != Cut::kInputs,
+                           rank,
+                           module.all_inputs,
+                           all_ranks,
+                           {module.inputs}});
+    it->pieces_.push_back({name + ".lora_B.weight", rank, module.own_outputs(), 0, is_cut && cut != Cut::kResults, rank,
+                           module.all_outputs, all_ranks, module.outputs});
+    it->adapter_.rank = std::max(it->adapter_.rank, rank);
+    it->modules_.push_back(std::move(module));
   }
   for (const bool summed : {true, false}) {
     for (Piece& piece : it->pieces_) {
@@ -108,10 +151,10 @@ Result<std::unique_ptr<Parameters>> Parameters::of_adapter(kernels::Backend& bac
   }
   if (auto has = it->allocate(average); !has) return has.error();
 
-  const double rank = static_cast<double>(rules.rank);
-  const auto scale = static_cast<float>(rules.alpha / (rules.rank_stabilised ? std::sqrt(rank) : rank));
   for (std::size_t i = 0; i < it->modules_.size(); ++i) {
     const Module& module = it->modules_[i];
+    const double rank = static_cast<double>(it->pieces_[2 * i].rows);
+    const auto scale = static_cast<float>(rules.alpha / (rules.rank_stabilised ? std::sqrt(rank) : rank));
     const kernels::Weight* both[2] = {};
     for (const bool is_b : {false, true}) {
       const Piece& piece = it->pieces_[2 * i + (is_b ? 1 : 0)];
@@ -129,7 +172,6 @@ Result<std::unique_ptr<Parameters>> Parameters::of_adapter(kernels::Backend& bac
     it->gradients_.layers[module.layer].adapter[module.place].push_back(
         {it->view(it->gradient_, it->pieces_[2 * i]), it->view(it->gradient_, it->pieces_[2 * i + 1])});
   }
-  it->adapter_.rank = rules.rank;
   if (auto has = it->allocate_scratch(); !has) return has.error();
 
   const auto stream = backend.make_stream();
@@ -274,40 +316,6 @@ Result<bool> Parameters::write(Stream& stream, Row row, const std::vector<float>
   backend_.upload(stream, matrix_of(row).data, numbers.data(), numbers.size() * sizeof(float));
   if (row == Row::kValues) pack(stream);
   return backend_.wait(stream);
-}
-
-model::PeftAdapter Parameters::peft(const std::vector<float>& row, const std::string& base) const {
-  model::PeftAdapter adapter;
-  adapter.base = base;
-  adapter.rank_stabilised = rules_.rank_stabilised;
-  const double rank = static_cast<double>(rules_.rank);
-  for (std::size_t i = 0; i < modules_.size(); ++i) {
-    const Module& module = modules_[i];
-    const Piece &a = pieces_[2 * i], &b = pieces_[2 * i + 1];
-    model::PeftModule& it = adapter.modules.emplace_back();
-    it.path = module.path;
-    it.alpha = rules_.alpha;
-    it.scale = rules_.alpha / (rules_.rank_stabilised ? std::sqrt(rank) : rank);
-    it.rank = rules_.rank;
-    it.inputs = module.all_inputs;
-    it.outputs = module.all_outputs;
-    it.a.resize(static_cast<std::size_t>(it.rank * it.inputs));
-    it.b.resize(static_cast<std::size_t>(it.outputs * it.rank));
-    const auto number = [&](const Piece& piece, std::int64_t r, std::int64_t col) {
-      return row[static_cast<std::size_t>(piece.at + r * piece.cols + col)];
-    };
-    for (std::int64_t r = 0; r < it.rank; ++r)
-      for (std::int64_t col = 0; col < a.cols; ++col)
-        it.a[static_cast<std::size_t>(r * it.inputs + module.inputs.first + col)] = number(a, r, col);
-    std::int64_t col = 0;
-    for (const model::Part& part : module.outputs)
-      for (std::int64_t output = part.first; output < part.first + part.count; ++output, ++col)
-        for (std::int64_t r = 0; r < it.rank; ++r)
-          it.b[static_cast<std::size_t>(output * it.rank + r)] = number(b, r, col);
-  }
-  std::sort(adapter.modules.begin(), adapter.modules.end(),
-            [](const model::PeftModule& x, const model::PeftModule& y) { return x.path < y.path; });
-  return adapter;
 }
 
 }  // namespace orch::train

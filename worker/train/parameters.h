@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "model/decoder.h"
-#include "model/peft.h"
+#include "model/modules.h"
 
 namespace orch::train {
 
@@ -21,7 +21,9 @@ struct AdapterRules {
   std::int64_t rank = 8;
   double alpha = 16;
   bool rank_stabilised = false;
-  std::vector<std::string> targets;  ///< ends of modules' names; empty: all of them
+  /// Ends of modules' names ("q_proj"), or patterns of whole ones ("*.layers.0.*"), with a rank of their own behind a
+  /// colon ("down_proj:4"); of several that meet a module the last counts. Empty: all modules.
+  std::vector<std::string> targets;
   std::uint64_t seed = 0;
 };
 
@@ -33,10 +35,12 @@ struct AdamRules {
 
 /// A matrix of what is trained.
 struct Piece {
-  std::string name;                 ///< as PEFT's file has it
-  std::int64_t rows = 0, cols = 0;  ///< of this rank; B is kept transposed
-  std::int64_t at = 0;              ///< in the row
-  bool is_summed = false;           ///< all tensor ranks have it, and each knows a part of its gradient
+  std::string name;                               ///< as PEFT's file has it
+  std::int64_t rows = 0, cols = 0;                ///< of this rank; B is kept transposed
+  std::int64_t at = 0;                            ///< in the row
+  bool is_summed = false;                         ///< all tensor ranks have it, and each knows a part of its gradient
+  std::int64_t all_rows = 0, all_cols = 0;        ///< of the whole matrix, over all tensor ranks
+  std::vector<model::Part> row_parts, col_parts;  ///< which of its rows and columns these are, in order
 };
 
 class Parameters {
@@ -69,9 +73,6 @@ class Parameters {
   Result<std::vector<float>> read(kernels::Stream& stream, Row row);
   Result<bool> write(kernels::Stream& stream, Row row, const std::vector<float>& numbers);
 
-  /// As PEFT has it, from a row of read(). Of one rank alone: others' parts are not in it.
-  model::PeftAdapter peft(const std::vector<float>& row, const std::string& base) const;
-
  private:
   struct Packed {
     std::size_t piece = 0;
@@ -88,7 +89,6 @@ class Parameters {
 
   kernels::Backend& backend_;
   const model::Decoder& decoder_;
-  AdapterRules rules_;
   std::vector<model::Module> modules_;  ///< each has two pieces, A and B
   std::vector<Piece> pieces_;           ///< those that are summed come first in the row
   std::int64_t count_ = 0, summed_ = 0;

@@ -396,6 +396,12 @@ std::string_view name_of(RowKind kind) {
   return kNames[static_cast<std::size_t>(kind)];
 }
 
+std::optional<RowKind> row_kind_named(std::string_view name) {
+  for (const RowKind kind : {RowKind::kText, RowKind::kInstruction, RowKind::kPreference, RowKind::kPrompt})
+    if (name_of(kind) == name) return kind;
+  return std::nullopt;
+}
+
 void read_rows(std::istream& file, const std::string& name, RowKind kind, Diagnostics& diagnostics,
                const TakeRow& take) {
   const std::size_t errors_before = diagnostics.error_count();

@@ -35,6 +35,7 @@ namespace orch::train {
 
 enum class RowKind { kText, kInstruction, kPreference, kPrompt };
 std::string_view name_of(RowKind kind);
+std::optional<RowKind> row_kind_named(std::string_view name);
 
 struct Message {
   std::string role;     ///< system, developer, user, assistant or tool

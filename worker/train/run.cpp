@@ -1,6 +1,7 @@
 #include "train/run.h"
 
 #include <algorithm>
+#include <chrono>
 #include <cmath>
 #include <numeric>
 
@@ -196,6 +197,7 @@ Result<Evaluated> Run::evaluate() {
   evaluated.figures = held_out_->figures();
   if (auto looked = agree(look(passes_of(*std::move(units), *held_out_), evaluated)); !looked) return looked.error();
   if (auto summed = sum(evaluated.loss, evaluated.figures); !summed) return summed.error();
+  evaluated.loss = held_out_->cost(evaluated.loss, evaluated.figures);
   return evaluated;
 }
 
@@ -233,9 +235,11 @@ Result<RunEnd> Run::go(const RunHooks& hooks) {
     return agree(hooks.keep ? hooks.keep(good_, held_out) : Result<bool>(true));
   };
   while (now_.step < rules_.schedule.steps) {
+    const auto begun = std::chrono::steady_clock::now();
     auto stepped = step();
     if (!stepped) return stepped.error();
     StepReport& report = *stepped;
+    report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();
     const Verdict& verdict = report.verdict;
     if (verdict.deed == Deed::kStop) {
       if (hooks.report) hooks.report(report);
@@ -259,14 +263,14 @@ Result<RunEnd> Run::go(const RunHooks& hooks) {
     }
     if (hooks.report) hooks.report(report);
     const bool is_last = now_.step == rules_.schedule.steps;
-    const bool ends = !is_last && hooks.should_end && hooks.should_end();
-    if (is_last || ends || now_.step % std::max<std::int64_t>(1, rules_.keep_every) == 0)
+    const Wish wish = !is_last && hooks.wish ? hooks.wish() : Wish::kNone;
+    if (is_last || wish != Wish::kNone || now_.step % std::max<std::int64_t>(1, rules_.keep_every) == 0)
       if (auto kept =
               keep(report.held_out && std::isfinite(report.held_out->loss) ? std::optional(report.held_out->loss)
                                                                            : std::nullopt);
           !kept)
         return kept.error();
-    if (ends) return RunEnd{RunEnd::Why::kAsked, Failure::kNone, "it was told to end"};
+    if (wish == Wish::kEnd) return RunEnd{RunEnd::Why::kAsked, Failure::kNone, "it was told to end"};
   }
   return RunEnd{};
 }

@@ -58,6 +58,7 @@ struct StepReport {
   double norm = 0;  ///< of the gradient, before it was clipped
   double rate = 0;
   std::int64_t tokens = 0;  ///< of all ranks
+  double seconds = 0;       ///< that it took, without what came of it (an evaluation, a checkpoint)
   Figures figures;
   std::optional<Evaluated> held_out;  ///< where the model was evaluated after the step
   Verdict verdict;
@@ -69,10 +70,17 @@ struct RunEnd {
   std::string reason;
 };
 
+/// What a run is asked to do between two steps.
+enum class Wish : std::uint8_t {
+  kNone,
+  kKeep,  ///< its state, now
+  kEnd,   ///< to keep its state and end
+};
+
 /// What a run tells, and asks, between two steps. On every rank; answers must be the same on all of them.
 struct RunHooks {
   std::function<void(const StepReport&)> report;
-  std::function<bool()> should_end;
+  std::function<Wish()> wish;
   /// A good state that can be gone back to: to be kept. `held_out`: the loss after its last step, if it was evaluated.
   std::function<Result<bool>(const RunState&, std::optional<double> held_out)> keep;
 };
