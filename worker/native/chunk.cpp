@@ -28,13 +28,6 @@ eval::AskSettings settings_of(const wire::Ask& ask) {
   return settings;
 }
 
-/// Whether the daemon named a folder below that of all jobs: `JOB/cells/12-34`.
-bool is_below(const std::string& relative) {
-  const fs::path path(relative);
-  return !relative.empty() && path.is_relative() &&
-         std::none_of(path.begin(), path.end(), [](const fs::path& part) { return part == ".." || part == "."; });
-}
-
 std::string metrics_of(const eval::Summary& summary) {
   ordered_json metrics = ordered_json::object();
   for (const eval::Summary::Row& row : summary.rows) {
@@ -79,10 +72,9 @@ Result<std::unique_ptr<Chunk>, Trouble> Chunk::open(const Order& order, const fs
   if (!log) return Trouble{"unknown", log.error().what};
   const eval::SampleRange range = eval::chunk_of(head.samples, leased.chunk.number, std::max(ask.chunks, 1U));
   std::unique_ptr<Chunk> it(new Chunk(*std::move(task), *std::move(log), range));
-  for (const std::string& before : ask.before) {
-    if (!is_below(before)) continue;
+  for (const fs::path& before : earlier_attempts(order)) {
     // What cannot be read is asked again.
-    const auto samples = eval::read_log(fs::path(order.jobs) / before / kLog, head);
+    const auto samples = eval::read_log(before / kLog, head);
     if (!samples) continue;
     std::vector<eval::SampleScore> ours;
     for (const eval::SampleScore& sample : *samples)

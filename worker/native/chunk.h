@@ -15,7 +15,7 @@
 #include "native/asked_task.h"
 #include "native/order.h"
 #include "texts/text_engine.h"
-#include "tuning/tune.h"
+#include "tuning/trouble.h"
 
 namespace orch::native {
 

@@ -1,5 +1,6 @@
 #include "native/order.h"
 
+#include <algorithm>
 #include <nlohmann/json.hpp>
 
 namespace orch::native {
@@ -36,9 +37,25 @@ Result<Message> understood(std::string_view text, Message (*read)(const json&)) 
 
 }  // namespace
 
+std::optional<std::filesystem::path> below_jobs(const Order& order, const std::string& relative) {
+  const std::filesystem::path path(relative);
+  const bool is_below =
+      !relative.empty() && path.is_relative() &&
+      std::none_of(path.begin(), path.end(), [](const auto& part) { return part == ".." || part == "."; });
+  return is_below ? std::optional(std::filesystem::path(order.jobs) / path) : std::nullopt;
+}
+
+std::vector<std::filesystem::path> earlier_attempts(const Order& order) {
+  std::vector<std::filesystem::path> folders;
+  for (const std::string& before : order.leased.ask->before)
+    if (auto folder = below_jobs(order, before)) folders.push_back(*std::move(folder));
+  return folders;
+}
+
 std::string opens(const wire::Ask& ask) {
-  return text_of(
-      {ask.model, ask.revision, ask.tensor, ask.pipeline, ask.dtype, ask.weights, ask.cache_dtype, ask.context});
+  // A training keeps nothing for others. What loads another model, as one that was trained in full, says so.
+  return text_of({ask.model, ask.revision, ask.tensor, ask.pipeline, ask.dtype, ask.weights, ask.cache_dtype,
+                  ask.context, ask.loads, ask.rows});
 }
 
 std::string write(const Command& command) {
@@ -50,7 +67,8 @@ std::string write(const Command& command) {
 
 std::string write(const Report& report) {
   if (const auto* it = std::get_if<Loaded>(&report)) return text_of({{"loaded", it->ticket}});
-  if (const auto* it = std::get_if<Progress>(&report)) return text_of({{"progress", {it->ticket, it->done, it->all}}});
+  if (const auto* it = std::get_if<Progress>(&report))
+    return text_of({{"progress", {it->ticket, it->done, it->all, it->live}}});
   if (const auto* it = std::get_if<Over>(&report)) return text_of({{"over", {it->ticket, json_of(it->outcome)}}});
   const Free& it = std::get<Free>(report);
   return text_of({{"free", {it.ticket, it.whole}}});
@@ -70,7 +88,10 @@ Result<Command> read_command(std::string_view text) {
 Result<Report> read_report(std::string_view text) {
   return understood<Report>(text, [](const json& it) -> Report {
     if (it.contains("loaded")) return Loaded{it["loaded"]};
-    if (it.contains("progress")) return Progress{it["progress"].at(0), it["progress"].at(1), it["progress"].at(2)};
+    if (it.contains("progress")) {
+      const json& said = it["progress"];
+      return Progress{said.at(0), said.at(1), said.at(2), said.at(3)};
+    }
     if (it.contains("over")) return Over{it["over"].at(0), outcome_of(it["over"].at(1))};
     return Free{it.at("free").at(0), it.at("free").at(1)};
   });

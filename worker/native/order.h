@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -13,7 +15,8 @@
 
 namespace orch::native {
 
-/// Evaluate a chunk of a cell, together with the other ranks that are named; the first of them speaks for all.
+/// Evaluate a chunk of a cell, or train, together with the other ranks that are named; the first of them speaks for
+/// all.
 struct Order {
   std::vector<int> ranks;
   bool anew = false;   ///< the group, and the model in it, are made anew by all of them
@@ -34,7 +37,8 @@ struct Loaded {
 };
 struct Progress {
   std::uint64_t ticket = 0;
-  std::int64_t done = 0, all = 0;  ///< samples
+  std::int64_t done = 0, all = 0;  ///< samples, or steps of a training
+  std::string live = {};           ///< of a training: see worker::Work::live()
 };
 struct Over {
   std::uint64_t ticket = 0;
@@ -46,6 +50,11 @@ struct Free {
   bool whole = false;
 };
 using Report = std::variant<Loaded, Progress, Over, Free>;
+
+/// A folder below that of all jobs, as the daemon names it (`JOB/cells/12-34`); nothing of what leads elsewhere.
+std::optional<std::filesystem::path> below_jobs(const Order& order, const std::string& relative);
+/// The folders of earlier attempts, the oldest first.
+std::vector<std::filesystem::path> earlier_attempts(const Order& order);
 
 /// What a group keeps between the chunks that it is asked for: of two asks with the same text the second can use it.
 std::string opens(const wire::Ask& ask);

@@ -4,15 +4,19 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <new>
+#include <utility>
 
 #include "base/text.h"
 #include "native/chunk.h"
 #include "native/locate.h"
+#include "native/training.h"
 
 namespace orch::native {
 namespace {
 
+namespace fs = std::filesystem;
 using worker::Outcome;
 
 Outcome failed(const Trouble& trouble) {
@@ -38,6 +42,29 @@ Result<AskedFormats> formats_of(const wire::Ask& ask) {
   if (!cache)
     return Error{"the native engine keeps its cache in fp32, bf16, fp16 and fp8, not in " + quote(ask.cache_dtype)};
   return AskedFormats{{*compute, *weights}, *cache};
+}
+
+bool is_training(const wire::Ask& ask) { return !ask.rows.empty(); }
+
+/// What a training made that is evaluated: an adapter, or a model of its own.
+struct TrainedBefore {
+  fs::path adapter;
+  std::optional<fs::path> model;
+  std::string problem;
+};
+TrainedBefore trained_before(const Order& order) {
+  TrainedBefore it;
+  const std::string& named = order.leased.ask->adapter;
+  if (named.empty()) return it;
+  const auto folder = below_jobs(order, named);
+  std::error_code ignored;
+  if (folder && fs::is_directory(*folder / "adapter", ignored))
+    it.adapter = *folder / "adapter";
+  else if (folder && fs::is_directory(*folder / "model", ignored))
+    it.model = *folder / "model";
+  else
+    it.problem = "the training's folder " + shown(named) + " has neither an adapter nor a model in it";
+  return it;
 }
 
 }  // namespace
@@ -147,7 +174,8 @@ Outcome Seat::evaluate(const Order& order, bool& whole) {
   }
   comm::Transport& ranks = *group_.ranks;
 
-  const auto folder = locate_model(ask.model, ask.revision);
+  const auto trained = trained_before(order);
+  const auto folder = trained.model ? Result<fs::path>(*trained.model) : locate_model(ask.model, ask.revision);
   const auto formats = formats_of(ask);
   std::unique_ptr<Chunk> chunk;
   Trouble trouble;
@@ -156,10 +184,13 @@ Outcome Seat::evaluate(const Order& order, bool& whole) {
     trouble = {"load_failed", folder.error().what};
   } else if (!formats) {
     trouble = {"bad_input", formats.error().what};
-  } else if (ask.tensor * ask.pipeline != static_cast<int>(order.ranks.size())) {
-    trouble = {"load_failed", "the cell is cut over " + counted(ask.tensor * ask.pipeline, "rank") +
-                                  ", and its slot has " + std::to_string(order.ranks.size())};
-  } else if (speaks) {
+  } else if (!trained.problem.empty()) {
+    trouble = {"load_failed", trained.problem};
+  } else if (const int wanted = ask.tensor * ask.pipeline * std::max(ask.copies, 1);
+             wanted != static_cast<int>(order.ranks.size())) {
+    trouble = {"load_failed", "the cell is cut over " + counted(wanted, "rank") + ", and its slot has " +
+                                  std::to_string(order.ranks.size())};
+  } else if (speaks && !is_training(ask)) {
     auto opened = Chunk::open(order, *folder, rules_.program, last_);
     if (opened)
       chunk = *std::move(opened);
@@ -172,6 +203,17 @@ Outcome Seat::evaluate(const Order& order, bool& whole) {
     return failed({trouble.cause.empty() ? "load_failed" : trouble.cause, agreed.error().what});
   }
 
+  const std::uint64_t ticket = order.leased.ticket;
+  if (is_training(ask)) {
+    bool loaded = false;
+    Outcome outcome = train(order, {*folder, formats->of_model, rules_.threads, rules_.memory}, ranks, stopping_,
+                            [&](std::int64_t done, std::int64_t all, const std::string& line) {
+                              if (!std::exchange(loaded, true)) say(Loaded{ticket});
+                              say(Progress{ticket, done, all, line});
+                            });
+    whole = false;  // of the model as others want it nothing is left in memory
+    return outcome;
+  }
   if (!group_.model) {
     texts::OpenRules rules;
     rules.tensor = ask.tensor;
@@ -186,12 +228,12 @@ Outcome Seat::evaluate(const Order& order, bool& whole) {
     if (!model) return failed({"load_failed", model.error().what});
     group_.model = *std::move(model);
   }
+  if (auto used = group_.model->use(trained.adapter); !used) return failed({"load_failed", used.error().what});
   texts::TextEngine& engine = group_.model->texts();
   if (!speaks) {
     whole = engine.follow().ok();
     return {};
   }
-  const std::uint64_t ticket = order.leased.ticket;
   say(Loaded{ticket});
   Outcome outcome = chunk->run(engine, stopping_, [&](std::int64_t done, std::int64_t all) {
     say(Progress{ticket, done, all});

@@ -15,7 +15,8 @@ using worker::Outcome;
 /// The loop's hold on a chunk that is computed.
 class Team::ChunkWork : public worker::Work {
  public:
-  ChunkWork(Team& team, std::uint64_t ticket, double limit) : team_(team), ticket_(ticket), limit_(limit) {}
+  ChunkWork(Team& team, const wire::Leased& leased)
+      : team_(team), ticket_(leased.ticket), limit_(leased.time_limit), is_training_(!leased.ask->rows.empty()) {}
   ~ChunkWork() override { team_.running_.erase(ticket_); }
 
   void stop(Clock::duration grace) override {
@@ -44,21 +45,25 @@ class Team::ChunkWork : public worker::Work {
       outcome->what = Outcome::What::kFailed;
       outcome->out_of_time = true;
       outcome->cause = "timeout";
-      outcome->reason = "no sample was done for " + std::to_string(static_cast<long>(limit_)) + " s; " +
-                        std::to_string(running.done) + " of " + counted(running.all, "sample") + " were done";
+      const char* const one = is_training_ ? "step" : "sample";
+      outcome->reason = std::string("no ") + one + " was done for " + std::to_string(static_cast<long>(limit_)) +
+                        " s; " + std::to_string(running.done) + " of " + counted(running.all, one) + " were done";
     }
     return outcome;
   }
   Clock::time_point due() const override { return over_at_.value_or(until_.value_or(Clock::time_point::max())); }
   std::int64_t done() const override { return team_.running_.at(ticket_).done; }
   std::int64_t all() const override { return team_.running_.at(ticket_).all; }
+  bool goes_on_elsewhere() const override { return is_training_; }
+  std::string live() const override { return team_.running_.at(ticket_).live; }
 
  private:
   static constexpr auto kGrace = std::chrono::seconds(60);  // for the questions that are asked at this moment
 
   Team& team_;
   const std::uint64_t ticket_;
-  const double limit_;  // seconds without a sample
+  const double limit_;  // seconds without a sample, or a step
+  const bool is_training_;
   std::int64_t seen_ = 0;
   std::optional<Clock::time_point> until_, over_at_;
   bool out_of_time_ = false;
@@ -116,7 +121,7 @@ Result<std::unique_ptr<worker::Work>> Team::start(const wire::Leased& leased, co
   }
   running_[leased.ticket].ranks = ranks;
   tell(ranks, order);
-  return std::unique_ptr<worker::Work>(std::make_unique<ChunkWork>(*this, leased.ticket, leased.time_limit));
+  return std::unique_ptr<worker::Work>(std::make_unique<ChunkWork>(*this, leased));
 }
 
 void Team::look() {
@@ -142,6 +147,7 @@ void Team::hear(int rank, const Report& report) {
     if (Running* it = running(progress->ticket)) {
       it->done = progress->done;
       it->all = progress->all;
+      it->live = progress->live;
     }
   } else if (const auto* over = std::get_if<Over>(&report)) {
     if (Running* it = running(over->ticket)) it->outcome = over->outcome;

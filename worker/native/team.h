@@ -50,6 +50,7 @@ class Team : public worker::ModelEngine {
     std::vector<int> ranks;
     bool loaded = false;
     std::int64_t done = 0, all = 0;
+    std::string live;
     std::optional<worker::Outcome> outcome;
   };
 

@@ -175,6 +175,10 @@ void Loop::drain(std::string why) {
   phase_.end = "drained";
   for (const wire::Leased& leased : waiting_) give_back(leased);
   waiting_.clear();
+  // What may take days keeps its state now, while there is time, and goes on in another job.
+  const auto grace = std::max<Clock::duration>(ends_ - options_.drain / 4 - Clock::now(), kGrace);
+  for (auto& [ticket, running] : running_)
+    if (running.work->goes_on_elsewhere()) running.work->stop(grace);
 }
 
 void Loop::hurry(std::string why) {
@@ -357,8 +361,9 @@ void Loop::speak() {
     wire::Heartbeat beat;
     beat.epoch = claimed_->epoch;
     for (const auto& [ticket, running] : running_)
-      beat.held.push_back({running.leased.chunk, true, running.work->done(), running.work->all()});
-    for (const wire::Leased& leased : waiting_) beat.held.push_back({leased.chunk, false, 0, 0});
+      beat.held.push_back(
+          {running.leased.chunk, true, running.work->done(), running.work->all(), running.work->live()});
+    for (const wire::Leased& leased : waiting_) beat.held.push_back({leased.chunk, false, 0, 0, {}});
     mailman_.send("heartbeat", wire::write(beat));
     return;
   }

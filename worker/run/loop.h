@@ -3,7 +3,8 @@
 // Holds:
 //  - What was measured is in the spool before anything else is done about it.
 //  - With the daemon away it goes on with what it has; it leases nothing more until it is back.
-//  - Told to drain it begins nothing, gives back what has not begun, and ends when what runs has ended.
+//  - Told to drain it begins nothing, gives back what has not begun, ends what another attempt goes on with, and ends
+//    when what runs has ended.
 //  - Its last act is the exit record. Superseded it leaves none: that is the other copy's to write.
 //  - A copy that finds the job's exit record claims nothing: the job is over, whether the daemon is there to say so or
 //  not.

@@ -34,8 +34,12 @@ class Work {
   virtual std::optional<Outcome> poll(Clock::time_point now) = 0;
   /// When poll() has something to do, should it not end before.
   virtual Clock::time_point due() const = 0;
-  virtual std::int64_t done() const { return 0; }  ///< samples
+  virtual std::int64_t done() const { return 0; }  ///< samples, or steps of a training
   virtual std::int64_t all() const { return 0; }
+  /// Whether another attempt goes on where this one ends: then it need not be waited for.
+  virtual bool goes_on_elsewhere() const { return false; }
+  /// Of a training: the last step's line of its curve, as wire::Heartbeat::Held has it.
+  virtual std::string live() const { return {}; }
 };
 
 /// The time, but never one that the clock cannot hold.

@@ -25,6 +25,7 @@
 #include "train/rows.h"
 #include "train/run.h"
 #include "tuning/settings.h"
+#include "tuning/trouble.h"
 
 namespace orch::tuning {
 
@@ -57,11 +58,6 @@ struct TuneEnd {
   std::int64_t step = 0, steps = 0;
   nlohmann::ordered_json metrics;  ///< {"loss": {"value": 1.2, "stderr": null}, …}
   nlohmann::ordered_json figures;
-};
-
-/// Why there is no end, with the policy's cause for it.
-struct Trouble {
-  std::string cause, reason;
 };
 
 Result<TuneEnd, Trouble> tune(const TuneRules& rules, comm::Transport& ranks, const TuneHooks& hooks);

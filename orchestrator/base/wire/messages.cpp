@@ -66,6 +66,11 @@ void members(V&& visit, auto& m) requires std::same_as<std::remove_cvref_t<declt
   visit("prefix", m.prefix);
   visit("seed", m.seed);
   visit("before", m.before);
+  visit("rows", m.rows);
+  visit("settings", m.settings);
+  visit("copies", m.copies);
+  visit("reward", m.reward);
+  visit("adapter", m.adapter);
 }
 template <class V>
 void members(V&& visit, auto& m) requires std::same_as<std::remove_cvref_t<decltype(m)>, Leased> {
@@ -99,6 +104,7 @@ void members(V&& visit, auto& m) requires std::same_as<std::remove_cvref_t<declt
   visit("running", m.running);
   visit("done", m.done);
   visit("all", m.all);
+  visit("live", m.live);
 }
 template <class V>
 void members(V&& visit, auto& m) requires std::same_as<std::remove_cvref_t<decltype(m)>, Heartbeat> {

@@ -53,24 +53,35 @@ struct AskLease {
 };
 /// What the native engine needs to know of a cell; the worker's own files say the rest.
 struct Ask {
-  std::string model;                ///< a folder, or an id of the hub
-  std::string revision;             ///< of an id
-  std::string loads;                ///< what is loaded for it, as AskLease::loaded names it
-  int tensor = 1, pipeline = 1;     ///< ranks that share each layer; stages
-  std::string dtype, cache_dtype;   ///< of computation; of keys and values
-  std::string weights;              ///< of linear layers; empty: as is computed
-  std::int64_t context = 0;         ///< tokens that the model is shown at most; 0: as many as it was made for
-  std::string data;                 ///< the folder of questions
-  std::string digest;               ///< of the task and its questions, as they were when the cell was asked for
-  std::uint32_t chunks = 1;         ///< that the cell is cut into
-  int shots = -1;                   ///< worked examples; -1: the task's own
-  std::int64_t limit = 0;           ///< the first so many questions; 0: all
-  std::int64_t max_tokens = 0;      ///< of an answer; 0: the task's own
-  double temperature = -1;          ///< -1: the task's own
-  bool chat = false;                ///< questions are put as the model's chat template has it
-  std::string prefix;               ///< before every prompt
-  std::uint64_t seed = 0;           ///< of sampled answers
-  std::vector<std::string> before;  ///< folders of earlier attempts, whose logs of samples are gone on with
+  std::string model;               ///< a folder, or an id of the hub
+  std::string revision;            ///< of an id
+  std::string loads;               ///< what is loaded for it, as AskLease::loaded names it
+  int tensor = 1, pipeline = 1;    ///< ranks that share each layer; stages
+  std::string dtype, cache_dtype;  ///< of computation; of keys and values
+  std::string weights;             ///< of linear layers; empty: as is computed
+  std::int64_t context = 0;        ///< tokens that the model is shown at most; 0: as many as it was made for
+  std::string data;                ///< the folder of questions; of a training the file of its data set, a whole path
+  /// Of the task and its questions, as they were when the cell was asked for. Of a training `sha256:…` of its data
+  /// set's bytes, and, if `reward` is said, a blank and that of its file. Empty: nobody had looked.
+  std::string digest;
+  std::uint32_t chunks = 1;     ///< that the cell is cut into
+  int shots = -1;               ///< worked examples; -1: the task's own
+  std::int64_t limit = 0;       ///< the first so many questions; 0: all
+  std::int64_t max_tokens = 0;  ///< of an answer; 0: the task's own
+  double temperature = -1;      ///< -1: the task's own
+  bool chat = false;            ///< questions are put as the model's chat template has it
+  std::string prefix;           ///< before every prompt
+  std::uint64_t seed = 0;       ///< of sampled answers
+  /// Folders of earlier attempts, the oldest first, below that of all jobs. Their logs of samples, or their
+  /// checkpoints, are gone on with.
+  std::vector<std::string> before;
+  std::string rows;      ///< of a training: what a row of its data is: text | instruction | preference | prompt; empty:
+                         ///< an evaluation
+  std::string settings;  ///< of a training: the cell's settings as a JSON object, by the matrix's names
+  int copies = 1;        ///< of a training: of the model, each of which learns from a part of each batch
+  std::string reward;    ///< of a training with prompts: the file of rules, or a program (absolute path)
+  std::string adapter;   ///< of an evaluation: the folder of the attempt that trained what is evaluated, below that of
+                         ///< all jobs; empty: the model as it is
 };
 /// A chunk to work on, with all that is needed for it.
 struct Leased {
@@ -102,7 +113,8 @@ struct Heartbeat {
   struct Held {
     Chunk chunk;
     bool running = false;
-    std::int64_t done = 0, all = 0;  ///< samples; 0 and 0: that is not known
+    std::int64_t done = 0, all = 0;  ///< samples, or steps of a training; 0 and 0: that is not known
+    std::string live = {};           ///< of a training: the last step's line of its curve, JSON; empty: nothing to tell
   };
   std::uint32_t epoch = 0;
   std::vector<Held> held;
