@@ -94,6 +94,8 @@ Block lay_axes(const Pair& pair, const Stage& stage, const Catalog& catalog,
   override_with(axes, stage.settings, stage.kind);
   override_with(axes, pair.m.own, stage.kind);
   override_with(axes, pair.t.own, stage.kind);
+  // Said beside the stages it is meant for their evaluations; a training writes where it is rewarded for that alone.
+  if (stage.kind == CellKind::kTrain && pair.task && pair.task->type != "grpo") axes.erase("max_tokens");
   std::vector<std::string> said;
   for (const auto& [name, values] : axes) said.push_back(name);
   add_defaults(axes, pair, stage, container);

@@ -167,7 +167,7 @@ Picks pick(const Stage& stage, const Catalog& catalog, const std::function<bool(
     const Task& task = catalog.tasks[pick.index];
     return std::string(name_of(task.kind)) + " " + std::to_string(task.shots) + " " +
            std::to_string(task.max_output_tokens) + " " + std::to_string(task.bench ? task.bench->batch_per_gpu : 0) +
-           (task.lm_eval ? " lm-eval" : "");
+           (task.lm_eval ? " lm-eval" : "") + (task.type == "grpo" ? " writes" : "");
   });
   return picked;
 }

@@ -63,10 +63,28 @@ class Collector {
           all);
     };
     only_for("beta", {"dpo", "grpo"}, "dpo and grpo have it");
-    only_for("group_size", {"grpo"}, "grpo has it");
-    if (task.type == "image")
-      each("sequence",
-           note_head("*", task.name) + "sequence means nothing for a training on images, which have no tokens", all);
+    for (const char* name : {"loss", "label_smoothing"}) only_for(name, {"dpo"}, "dpo has it");
+    for (const char* name : {"group_size", "reward", "aggregation", "epsilon"}) only_for(name, {"grpo"}, "grpo has it");
+    // It is not even a setting of the cell (lay_axes).
+    if (task.type != "grpo" && says("max_tokens"))
+      found_.push_back({nullptr,
+                        {},
+                        note_head("*", task.name) + "max_tokens means nothing for a training of type " +
+                            shown(task.type) + "; grpo has it"});
+    if (const Axis* loss = block_.find("loss");
+        task.type == "dpo" &&
+        (!loss || std::ranges::find(loss->values, SettingValue(std::string("robust"))) == loss->values.end()))
+      each("label_smoothing", note_head("*", task.name) + "label_smoothing means nothing for a loss other than robust",
+           [](const SettingValue& value) { return value != SettingValue(0.0); });
+    if (const Axis* held_out = block_.find("held_out");
+        held_out && std::ranges::all_of(held_out->values, [](const SettingValue& value) { return whole(value) == 0; }))
+      each("evaluate_every", note_head("*", task.name) + "evaluate_every means nothing where no row is held out", all);
+    if (task.type != "image") return;
+    each("sequence",
+         note_head("*", task.name) + "sequence means nothing for a training on images, which have no tokens", all);
+    each("group_by_length",
+         note_head("*", task.name) + "group_by_length means nothing for a training on images, which have no tokens",
+         all);
   }
 
   /// Of cells that run the stage's command, which is told of nothing but its placeholders.
@@ -110,6 +128,10 @@ class Collector {
   std::vector<Remark> take() { return std::move(found_); }
 
  private:
+  bool says(const std::string& name) const {
+    return facts_.stage.settings.contains(name) || pair_.m.own.contains(name) || pair_.t.own.contains(name);
+  }
+
   /// Answers that the model's context has no room for.
   void of_long_answers() {
     const Model& model = *pair_.model;

@@ -28,6 +28,8 @@ std::vector<SettingDef> make_defs() {
   const std::vector<std::string_view> computes = {"bf16", "fp16", "fp32", "fp8"};
   const std::vector<std::string_view> kv_dtypes = {"fp32", "bf16", "fp16", "fp8", "int8"};
   const std::vector<std::string_view> schedules = {"cosine", "linear", "constant", "plateau"};
+  const std::vector<std::string_view> losses = {"sigmoid", "robust", "hinge", "ipo"};
+  const std::vector<std::string_view> aggregations = {"grpo", "bnpo", "dr_grpo", "dapo"};
   return {
       {"dtype",
        kChoice,
@@ -73,7 +75,14 @@ std::vector<SettingDef> make_defs() {
        "number format of the KV cache; by default that of computation"},
       {"shots", kInteger, 0, 100, {}, {eval}, true, "worked examples before each question; by default the task's"},
       {"limit", kCount, 1, 1e12, {}, {eval}, true, "only the first so many samples; by default all"},
-      {"max_tokens", kInteger, 1, 1e6, {}, {eval}, true, "most tokens generated for an answer; by default the task's"},
+      {"max_tokens",
+       kInteger,
+       1,
+       1e6,
+       {},
+       {eval, train},
+       true,
+       "most tokens generated for an answer (of a training: a completion, GRPO); by default the task's"},
       {"temperature", kNumber, 0, 5, {}, {eval}, true, "of sampling; 0, the default, takes the likeliest token"},
       {"context",
        kInteger,
@@ -115,7 +124,7 @@ std::vector<SettingDef> make_defs() {
        1,
        64,
        {},
-       {eval},
+       {eval, train},
        false,
        "GPUs that share each layer of the model; by default as few as hold it"},
       {"pipeline", kInteger, 1, 64, {}, {eval}, false, "stages that the layers are split over; by default 1"},
@@ -123,6 +132,16 @@ std::vector<SettingDef> make_defs() {
       {"rank", kInteger, 1, 65536, {}, {train}, true, "of the adapter"},
       {"alpha", kNumber, 0, 65536, {}, {train}, true, "of the adapter: its scale is alpha / rank"},
       {"dropout", kNumber, 0, 0.99, {}, {train}, true, "share of the adapter's inputs that is dropped"},
+      {"targets",
+       kText,
+       0,
+       0,
+       {},
+       {train},
+       true,
+       "linear layers that get an adapter: ends of their names with commas, each with a rank of its own behind a colon "
+       "where that differs (`q_proj,v_proj:16`); by default all"},
+      {"rank_stabilised", kTruth, 0, 0, {}, {train}, true, "the adapter's scale is alpha / √rank; by default false"},
       {"learning_rate", kNumber, 1e-12, 10, {}, {train}, true, "highest rate of the schedule"},
       {"batch_size",
        kInteger,
@@ -141,12 +160,64 @@ std::vector<SettingDef> make_defs() {
        true,
        "steps whose gradients are added before the optimiser steps"},
       {"micro_batch", kInteger, 1, 65536, {}, {train}, false, "samples at once on a GPU; by default what fits"},
+      {"checkpointing",
+       kTruth,
+       0,
+       0,
+       {},
+       {train},
+       false,
+       "layers are computed again on the way back, which takes less memory and more time; by default where memory asks "
+       "for it"},
       {"epochs", kInteger, 1, 1000, {}, {train}, true, "passes over the data; by default 1, unless steps is given"},
       {"steps", kInteger, 1, 1e9, {}, {train, bench}, true, "optimiser steps; of a benchmark: measured steps"},
       {"sequence", kInteger, 8, 1e7, {}, {train}, true, "longest sample, in tokens"},
       {"data", kText, 0, 0, {}, {train}, true, "data set, a Hugging Face id or a path; by default the task's"},
+      {"held_out",
+       kInteger,
+       0,
+       1e6,
+       {},
+       {train},
+       true,
+       "rows of the data that are held out and evaluated; by default one in twenty, at most 128"},
+      {"evaluate_every",
+       kInteger,
+       1,
+       1e9,
+       {},
+       {train},
+       true,
+       "steps between evaluations of the rows that are held out; by default 25"},
+      {"group_by_length", kTruth, 0, 0, {}, {train}, true, "samples of like length stand in one step; by default true"},
+      {"loss", kChoice, 0, 0, losses, {train}, true, "what a preference costs (DPO); by default sigmoid"},
+      {"label_smoothing",
+       kNumber,
+       0,
+       0.49,
+       {},
+       {train},
+       true,
+       "of the loss robust (DPO): how likely the rejected answer is the better one; by default 0"},
       {"beta", kNumber, 0, 100, {}, {train}, true, "pull towards the reference model (DPO, GRPO)"},
       {"group_size", kInteger, 2, 1024, {}, {train}, true, "answers that are compared for one prompt (GRPO)"},
+      {"reward", kText, 0, 0, {}, {train}, true, "path of the file of rules that completions are rewarded by (GRPO)"},
+      {"aggregation",
+       kChoice,
+       0,
+       0,
+       aggregations,
+       {train},
+       true,
+       "what the losses of tokens are divided by (GRPO); by default dapo"},
+      {"epsilon",
+       kNumber,
+       0,
+       1,
+       {},
+       {train},
+       true,
+       "how far from 1 a token's ratio still counts (GRPO); by default 0.2"},
       {"schedule", kChoice, 0, 0, schedules, {train}, true, "course of the learning rate; by default cosine"},
       {"warmup", kNumber, 0, 1, {}, {train}, true, "share of the steps in which the rate rises from 0; by default 0"},
       {"weight_decay", kNumber, 0, 1, {}, {train}, true, "of AdamW; by default 0"},
@@ -161,7 +232,14 @@ std::vector<SettingDef> make_defs() {
        "of the moving average of the weights that is kept as the result; 0 keeps the last weights; by default 0.9999"},
       {"stages", kInteger, 1, 3, {}, {train}, true, "rounds with falling learning rates; by default 1"},
       {"checkpoint_every", kInteger, 1, 1e9, {}, {train}, false, "steps between checkpoints"},
-      {"keep_checkpoints", kInteger, 1, 1000, {}, {train}, false, "checkpoints kept, the newest"},
+      {"keep_checkpoints",
+       kInteger,
+       1,
+       1000,
+       {},
+       {train},
+       false,
+       "checkpoints kept: the two newest, and so many of the best; by default 8"},
       {"gpus",
        kGpus,
        0,
@@ -396,21 +474,32 @@ bool is_setting_name(std::string_view name) {
 
 bool is_off(std::string_view name, const SettingValue& value, CellKind kind) {
   if (kind == CellKind::kCommand) return false;
-  if (name == "chat_template" || name == "full") return value == SettingValue(false);
+  if (name == "chat_template" || name == "full" || name == "rank_stabilised") return value == SettingValue(false);
+  if (name == "group_by_length") return value == SettingValue(true);
+  if (name == "targets") return value == SettingValue(std::string("all"));
+  if (name == "loss") return value == SettingValue(std::string("sigmoid"));
+  if (name == "aggregation") return value == SettingValue(std::string("dapo"));
   if (name == "prefix") return value == SettingValue(std::string());
   // Whole or not: who completes a training may write 0 either way.
   const auto is = [&](int number) {
     return value == SettingValue(static_cast<double>(number)) || value == SettingValue(std::int64_t{number});
   };
-  if (name == "warmup" || name == "weight_decay" || name == "clip" || name == "ema_decay") return is(0);
+  if (name == "warmup" || name == "weight_decay" || name == "clip" || name == "ema_decay" || name == "label_smoothing")
+    return is(0);
   return name == "stages" && is(1);
 }
 
 std::optional<std::string_view> text_of_off(std::string_view name, CellKind kind) {
   const SettingDef* def = find_setting(name);
   if (kind == CellKind::kCommand || !def || !takes(*def, kind)) return std::nullopt;
-  if (def->type == SettingType::kTruth && is_off(name, false, kind)) return "false";
-  if (def->type == SettingType::kText && is_off(name, std::string(), kind)) return "";
+  if (def->type == SettingType::kTruth)
+    for (const bool value : {false, true})
+      if (is_off(name, value, kind)) return value ? "true" : "false";
+  if (def->type == SettingType::kText)
+    for (const std::string_view value : {"", "all"})
+      if (is_off(name, std::string(value), kind)) return value;
+  for (const std::string_view choice : def->choices)
+    if (is_off(name, std::string(choice), kind)) return choice;
   for (const auto& [value, text] : {std::pair{0, "0"}, std::pair{1, "1"}})
     if (is_off(name, std::int64_t{value}, kind)) return text;
   return std::nullopt;

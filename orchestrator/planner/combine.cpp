@@ -18,9 +18,28 @@ using matrix::kNone;
 
 /// Settings that change neither what a cell needs, nor how long it takes, nor its score: cells that differ only in them
 /// are alike to the planner.
-constexpr std::array<std::string_view, 12> kNoMatter = {
-    "seed",   "temperature",  "learning_rate", "alpha", "dropout",          "schedule",
-    "warmup", "weight_decay", "clip",          "beta",  "checkpoint_every", "keep_checkpoints"};
+constexpr std::array<std::string_view, 22> kNoMatter = {"seed",
+                                                        "temperature",
+                                                        "learning_rate",
+                                                        "alpha",
+                                                        "dropout",
+                                                        "schedule",
+                                                        "warmup",
+                                                        "weight_decay",
+                                                        "clip",
+                                                        "beta",
+                                                        "checkpoint_every",
+                                                        "keep_checkpoints",
+                                                        "rank_stabilised",
+                                                        "targets",
+                                                        "evaluate_every",
+                                                        "group_by_length",
+                                                        "loss",
+                                                        "label_smoothing",
+                                                        "reward",
+                                                        "aggregation",
+                                                        "epsilon",
+                                                        "held_out"};
 
 struct Key {
   std::uint64_t what = 0;

@@ -111,7 +111,7 @@ std::vector<std::string> complete_training(const Model& model, const Task& task,
   }
 
   if (full) {
-    for (const char* name : {"rank", "alpha", "dropout"}) {
+    for (const char* name : {"rank", "alpha", "dropout", "targets", "rank_stabilised"}) {
       if (!settings.has(name)) continue;
       settings.erase(name);
       reasons.push_back(std::string(name) + " means nothing when every parameter is trained: left out");

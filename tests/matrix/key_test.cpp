@@ -108,6 +108,16 @@ TEST(Key, DoesNotChangeWithHowTheCellIsRun) {
   EXPECT_EQ(key(base + "settings: {batch: 8}\n"), key(base));
   const std::string train = "name: m\nkind: train\nmodels: [llama31_8b]\ntasks: [sft]\n";
   EXPECT_EQ(key(train + "settings: {micro_batch: 4, checkpoint_every: 10, keep_checkpoints: 3}\n"), key(train));
+  EXPECT_EQ(key(train + "settings: {checkpointing: true, tensor: 2}\n"), key(train));
+  EXPECT_EQ(key(train + "settings: {max_tokens: 64}\n"), key(train)) << "it writes nothing";
+  for (const char* usual : {"targets: all", "rank_stabilised: false", "group_by_length: true", "loss: sigmoid",
+                            "label_smoothing: 0", "aggregation: dapo"})
+    EXPECT_EQ(key(train + "settings: {" + usual + "}\n"), key(train)) << usual;
+  std::set<std::string> trainings = {key(train)};
+  for (const char* said :
+       {"targets: q_proj", "rank_stabilised: true", "group_by_length: false", "loss: ipo", "label_smoothing: 0.1",
+        "aggregation: grpo", "epsilon: 0.1", "held_out: 0", "evaluate_every: 5", "reward: /r.yaml", "data: other"})
+    EXPECT_TRUE(trainings.insert(key(train + "settings: {" + said + "}\n")).second) << said;
   const std::string program = "name: m\nkind: command\ncommand: [run]\n";
   for (const char* said :
        {"time: 2h", "gpu_memory: 20GiB", "gpus: 2", "gpus: 0", "gpus: 0.5", "cpus: 3", "gpus: 2, nodes: 2"})

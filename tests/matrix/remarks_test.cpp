@@ -125,6 +125,21 @@ TEST(Remarks, OfSettingsThatAnotherTrainingHasNameTheTask) {
                            "* / dpo: group_size means nothing for a training of type dpo; grpo has it"));
 }
 
+TEST(Remarks, OfWhatOnlyPreferencesOrRewardsHaveNameTheTask) {
+  const std::string base = "name: m\nkind: train\nmodels: [llama31_8b]\ntasks: ";
+  EXPECT_THAT(notes(base + "[sft]\nsettings: {loss: [sigmoid, ipo], reward: /r.yaml, max_tokens: 64}\n"),
+              UnorderedElementsAre("* / sft: loss means nothing for a training of type instruct_text; dpo has it",
+                                   "* / sft: reward means nothing for a training of type instruct_text; grpo has it",
+                                   "* / sft: max_tokens means nothing for a training of type instruct_text; grpo has "
+                                   "it"));
+  EXPECT_THAT(notes(base + "[dpo]\nsettings: {loss: ipo, label_smoothing: [0, 0.1]}\n"),
+              UnorderedElementsAre("* / dpo: label_smoothing means nothing for a loss other than robust"));
+  EXPECT_THAT(notes(base + "[dpo]\nsettings: {loss: [ipo, robust], label_smoothing: 0.1}\n"), IsEmpty());
+  EXPECT_THAT(notes(base + "[dpo]\nsettings: {held_out: 0, evaluate_every: 5}\n"),
+              UnorderedElementsAre("* / dpo: evaluate_every means nothing where no row is held out"));
+  EXPECT_THAT(notes(base + "[dpo]\nsettings: {held_out: [0, 9], evaluate_every: 5}\n"), IsEmpty());
+}
+
 TEST(Remarks, AreMadeOnlyOfCellsThatAreMade) {
   EXPECT_THAT(notes("name: m\nmodels: [tinyllama]\ntasks: [gsm8k]\nsettings: {max_tokens: [100, 3000]}\nexclude: "
                     "[{max_tokens: 3000}]\n"),

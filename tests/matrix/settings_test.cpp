@@ -180,10 +180,12 @@ TEST(Settings, ThatSayHowACellIsRunAreContentOnlyOfBenchmarks) {
   const SettingDef& batch = *find_setting("batch");
   EXPECT_FALSE(in_key(batch, CellKind::kEval));
   EXPECT_TRUE(in_key(batch, CellKind::kBench));
-  for (const char* name :
-       {"time", "memory", "gpu_memory", "cpus", "gpus", "nodes", "micro_batch", "checkpoint_every", "keep_checkpoints"})
+  for (const char* name : {"time", "memory", "gpu_memory", "cpus", "gpus", "nodes", "micro_batch", "checkpointing",
+                           "tensor", "checkpoint_every", "keep_checkpoints"})
     EXPECT_FALSE(find_setting(name)->in_key) << name;
-  for (const char* name : {"dtype", "kv_dtype", "seed", "shots", "rank", "container", "batch_size", "accumulation"})
+  for (const char* name : {"dtype", "kv_dtype", "seed", "shots", "rank", "container", "batch_size", "accumulation",
+                           "targets", "rank_stabilised", "held_out", "evaluate_every", "group_by_length", "loss",
+                           "label_smoothing", "aggregation", "epsilon", "reward", "max_tokens"})
     EXPECT_TRUE(find_setting(name)->in_key) << name;
 }
 
