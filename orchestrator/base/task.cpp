@@ -90,6 +90,11 @@ std::string_view name_of(TaskKind kind) {
   return "";
 }
 
+const TrainingFiles* Task::files_of(std::string_view data, std::string_view reward) const {
+  const auto found = files.find({std::string(data), std::string(reward)});
+  return found == files.end() ? nullptr : &found->second;
+}
+
 Task read_task(const std::string& name, const Yaml& node, const std::string& file, Diagnostics& diagnostics) {
   Fields fields(node, file, "the task " + quote(name), diagnostics);
   Task task;
@@ -124,6 +129,12 @@ Task read_task(const std::string& name, const Yaml& node, const std::string& fil
   task.images = fields.count("images", 0, 1e6).value_or(0);
   if (const Yaml* bench = fields.get("bench")) task.bench = read_bench(*bench, file, diagnostics);
   if (const Yaml* lm_eval = fields.get("lm_eval")) task.lm_eval = read_lm_eval(*lm_eval, file, diagnostics);
+  task.rows =
+      fields
+          .choice<std::string>(
+              "rows",
+              {{"text", "text"}, {"instruction", "instruction"}, {"preference", "preference"}, {"prompt", "prompt"}})
+          .value_or("");
   task.notes = fields.text("notes").value_or("");
 
   if (kind && fields.is_map()) {
@@ -141,6 +152,7 @@ Task read_task(const std::string& name, const Yaml& node, const std::string& fil
     if (task.is_eval() && fields.has("samples") && task.samples < 1)
       fields.error("samples", "an evaluation needs at least 1 sample");
     if (task.bench && *kind != TaskKind::kBench) fields.error("bench", "'bench' goes only with 'kind: bench'");
+    if (fields.has("rows") && *kind != TaskKind::kTrain) fields.error("rows", "'rows' goes only with 'kind: train'");
     if (task.lm_eval && !task.is_eval()) fields.error("lm_eval", "'lm_eval' goes only with a kind of evaluation");
   }
   if (most_output && task.max_output_tokens < task.output_tokens)

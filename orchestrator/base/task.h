@@ -1,8 +1,11 @@
 // A task: a data set with its way of asking and scoring, a kind of training, or a benchmark.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "base/diagnostics.h"
@@ -35,6 +38,14 @@ struct LmEvalTask {
   std::optional<int> most_shots;  ///< worked examples that it has; nothing: as many as are asked for
 };
 
+/// Files that trainings of the native engine learn from, once they were looked at.
+struct TrainingFiles {
+  std::string data;       ///< SHA-256 of the data set's bytes; empty: nobody has looked
+  std::string reward;     ///< of the file that completions are rewarded by; empty: none is said
+  double rows = 0;        ///< of the data set
+  std::string why_not{};  ///< what is missing
+};
+
 struct Task {
   std::string name;
   TaskKind kind = TaskKind::kMultipleChoice;
@@ -57,14 +68,20 @@ struct Task {
   double images = 0;  ///< mean images of a question
   std::optional<Bench> bench;
   std::optional<LmEvalTask> lm_eval;
+  /// Of a training: what a row of its data is, text, instruction, preference or prompt; empty: nothing that the native
+  /// engine trains on.
+  std::string rows;
   std::string notes;
   Place source;
   bool own = false;  ///< a name of a matrix, of which no catalog knows anything
   // Of the native engine, once its own file and data were looked at.
   std::string digest;   ///< of both; empty: nobody has looked
   std::string unasked;  ///< why it cannot be asked
+  /// Of a training, by the settings `data` and `reward` of its cells; empty texts where they say none.
+  std::map<std::pair<std::string, std::string>, TrainingFiles> files;
 
   bool is_eval() const { return kind != TaskKind::kTrain && kind != TaskKind::kBench; }
+  const TrainingFiles* files_of(std::string_view data, std::string_view reward) const;
   bool needs_vision() const { return kind == TaskKind::kVisionLanguage; }
 };
 

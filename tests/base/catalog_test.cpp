@@ -220,6 +220,12 @@ TEST(Catalog, AsksOfATaskWhatItsKindNeeds) {
       ElementsAre(HasSubstr("'hf_id'"), HasSubstr("'metric'"), HasSubstr("'samples'"), HasSubstr("'prompt_tokens'")));
   EXPECT_THAT(task_errors("{kind: train}"), ElementsAre("f.yaml:2:6: a task of 'kind: train' needs the key 'type'"));
   EXPECT_THAT(task_errors("{kind: train, type: dpo}"), IsEmpty());
+  EXPECT_THAT(task_errors("{kind: train, type: dpo, rows: preference}"), IsEmpty());
+  EXPECT_THAT(task_errors("{kind: train, type: dpo, rows: preferences}"),
+              ElementsAre(HasSubstr("did you mean 'preference'?")));
+  EXPECT_THAT(
+      task_errors("{kind: bench, bench: {params: 1, flops_per_sample: 1, batch_per_gpu: 1, samples: 1}, rows: text}"),
+      ElementsAre(HasSubstr("'rows' goes only with 'kind: train'")));
   EXPECT_THAT(task_errors("{kind: bench}"), ElementsAre(HasSubstr("needs the key 'bench'")));
   EXPECT_THAT(
       task_errors("{kind: train, type: dpo, bench: {params: 1, flops_per_sample: 1, batch_per_gpu: 1, samples: 1}}"),

@@ -329,6 +329,14 @@ TEST_F(ShippedCatalog, HasTheKindsOfTrainingAndTheBenchmarksOfTheSeeds) {
     EXPECT_EQ(each.kind == TaskKind::kBench, each.bench.has_value()) << each.name;
   }
   EXPECT_THAT(training, ElementsAre("dpo", "grpo", "image", "instruct_text"));
+  // What an objective needs of a row: a preference is of two answers, a reward of what is written to a prompt.
+  for (const Task& each : catalog_.tasks.all()) {
+    if (each.type == "dpo") EXPECT_EQ(each.rows, "preference") << each.name;
+    if (each.type == "grpo") EXPECT_EQ(each.rows, "prompt") << each.name;
+    if (each.type == "image" || each.kind != TaskKind::kTrain) EXPECT_EQ(each.rows, "") << each.name;
+  }
+  EXPECT_EQ(task("sft_instruct").rows, "instruction");
+  EXPECT_EQ(task("lm_text").rows, "text");
   EXPECT_THAT(benchmarks,
               UnorderedElementsAre("resnet50", "bert_large", "gpt_345m", "gpt_1_3b", "vit_base", "custom_cnn"));
   // ResNet-50: 4.09 G multiply-adds forward, two operations each, backward twice forward.

@@ -85,8 +85,12 @@ inline Catalog small_catalog() {
   catalog.tasks.put(small_task("bfcl", kFunctionCalling, "function_calling", "function_calling", 0, 800, 0, 512));
   catalog.tasks.put(small_task("docvqa", kVisionLanguage, "multimodal", "eval", 0, 60, 0, 64));
   catalog.tasks.put(small_task("books", kMultipleChoice, "reasoning", "eval", 0, 1500, 1500, 0));
-  catalog.tasks.put(small_task("sft", kTrain, "train", "instruct_text", 0, 500, 0, 0));
-  catalog.tasks.put(small_task("dpo", kTrain, "train", "dpo", 0, 500, 0, 0));
+  Task learns = small_task("sft", kTrain, "train", "instruct_text", 0, 500, 0, 0);
+  learns.rows = "instruction";
+  catalog.tasks.put(learns);
+  Task prefers = small_task("dpo", kTrain, "train", "dpo", 0, 500, 0, 0);
+  prefers.rows = "preference";
+  catalog.tasks.put(prefers);
   catalog.tasks.put(small_task("style", kTrain, "train", "image", 0, 0, 0, 0));
   Task bench = small_task("resnet50", kBench, "bench", "bench", 0, 0, 0, 0);
   bench.hf_id.clear();
