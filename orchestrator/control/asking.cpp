@@ -8,6 +8,7 @@
 #include "control/same_work.h"
 #include "planner/rooms.h"
 #include "planner/script.h"
+#include "planner/training.h"
 
 namespace orch::control {
 namespace {
@@ -32,35 +33,44 @@ bool is_native(const planner::Need& need) {
   return need.kind != matrix::CellKind::kCommand && need.engine == Engine::kNative;
 }
 
-/// A copy of the model alone: what a place would give to several copies, each of them takes for itself, for other
-/// chunks or other cells. A GPU is not shared with another model: the engine fills it with its batch.
-planner::Placement one_copy(const planner::Placement& place) {
+/// A GPU is not shared with another model: the engine fills it with its batch.
+planner::Placement unshared(const planner::Placement& place) {
   planner::Placement it = place;
+  it.share = 1;
+  return it;
+}
+
+/// A copy of the model alone: what a place would give to several copies, each of them takes for itself, for other
+/// chunks or other cells. The copies of a training learn together, and stay so.
+planner::Placement one_copy(const planner::Placement& place) {
+  planner::Placement it = unshared(place);
   const int copies = std::max(1, place.layout.dp);
   if (place.layout.gpus() > 0) {
     it.layout.dp = 1;
     it.gpus = place.gpus / copies;
     it.nodes = std::max(1, (place.nodes + copies - 1) / copies);
   }
-  it.share = 1;
   return it;
 }
 
 /// Why the native engine cannot compute so, or nothing.
 std::optional<std::string> why_not_native(const planner::Need& need, const matrix::Settings& settings, DType stored) {
-  if (need.kind == matrix::CellKind::kTrain) return "the native engine of this version does not train";
+  const bool trains = need.kind == matrix::CellKind::kTrain;
   const auto computes = [](DType dtype) {
     return dtype == DType::kFp32 || dtype == DType::kBf16 || dtype == DType::kFp16;
   };
   const DType weights = settings.dtype("dtype").value_or(stored);
   const DType compute = settings.dtype("compute_dtype").value_or(matrix::default_compute(weights));
-  const DType cache = settings.dtype("kv_dtype").value_or(compute);
+  const DType cache = trains ? compute : settings.dtype("kv_dtype").value_or(compute);
   // Weights that are stored in 8 bits are read exactly, and kept in the number format of computation.
   const bool reads = weights == compute || weights == DType::kInt8 || (weights == stored && stored == DType::kFp8);
   if (!computes(compute) || !reads)
     return "the native engine of this version computes in fp32, bf16 or fp16 with weights of the same or in int8, not "
            "in " +
            std::string(name_of(compute)) + " with weights in " + std::string(name_of(weights));
+  if (trains && need.full && weights != compute)
+    return "the native engine trains all weights in the number format that it computes in, not weights in " +
+           std::string(name_of(weights)) + " with computation in " + std::string(name_of(compute));
   if (!computes(cache) && cache != DType::kFp8)
     return "the native engine of this version keeps its cache in fp32, bf16, fp16 or fp8, not in " +
            std::string(name_of(cache));
@@ -92,7 +102,9 @@ class Needs {
  private:
   Result<Need> make(std::uint32_t at) const {
     const bool native = is_native(plan_.needs[at]);
-    const planner::Placement place = native ? one_copy(plan_.sizings[at].chosen) : plan_.sizings[at].chosen;
+    const bool trains = planner::goes_on(plan_.needs[at]);
+    const planner::Placement& planned = plan_.sizings[at].chosen;
+    const planner::Placement place = trains ? unshared(planned) : native ? one_copy(planned) : planned;
     const Partition& partition = site_.cluster.partitions[place.partition];
     const Profile& profile = site_.catalog.profiles[place.profile];
     const planner::Job job = alone(at, place);
@@ -108,6 +120,11 @@ class Needs {
       need.loads = "need " + values["job"]["models"].dump() + " " + values["job"]["layout"].dump() + " " +
                    std::string(values["job"]["dtype"]) + " " + std::string(name_of(plan_.needs[at].compute)) + " " +
                    std::string(name_of(plan_.needs[at].kv));
+      // A training has other things in memory than an evaluation, and the weights that one has trained are its own.
+      if (trains) need.loads = "train " + need.loads;
+      if (const std::uint32_t trained = plan_.needs[at].weights_of; trained != kNone)
+        need.loads += " of " + to_hex(expansion_.cells[trained].key);
+      need.trains = trains;
       need.load = place.load_seconds;
       need.batch = place.batch;
     }
@@ -226,10 +243,13 @@ Result<Asked> ask_for(const planner::Plan& plan, const matrix::Expansion& expans
     if (plan.need_of[i] == kNone) continue;
     const bool native = is_native(plan.needs[plan.need_of[i]]);
     if (native) {
-      const auto why = why_not_native(plan.needs[plan.need_of[i]], expansion.settings[cell.settings],
-                                      site.catalog.models[cell.model].dtype);
+      const Model& model = site.catalog.models[cell.model];
+      auto why = why_not_native(plan.needs[plan.need_of[i]], expansion.settings[cell.settings], model.dtype);
+      if (!why && cell.kind == matrix::CellKind::kTrain)
+        why = planner::why_native_trains_not(model, plan.sizings[plan.need_of[i]].chosen.layout);
       if (why) {
-        ++not_native[*why];
+        ++not_native[*why + (cell.kind == matrix::CellKind::kTrain ? "; a command can"
+                                                                   : "; say `engine: lm-eval` or give a command")];
         continue;
       }
     }
@@ -253,7 +273,10 @@ Result<Asked> ask_for(const planner::Plan& plan, const matrix::Expansion& expans
     const double load = harness ? plan.sizings[plan.need_of[i]].chosen.load_seconds : 0;
     item.expected = plan.seconds[i] + static_cast<float>(load + (harness ? kHarnessStart : 0));
     item.bound = plan.bounds[i] + static_cast<float>(load + (harness ? kHarnessStartMost : 0));
-    if (native) {
+    if (native && cell.kind == matrix::CellKind::kTrain) {
+      // Each step needs the one before it: it is one chunk, however long.
+      item.bound = std::max(item.bound, static_cast<float>(kChunkBound));
+    } else if (native) {
       const int copies = std::max(1, plan.sizings[plan.need_of[i]].chosen.layout.dp);
       item.expected *= static_cast<float>(copies);
       item.bound *= static_cast<float>(copies);
@@ -270,8 +293,7 @@ Result<Asked> ask_for(const planner::Plan& plan, const matrix::Expansion& expans
     place[i] = static_cast<std::uint32_t>(sweep.cells.size());
     sweep.cells.push_back(std::move(item));
   }
-  for (const auto& [why, count] : not_native)
-    asked.rejected.push_back({"*", "*", "engine", why + "; say `engine: lm-eval` or give a command", count});
+  for (const auto& [why, count] : not_native) asked.rejected.push_back({"*", "*", "engine", why, count});
   sweep.needs = needs.take();
   for (const matrix::Rejection& row : asked.rejected) sweep.rejected_cells += row.count;
   sweep.rejected = json_of(asked.rejected);

@@ -23,10 +23,11 @@ struct Need {
   Resources resources;
   /// Jobs take cells of their own environment only: partition, GPU type, modules, container, variables. A digest.
   std::string environment;
-  std::string profile;     ///< of the job that is submitted for it
-  std::string loads;       ///< what is loaded once for many cells: model and how; empty: nothing
-  double load = 0;         ///< seconds
-  double most = 0;         ///< seconds: the longest time limit that can be asked for; 0: any
+  std::string profile;  ///< of the job that is submitted for it
+  std::string loads;    ///< what is loaded once for many cells: model and how; empty: nothing
+  bool trains = false;  ///< its cells are trainings of the native engine: what one worker leaves the next goes on with
+  double load = 0;      ///< seconds
+  double most = 0;      ///< seconds: the longest time limit that can be asked for; 0: any
   std::int64_t batch = 0;  ///< that a remedy may make smaller; 0: there is none
   /// What a job for several such cells side by side may be, on one node, ascending; none: a job is as large as the
   /// cell.

@@ -1,10 +1,12 @@
 #include "control/planning.h"
 
 #include <algorithm>
+#include <limits>
 #include <tuple>
 
 #include "control/estimate.h"
 #include "control/step.h"
+#include "planner/sizing.h"
 
 namespace orch::control {
 namespace {
@@ -34,8 +36,10 @@ void cover(const Snapshot::Capacity& capacity, const std::vector<Need>& needs,
     const double lanes = side_by_side(needs[i], capacity.job);
     std::erase_if(waiting[i], [&](const Snapshot::Item& item) {
       const double seconds = capacity.seconds - needs[i].load;
-      if (static_cast<double>(item.bound) > seconds) return false;
-      const double share = static_cast<double>(item.expected) / (seconds * lanes);
+      const double least = std::min(static_cast<double>(item.bound),
+                                    needs[i].trains ? planner::kGetsSomewhere : static_cast<double>(item.bound));
+      if (least > seconds) return false;
+      const double share = std::min(static_cast<double>(item.expected), seconds) / (seconds * lanes);
       if (used + share > 1) return false;
       used += share;
       return true;
@@ -51,7 +55,7 @@ class Packing {
                 [](const auto& a, const auto& b) { return std::tuple(-a.rank, a.cell) < std::tuple(-b.rank, b.cell); });
     for (const Snapshot::Capacity& capacity : snapshot.live) cover(capacity, needs_, waiting_);
     number_ranks();
-    for (std::size_t i = 0; i < needs_.size(); ++i) add_group(i);
+    for (std::size_t i = 0; i < needs_.size(); ++i) add_group(i, snapshot.rules);
   }
 
   std::vector<event::PlannedJob> jobs(const planner::PackRules& rules) const {
@@ -85,12 +89,15 @@ class Packing {
     return at->second;
   }
 
-  void add_group(std::size_t i) {
+  void add_group(std::size_t i, const planner::PackRules& rules) {
     const Need& need = needs_[i];
     Group group;
+    // What is left of a training at a job's end is another job's.
+    const auto most = need.trains ? static_cast<float>(planner::longest_bound(need.load, need.most, rules))
+                                  : std::numeric_limits<float>::infinity();
     for (const Snapshot::Item& item : waiting_[i])
-      group.items.push_back(
-          {static_cast<std::uint32_t>(index(item.cell)), place_.at(item.cell), item.expected, item.bound});
+      group.items.push_back({static_cast<std::uint32_t>(index(item.cell)), place_.at(item.cell),
+                             std::min(item.expected, most), std::min(item.bound, most)});
     group.nodes = need.resources.nodes;
     group.gpus = units_of(need);
     group.share = !counts_cpus(need) && need.resources.gpus < 1 ? need.resources.gpus : 1;

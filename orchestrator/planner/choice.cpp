@@ -32,7 +32,7 @@ Evaluated& Sizer::evaluated(const Shape& shape, const Costs& costs, std::size_t&
   if (weight_bytes(*model_, need_.dtype) / its.gpus() > card.memory) {
     // Too large by its weights alone: the most divided legal layout says how much is lacking.
     for (const Layout& layout : layouts_for(*model_, its.gpus(), its.gpus_per_node).legal) {
-      if (layout.dp != 1) continue;
+      if (layout.dp != 1 || why_not_trained(layout)) continue;
       result.nearest = Lack{layout, memory(layout, 1, true, card).total(), limits_.most * card.memory};
       break;
     }

@@ -164,11 +164,14 @@ void judge(Draft& draft, Combination& combination) {
   if (const auto refusal = policy::refuse(draft.site.policy, input, combination.score.total))
     return refuse(refusal->rule, refusal->reason);
   const double most = most_time(draft.site, place);
-  if (!fits_alone(place.load_seconds, static_cast<double>(combination.bound), most, draft.rules))
-    refuse("time_limit",
-           "one cell may take " + format_duration(place.load_seconds * draft.rules.margin + duration.bound) +
-               " with loading; the longest time limit of profile " + draft.site.catalog.profiles[place.profile].name +
-               " on partition " + draft.site.cluster.partitions[place.partition].name + " is " + format_duration(most));
+  // A training that is longer than any job goes on in the next, if there is time to get anywhere.
+  const double at_once = goes_on(need) ? std::min(static_cast<double>(combination.bound), kGetsSomewhere)
+                                       : static_cast<double>(combination.bound);
+  if (!fits_alone(place.load_seconds, at_once, most, draft.rules))
+    refuse("time_limit", "one cell may take " + format_duration(place.load_seconds * draft.rules.margin + at_once) +
+                             " with loading; the longest time limit of profile " +
+                             draft.site.catalog.profiles[place.profile].name + " on partition " +
+                             draft.site.cluster.partitions[place.partition].name + " is " + format_duration(most));
 }
 
 /// Counts what is rejected, and with it what would evaluate an adapter that is not made.

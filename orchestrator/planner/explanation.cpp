@@ -82,10 +82,11 @@ void Sizer::explain(Sizing& sizing, const Candidate& chosen, const Evaluated& on
     reasons.push_back("micro-batch " + std::to_string(p.batch) + ": the largest power of two that fits; " +
                       counted((each + p.batch - 1) / p.batch, "accumulation step") + " make the global batch of " +
                       std::to_string(need_.global_batch) + ", which never changes");
-    reasons.push_back(
-        p.checkpointing
-            ? "activations are computed again in the backward pass (checkpointing): they do not fit otherwise"
-            : "activations are kept: memory allows it");
+    reasons.push_back(p.checkpointing
+                          ? "activations are computed again in the backward pass (checkpointing): " +
+                                std::string(need_.checkpointing ? "as the settings ask" : "they do not fit otherwise")
+                          : "activations are kept: " +
+                                std::string(need_.checkpointing ? "as the settings ask" : "memory allows it"));
     std::vector<std::string> hardware = hardware_choice(card).reasons;
     if (need_.dtype == DType::kFp16)
       hardware[0] = "fp16, as the model is stored or the settings ask: the loss is scaled dynamically";

@@ -5,6 +5,7 @@
 #include "base/text.h"
 #include "base/units.h"
 #include "planner/sizer.h"
+#include "planner/training.h"
 
 namespace orch::planner {
 namespace {
@@ -105,6 +106,7 @@ bool Sizer::fit_training(Candidate& candidate, const Gpu& gpu, bool may_share, L
     for (std::int64_t size = largest; size >= 1; size /= 2) sizes.push_back(size);
   }
   for (const bool checkpointing : {false, true}) {
+    if (checkpointing != need_.checkpointing.value_or(checkpointing)) continue;
     const MemoryUse least = memory(placement.layout, sizes.back(), checkpointing, gpu);
     lack = {placement.layout, least.total(), most};
     if (!(least.total() <= most)) continue;
@@ -166,6 +168,10 @@ void Sizer::estimate(Candidate& candidate, const Costs& costs) const {
   if (p.share < 1) candidate.seconds /= p.share;
 }
 
+std::optional<std::string> Sizer::why_not_trained(const Layout& layout) const {
+  return goes_on(need_) ? why_native_trains_not(*model_, layout) : std::nullopt;
+}
+
 Evaluated Sizer::evaluate(const Shape& shape, const Costs& costs) const {
   const Profile& its = site_.catalog.profiles[shape.profile];
   const Partition& where = site_.cluster.partitions[shape.partition];
@@ -177,7 +183,12 @@ Evaluated Sizer::evaluate(const Shape& shape, const Costs& costs) const {
     if (layout.dp == 1) result.illegal.push_back(why);
   for (const Layout& layout : layouts.legal) {
     if (layout.dp > 1 && !copies) continue;
-    if (need_.tensor > 0 && (layout.tp != need_.tensor || layout.pp != need_.pipeline)) continue;
+    if (need_.tensor > 0 && layout.tp != need_.tensor) continue;
+    if (need_.pipeline > 0 && layout.pp != need_.pipeline) continue;
+    if (const auto why = why_not_trained(layout)) {
+      if (layout.dp == 1) result.illegal.push_back(*why);
+      continue;
+    }
     if (layout.dp > 1 && need_.kind == matrix::CellKind::kTrain && need_.global_batch % layout.dp != 0) continue;
     Candidate candidate;
     candidate.use = use_rank(its, *model_);

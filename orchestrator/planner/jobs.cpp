@@ -234,7 +234,14 @@ void pack_cells(Draft& draft) {
     const bool gate = gated(draft, cell);
     std::uint32_t& group = combination.group[gate ? 1 : 0];
     if (group == kNone) group = group_index(draft, combination.need, gate ? cell.stage + 1 : 0);
-    draft.groups[group].items.push_back({i, position, combination.expected, combination.bound});
+    Group& its = draft.groups[group];
+    float expected = combination.expected, bound = combination.bound;
+    if (goes_on(draft.plan.needs[combination.need])) {
+      // The rest of it is another job's.
+      bound = std::min(bound, static_cast<float>(longest_bound(its.load, its.most, draft.rules)));
+      expected = std::min(expected, bound);
+    }
+    its.items.push_back({i, position, expected, bound});
   }
   draft.rules.gpus = usable_gpus(draft);
   std::vector<PackedJob> on_cpus = pack_without_gpu(draft);

@@ -103,6 +103,8 @@ Need need_of(const matrix::Cell& cell, const matrix::Expansion& expansion, const
                           std::clamp<std::int64_t>(settings.integer("accumulation").value_or(1), 1, 1 << 20);
       need.reference = task && (task->type == "dpo" || task->type == "grpo");
       need.ema = settings.number("ema_decay").value_or(0) > 0;
+      need.tensor = static_cast<int>(settings.integer("tensor").value_or(0));
+      need.checkpointing = settings.truth("checkpointing");
       break;
     case matrix::CellKind::kBench:
       need.gpus = std::max(1, gpus);

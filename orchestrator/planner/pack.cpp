@@ -375,6 +375,10 @@ bool fits_alone(double load, double bound, double most, const PackRules& rules) 
   return fits(load_bound(load, rules) + bound, most, rules);
 }
 
+double longest_bound(double load, double most, const PackRules& rules) {
+  return std::max(0.0, std::floor(longest(most) / 60) * 60 - rules.drain - load_bound(load, rules));
+}
+
 double piece_length(std::span<const Group> groups, const PackRules& rules) {
   if (!(rules.gpus >= 1)) return rules.backfill;
   return std::clamp(work_of(groups) / rules.gpus, std::min(rules.piece_least, rules.backfill), rules.backfill);

@@ -107,4 +107,7 @@ std::int64_t time_limit_of(double bound, const PackRules& rules);
 /// for.
 bool fits_alone(double load, double bound, double most, const PackRules& rules);
 
+/// The longest bound with which a job of one cell stays within `most`; at least 0.
+double longest_bound(double load, double most, const PackRules& rules);
+
 }  // namespace orch::planner

@@ -109,6 +109,7 @@ class Sizer {
   bool fit_inference(Candidate& candidate, const Gpu& gpu, bool may_share, Lack& lack) const;
   bool fit_training(Candidate& candidate, const Gpu& gpu, bool may_share, Lack& lack) const;
   void estimate(Candidate& candidate, const Costs& costs) const;
+  std::optional<std::string> why_not_trained(const Layout& layout) const;
   Evaluated evaluate(const Shape& shape, const Costs& costs) const;
 
   /// Of a model whose layout is ours to choose.

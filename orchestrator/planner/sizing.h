@@ -45,7 +45,8 @@ struct Need {
   // Pinned by settings; 0: chosen. Commands and benchmarks say them.
   int gpus = 0;
   int nodes = 0;
-  int tensor = 0, pipeline = 0;                 ///< of an evaluation: how its model is cut
+  int tensor = 0, pipeline = 0;                 ///< how the model is cut; of a training `tensor` alone
+  std::optional<bool> checkpointing;            ///< of a training; nothing: where memory asks for it
   bool no_gpu = false;                          ///< a command that runs on CPUs alone; `gpus` is 0
   int gpu_parts = 0;                            ///< eighths of its one GPU that a command asks for; 0: not said
   int cpus = 0;                                 ///< on each node, of a command
@@ -57,6 +58,13 @@ struct Need {
       matrix::kNone;  ///< train cell (index) whose full weights are loaded in place of the model's
   auto operator<=>(const Need&) const = default;
 };
+
+/// Whether another job goes on with such a cell from where one that ended has left it: a training of the native engine.
+inline bool goes_on(const Need& need) {
+  return need.kind == matrix::CellKind::kTrain && need.engine == Engine::kNative;
+}
+/// Seconds of a job, beyond loading, in which such a cell gets somewhere.
+inline constexpr double kGetsSomewhere = 300;
 
 /// What the cell needs, from its settings, its task and its model.
 Need need_of(const matrix::Cell& cell, const matrix::Expansion& expansion, const Catalog& catalog);

@@ -47,7 +47,7 @@ Largest largest_shape(const Model& model, const Site& site) {
 
 // The greatest rank, by steps, up to `wanted` with which training fits somewhere; nothing if not even the least does.
 std::optional<std::int64_t> rank_that_fits(const Model& model, DType weights, std::int64_t sequence, bool ema,
-                                           std::int64_t wanted, const Largest& largest, double share) {
+                                           std::int64_t wanted, const Largest& largest, double share, bool native) {
   const std::vector<Layout> legal = layouts_for(model, largest.profile->gpus(), largest.profile->gpus_per_node).legal;
   const auto fits = [&](std::int64_t rank) {
     TrainShape shape;
@@ -58,7 +58,8 @@ std::optional<std::int64_t> rank_that_fits(const Model& model, DType weights, st
     shape.checkpointing = true;
     shape.ema = ema;
     return std::any_of(legal.begin(), legal.end(), [&](const Layout& layout) {
-      return layout.dp == 1 && training_memory(model, layout, shape).total() <= share * largest.gpu->memory;
+      return layout.dp == 1 && !(native && why_native_trains_not(model, layout)) &&
+             training_memory(model, layout, shape).total() <= share * largest.gpu->memory;
     });
   };
   if (fits(wanted)) return wanted;
@@ -154,7 +155,8 @@ std::vector<std::string> complete_training(const Model& model, const Task& task,
         const policy::Planning& planning = site.policy.planning;
         const double share = std::clamp(std::min(planning.memory_high, planning.memory_most), 0.0, 1.0);
         const bool ema = settings.number("ema_decay").value_or(0) > 0;
-        const auto fitting = rank_that_fits(model, weights, sequence, ema, rank, largest, share);
+        const bool native = settings.text("engine") == name_of(Engine::kNative);
+        const auto fitting = rank_that_fits(model, weights, sequence, ema, rank, largest, share, native);
         if (fitting && *fitting < rank) {
           reasons.push_back("rank " + std::to_string(rank) + " is capped at " + std::to_string(*fitting) +
                             ": more does not fit " + shown(largest.profile->name) + ", the largest profile here (" +
@@ -191,6 +193,16 @@ std::vector<std::string> complete_training(const Model& model, const Task& task,
   put(settings, "accumulation", row.accumulation);
   if (!settings.has("steps")) put(settings, "epochs", std::int64_t{1});
   return reasons;
+}
+
+std::optional<std::string> why_native_trains_not(const Model& model, const Layout& layout) {
+  const auto number = [](int value) { return std::to_string(value); };
+  if (layout.pp > 1) return "pp " + number(layout.pp) + ": the native engine trains without pipeline stages";
+  if (model.decoder && !model.decoder->latent && model.decoder->kv_heads % std::max(1, layout.tp) != 0)
+    return "tp " + number(layout.tp) + ": the native engine trains no copies of KV heads, and " +
+           counted(model.decoder->kv_heads, "KV head") + (model.decoder->kv_heads == 1 ? " does" : " do") +
+           " not divide by " + number(layout.tp);
+  return std::nullopt;
 }
 
 HardwareChoice hardware_choice(const Gpu& gpu) {

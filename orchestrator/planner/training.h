@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +19,9 @@ namespace orch::planner {
 /// change is a sentence.
 std::vector<std::string> complete_training(const Model& model, const Task& task, matrix::Settings& settings,
                                            const Site& site);
+
+/// Why the native engine cannot train a model that is cut so, or nothing.
+std::optional<std::string> why_native_trains_not(const Model& model, const Layout& layout);
 
 /// Seed 002's choices for a GPU: precision, attention, workers, each with its reason, in that order. Checkpointing
 /// depends on the job: size() chooses it.

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/text.h"
+#include "matrix/content.h"
 #include "planner/roofline.h"
 
 namespace orch::planner {
@@ -30,6 +31,10 @@ const Model* model_of(const matrix::Cell& cell, const Catalog& catalog) {
 
 double samples_of(const Task& task, const matrix::Settings& settings) {
   double samples = std::clamp(task.samples, 0.0, 1e15);
+  // Of a data set that was looked at the rows are known.
+  if (const TrainingFiles* files = task.kind == TaskKind::kTrain ? matrix::files_of(task, settings) : nullptr;
+      files && files->rows > 0)
+    samples = files->rows;
   if (const auto limit = settings.number("limit"); limit && *limit >= 0) samples = std::min(samples, *limit);
   return samples;
 }
@@ -126,7 +131,9 @@ double step_seconds(const Task& task, const Model& model, const matrix::Settings
   if (task.type == "grpo") {
     // Each prompt of the batch is answered by a group, and the whole group is learned from.
     work.sequences *= repeats_of(task, settings);
-    const double output = std::max({1.0, static_cast<double>(task.max_output_tokens), task.output_tokens});
+    const double output =
+        settings.number("max_tokens")
+            .value_or(std::max({1.0, static_cast<double>(task.max_output_tokens), task.output_tokens}));
     const double sequences = std::ceil(work.sequences / std::max(1, placement.layout.dp));
     const double prompt = std::max(0.0, task.prompt_tokens);
     // Their cache lives where the backward pass will keep activations.

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "control/same_work.h"
 #include "inputs/inputs.h"
@@ -173,6 +174,104 @@ TEST(Asking, CutsAModelAsTheSettingsSay) {
   EXPECT_EQ(sweep.needs[0].resources.gpus, 4);
   const auto values = nlohmann::json::parse(sweep.needs[0].script_values);
   EXPECT_EQ(values["job"]["layout"], nlohmann::json({{"tp", 2}, {"pp", 2}, {"dp", 1}}));
+}
+
+constexpr const char* kTuning = R"(
+name: tune-and-compare
+models: [tinyllama_1b]
+settings: {engine: native}
+stages:
+  base:  {tasks: [gsm8k]}
+  tune:  {kind: train, tasks: [sft_instruct], settings: {rank: [8, 16]FULL}}
+  tuned: {adapter: tune, tasks: [gsm8k]}
+)";
+
+std::string tuning(const std::string& more) {
+  std::string text = kTuning;
+  return text.replace(text.find("FULL"), 4, more);
+}
+
+TEST(Asking, TakesATrainingAsOneChunkThatIsGoneOnWith) {
+  const event::SubmitSweep sweep = World(tuning("")).ask().sweep;
+  ASSERT_THAT(sweep.cells, SizeIs(5)) << "one evaluation, two trainings, an evaluation of each";
+  std::set<std::string> evaluations;
+  std::size_t trainings = 0, of_adapters = 0;
+  for (const event::AskedCell& cell : sweep.cells) {
+    const Need& need = sweep.needs.at(cell.need);
+    const bool trains = nlohmann::json::parse(cell.content).at("kind") == "train";
+    EXPECT_EQ(need.trains, trains);
+    EXPECT_FALSE(need.loads.empty());
+    if (!trains) {
+      evaluations.insert(need.loads);
+      of_adapters += cell.depends.has_value();
+      continue;
+    }
+    ++trainings;
+    EXPECT_EQ(cell.chunks, 1);
+    EXPECT_GE(cell.bound, 300);
+    EXPECT_EQ(need.resources.gpus, 1) << "no part of one";
+    EXPECT_EQ(evaluations.count(need.loads), 0U);
+  }
+  EXPECT_EQ(trainings, 2U);
+  EXPECT_EQ(of_adapters, 2U);
+  EXPECT_THAT(evaluations, SizeIs(1)) << "one model in memory serves all adapters";
+}
+
+TEST(Asking, AllWeightsThatWereTrainedAreLoadedForThemselves) {
+  std::string matrix = tuning(", full: true");
+  matrix.replace(matrix.find("rank: [8, 16]"), 13, "learning_rate: [1e-5, 2e-5]");
+  const event::SubmitSweep sweep = World(matrix).ask().sweep;
+  ASSERT_THAT(sweep.cells, SizeIs(5));
+  std::set<std::string> evaluations;
+  for (const event::AskedCell& cell : sweep.cells)
+    if (!sweep.needs.at(cell.need).trains) evaluations.insert(sweep.needs.at(cell.need).loads);
+  EXPECT_THAT(evaluations, SizeIs(3));
+}
+
+TEST(Asking, CopiesOfATrainingStayTogether) {
+  const std::string matrix =
+      "name: n\nkind: train\nmodels: [tinyllama_1b]\ntasks: [sft_instruct]\nsettings: {engine: native}\n";
+  World world(matrix);
+  ASSERT_THAT(world.planned.plan.sizings, SizeIs(1));
+  // As a policy that prefers speed would place it.
+  planner::Placement& place = world.planned.plan.sizings[0].chosen;
+  place.layout = {1, 1, 4};
+  place.gpus = 4;
+  const event::SubmitSweep sweep = world.ask().sweep;
+  EXPECT_EQ(sweep.needs.at(0).resources.gpus, 4);
+  EXPECT_EQ(nlohmann::json::parse(sweep.needs[0].script_values)["job"]["layout"]["dp"], 4);
+}
+
+TEST(Asking, TakesTrainingsThatAreLongerThanAnyJob) {
+  World world(
+      "name: n\nkind: train\nmodels: [llama31_70b]\ntasks: [sft_instruct]\nsettings: {engine: native, epochs: 1000}\n");
+  const Asked asked = world.ask();
+  const event::SubmitSweep& sweep = asked.sweep;
+  ASSERT_THAT(sweep.cells, SizeIs(1)) << sweep.rejected;
+  const Need& need = sweep.needs.at(0);
+  EXPECT_GT(sweep.cells[0].expected, need.most);
+  ASSERT_THAT(world.planned.plan.jobs, SizeIs(1));
+  EXPECT_LE(static_cast<double>(world.planned.plan.jobs[0].time_limit), need.most);
+}
+
+TEST(Asking, LeavesOutTrainingsThatTheNativeEngineCannotDo) {
+  const auto rejected = [](const std::string& settings) {
+    const Asked asked = World(
+                            "name: n\nkind: train\nmodels: [tinyllama_1b]\ntasks: [sft_instruct]\nsettings: {engine: "
+                            "native, " +
+                            settings + "}\n")
+                            .ask();
+    EXPECT_THAT(asked.sweep.cells, SizeIs(0));
+    return asked.rejected.at(0).reason;
+  };
+  EXPECT_EQ(
+      rejected("compute_dtype: fp8"),
+      "the native engine of this version computes in fp32, bf16 or fp16 with weights of the same or in int8, not in "
+      "fp8 with weights in bf16; a command can");
+  EXPECT_THAT(rejected("dtype: fp32, compute_dtype: bf16, full: true"), testing::HasSubstr("weights in fp32"));
+  const std::string int8 =
+      "name: n\nkind: train\nmodels: [tinyllama_1b]\ntasks: [sft_instruct]\nsettings: {engine: native, dtype: int8}\n";
+  EXPECT_THAT(World(int8).ask().sweep.cells, SizeIs(1)) << "an adapter on weights in 8 bits";
 }
 
 TEST(Asking, JobsOfOneEnvironmentTakeEachOthersCells) {

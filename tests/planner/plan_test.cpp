@@ -93,7 +93,7 @@ const char* const kTuned = R"(
 name: tuned
 models: [llama31_8b]
 stages:
-  tune: {kind: train, tasks: [grpo_math]}
+  tune: {kind: train, tasks: [grpo_math], settings: {reward: rules}}
   tuned: {adapter: tune, tasks: [mmlu, gsm8k]}
 )";
 

@@ -387,6 +387,43 @@ TEST(Sizing, ActivationsAreComputedAgainOnlyWhereTheyDoNotFit) {
   EXPECT_THAT(sized->reasons, Contains(HasSubstr("8 loader workers")));
 }
 
+TEST(Sizing, ATrainingOfTheNativeEngineHasNoStagesAndNoCopiesOfKvHeads) {
+  const World world;
+  int placed = 0, refused = 0;
+  for (const Model& model : world.catalog.models.all()) {
+    if (!model.decoder || model.kind != ModelKind::kText) continue;
+    Need need = training(world.catalog, model.name, 16, 2048, 16);
+    need.engine = Engine::kNative;
+    const auto sized = world.size_of(need);
+    refused += !sized.ok();
+    if (!sized.ok()) continue;
+    ++placed;
+    std::vector<Placement> all{sized->chosen};
+    for (const RunnerUp& other : sized->others) all.push_back(other.placement);
+    for (const Placement& place : all) {
+      EXPECT_EQ(place.layout.pp, 1) << model.name;
+      if (!model.decoder->latent) EXPECT_EQ(model.decoder->kv_heads % place.layout.tp, 0) << model.name;
+    }
+  }
+  EXPECT_GT(placed, 20);
+  EXPECT_GT(refused, 0) << "some models are larger than a node";
+}
+
+TEST(Sizing, ATrainingIsCutAndKeepsItsActivationsAsTheSettingsSay) {
+  const World world;
+  Need need = training(world.catalog, "tinyllama_1b", 16, 2048, 16);
+  need.engine = Engine::kNative;
+  EXPECT_FALSE(world.size_of(need)->chosen.checkpointing);
+  need.checkpointing = true;
+  const Sizing again = *world.size_of(need);
+  EXPECT_TRUE(again.chosen.checkpointing);
+  EXPECT_THAT(again.reasons, Contains(HasSubstr("(checkpointing): as the settings ask")));
+  need.tensor = 2;
+  EXPECT_EQ(world.size_of(need)->chosen.layout.tp, 2);
+  need.tensor = 3;
+  EXPECT_FALSE(world.size_of(need).ok()) << "4 KV heads";
+}
+
 TEST(Sizing, TrainingEveryParameterOf7BDoesNotFitOneGpu) {
   const World world;
   matrix::Settings settings;
