@@ -1,10 +1,13 @@
 #include "api/worker_calls.h"
 
 #include <algorithm>
+#include <cmath>
+#include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
+#include "base/training_data.h"
 #include "base/wire/messages.h"
 #include "http/message.h"
 #include "matrix/run_line.h"
@@ -51,6 +54,29 @@ struct Placed {
   std::vector<std::string> before;
 };
 
+/// What the cell has made that another depends on.
+struct Made {
+  std::string attempt;           ///< its folder, below that of all jobs; empty: that is not known
+  std::filesystem::path folder;  ///< of the adapter, or of the model
+};
+
+Made made_by(control::CellId maker, Desk& desk) {
+  if (maker == control::kNoCell) return {};
+  const auto attempt = desk.store().accepted(maker);
+  if (!attempt) return {};
+  const std::string folder = folder_of(maker, attempt->ticket);
+  const std::filesystem::path whole = desk.folder_of(attempt->job) / folder;
+  Made made{attempt->job + "/" + folder, whole};
+  // The native engine puts it beside its log and its checkpoints; where a program puts it is its own affair.
+  for (const char* name : {"adapter", "model"}) {
+    std::error_code error;
+    if (!std::filesystem::is_directory(whole / name, error)) continue;
+    made.folder = whole / name;
+    break;
+  }
+  return made;
+}
+
 Placed placed_of(const control::State& state, const Answer::Given& given) {
   const control::Need& need = state.needs[index(given.need)];
   Placed placed{need.loads, need.script_values, state.cells[index(given.chunk.cell)].chunks, {}};
@@ -60,9 +86,19 @@ Placed placed_of(const control::State& state, const Answer::Given& given) {
   return placed;
 }
 
+/// Of a training. What is there no more stays as it was said, below the folder of data, and the worker says that it is
+/// not there.
+void find_files(wire::Ask& ask, const std::string& task, const std::string& hf_id, const std::filesystem::path& data) {
+  const auto found = find_training_data(ask.data, task, hf_id, data);
+  ask.data = found ? found->string() : (data / (ask.data.empty() ? task + ".jsonl" : ask.data)).string();
+  if (ask.reward.empty()) return;
+  const auto reward = find_reward(ask.reward, data);
+  ask.reward = reward ? reward->string() : (data / ask.reward).string();
+}
+
 /// A cell whose line cannot be made is given with none: the worker fails it with the reason.
 wire::Leased leased_of(const Answer::Given& given, const store::CellText& text, const std::filesystem::path& job,
-                       const std::filesystem::path& data, const Placed& placed) {
+                       const std::filesystem::path& data, const Placed& placed, const Made& made) {
   wire::Leased leased;
   leased.chunk = chunk_of(given.chunk);
   leased.ticket = index(given.ticket);
@@ -76,8 +112,8 @@ wire::Leased leased_of(const Answer::Given& given, const store::CellText& text, 
   leased.model = text.model;
   leased.task = text.task;
   leased.folder = folder_of(given.chunk.cell, given.ticket);
-  const auto line =
-      matrix::run_line(text.content, text.settings, text.model, text.task, job / leased.folder / "result.json");
+  const auto line = matrix::run_line(text.content, text.settings, text.model, text.task,
+                                     job / leased.folder / "result.json", {1, made.folder});
   if (!line) return leased;
   leased.engine = line->engine;
   if (line->ask) {
@@ -86,12 +122,17 @@ wire::Leased leased_of(const Answer::Given& given, const store::CellText& text, 
     leased.ask->loads = placed.loads;
     leased.ask->chunks = placed.chunks;
     leased.ask->before = placed.before;
-    leased.ask->data = data.string();
-    // A cell is computed by one copy of the model; the others take other cells, or other chunks of it.
+    leased.ask->adapter = made.attempt;
+    // An evaluation is computed by one copy of the model; the others take other cells, or other chunks of it.
     if (values.is_object() && values.contains("job")) {
       leased.ask->tensor = values["job"]["layout"]["tp"];
       leased.ask->pipeline = values["job"]["layout"]["pp"];
+      if (!leased.ask->rows.empty()) leased.ask->copies = values["job"]["layout"]["dp"];
     }
+    if (leased.ask->rows.empty())
+      leased.ask->data = data.string();
+    else
+      find_files(*leased.ask, text.task, line->data_id, data);
   }
   leased.run = line->run;
   for (const auto& [name, value] : line->environment) leased.environment.push_back(name + "=" + value);
@@ -132,13 +173,15 @@ void give(Desk& desk, const std::string& job, const Answer& answer, wire::Given 
   std::vector<control::CellId> cells;
   for (const Answer::Given& each : answer.given) cells.push_back(each.chunk.cell);
   std::vector<store::CellText> texts;
+  std::vector<Made> made;
   try {
     texts = desk.store().cells(cells);
+    for (const Answer::Given& each : answer.given) made.push_back(made_by(each.depends, desk));
   } catch (const store::Failure& failure) {
     return reply(error(500, failure.what()));  // the leases run out
   }
   for (std::size_t i = 0; i < cells.size(); ++i)
-    given.leased.push_back(leased_of(answer.given[i], texts[i], desk.folder_of(job), desk.data(), placed[i]));
+    given.leased.push_back(leased_of(answer.given[i], texts[i], desk.folder_of(job), desk.data(), placed[i], made[i]));
   reply({200, wire::write(given)});
 }
 
@@ -157,8 +200,10 @@ void lease(Desk& desk, const std::string& job, std::string_view body, Reply repl
       given.retry_after = answer.retry_after;
       return reply({200, wire::write(given)});
     }
-    const bool native = std::ranges::any_of(answer.given, &Answer::Given::native);
-    if (!native) return give(desk, job, answer, given, std::vector<Placed>(answer.given.size()), reply);
+    // What the native engine is asked, and what other cells have made, is looked up on the disk.
+    const bool looks = std::ranges::any_of(
+        answer.given, [](const Answer::Given& each) { return each.native || each.depends != control::kNoCell; });
+    if (!looks) return give(desk, job, answer, given, std::vector<Placed>(answer.given.size()), reply);
     desk.look([&desk, job, reply, answer, given](const control::State& state, control::Now) {
       std::vector<Placed> placed;
       for (const Answer::Given& each : answer.given) placed.push_back(placed_of(state, each));
@@ -205,9 +250,23 @@ const std::map<std::string_view, Call> kCalls = {
     {"claim", claim}, {"deliver", deliver}, {"exit", leave}, {"heartbeat", heartbeat}, {"lease", lease}};
 
 policy::Cause cause_named(const std::string& name) {
+  // A training whose loss leaves what it was, again and again, is no better than one without numbers.
+  if (name == "diverged") return policy::Cause::kNan;
   for (const policy::Cause cause : policy::kCauses)
     if (policy::name_of(cause) == name) return cause;
   return policy::Cause::kUnknown;
+}
+
+}  // namespace
+
+namespace {
+
+/// Seconds over all attempts, where the figures tell them: of a training, which goes on in one from another.
+double seconds_of_all(const std::string& figures) {
+  const json read = json::parse(figures, nullptr, false);
+  const auto found = read.is_object() ? read.find("seconds") : read.end();
+  const double seconds = read.is_object() && found != read.end() && found->is_number() ? found->get<double>() : 0;
+  return std::isfinite(seconds) ? std::max(seconds, 0.0) : 0;
 }
 
 }  // namespace
@@ -225,7 +284,7 @@ control::event::Deliver delivery_of(const std::string& job, const wire::Deliver&
     delivered.figures = item.figures;
     delivered.cause = cause_named(item.cause);
     delivered.reason = item.reason;
-    delivered.seconds = std::max(0.0, item.seconds);
+    delivered.seconds = std::max(item.seconds, seconds_of_all(item.figures));
     delivered.gpu_seconds = std::max(0.0, item.gpu_seconds);
     // What claims to be a result and is none would be read back as one for ever.
     if (delivered.what == What::kDone && !nlohmann::json::parse(item.metrics, nullptr, false).is_object()) {

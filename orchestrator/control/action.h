@@ -20,7 +20,7 @@ struct Answer {
     Ticket ticket{};
     std::uint16_t generation = 1;
     int attempt = 1;
-    double seconds = 0;  ///< it is stopped after so many
+    double seconds = 0;  ///< it is stopped after so many; what the native engine runs, after so many without progress
     double gpus = 0;
     int cpus = 1;
     std::int64_t memory = 0;  ///< bytes; 0: not said
@@ -29,6 +29,7 @@ struct Answer {
     bool native = false;  ///< it needs something to be loaded
     /// Earlier attempts at the chunk that left no result: they may have left something to go on with.
     std::vector<std::pair<JobId, Ticket>> before;
+    CellId depends = kNoCell;  ///< the cell whose adapter it needs
   };
   RequestId request{};
   Status status = Status::kOk;

@@ -104,6 +104,7 @@ struct PutResult {
   double gpu_seconds = 0, seconds = 0;
   Utc at{};
   std::string figures{};  ///< JSON, or empty
+  Ticket ticket{};        ///< of the attempt
 };
 struct PutNotice {
   Notice notice;

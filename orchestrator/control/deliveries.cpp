@@ -23,15 +23,25 @@ bool is_known(const State& state, const Delivered& item) {
   return item.chunk.number < cell.chunks && item.generation >= 1 && item.generation <= cell.generation;
 }
 
-/// A cell in many chunks meets more of a cluster's mishaps than others: those before which it got on do not count
-/// against it. What was done about them stays.
+/// A cell in many chunks, or over many jobs, meets more of a cluster's mishaps than others: those before which it got
+/// on do not count against it. What was done about them stays.
 void forgive(Step& step, CellId id) {
   const auto trouble = step.state.troubles.find(id);
-  if (step.cell(id).chunks == 1 || trouble == step.state.troubles.end()) return;
+  if (trouble == step.state.troubles.end()) return;
   const Trouble& it = trouble->second;
   if (it.more_time != 1 || it.smaller_batch != 1 || !it.excluded_nodes.empty()) return;
   step.state.troubles.erase(trouble);
   step.put(row::ForgetFailures{id});
+}
+
+/// Whether a training that is given back is further than any attempt at it was before.
+bool got_on(const Step& step, const Chunk& chunk) {
+  const Lease* lease = step.state.leases.find(chunk);
+  if (!lease || lease->all <= 0 || !step.state.needs[index(step.state.cells[index(chunk.cell)].need)].trains)
+    return false;
+  const auto before = step.state.progress.find(chunk.cell);
+  const double share = static_cast<double>(lease->done) / static_cast<double>(lease->all);
+  return share > (before == step.state.progress.end() ? 0 : before->second);
 }
 
 /// Whether it was news.
@@ -43,8 +53,8 @@ bool accept(Step& step, Job& job, Epoch epoch, Delivered& item) {
     ++job.delivered;
     job.gpu_seconds += item.gpu_seconds;
     step.put(row::PutResult{item.chunk, item.generation, job.id, std::move(item.metrics), item.gpu_seconds,
-                            item.seconds, step.now.utc, std::move(item.figures)});
-    forgive(step, id);
+                            item.seconds, step.now.utc, std::move(item.figures), item.ticket});
+    if (step.cell(id).chunks > 1) forgive(step, id);
     const bool news = learn(step.state, step.cell(id), item.seconds);
     step.deliver(item.chunk);
     // A plan that waits for its turn rests on what was supposed. It is made anew when twice as much is known.
@@ -52,6 +62,7 @@ bool accept(Step& step, Job& job, Epoch epoch, Delivered& item) {
     return true;
   }
   if (!holds(step, job, epoch, item)) return false;
+  if (item.what == Delivered::What::kReturned && got_on(step, item.chunk)) forgive(step, id);
   step.give_back(item.chunk);
   if (item.what == Delivered::What::kReturned) return true;
   job.gpu_seconds += item.gpu_seconds;

@@ -6,6 +6,7 @@
 
 #include "base/text.h"
 #include "base/units.h"
+#include "planner/sizing.h"
 
 namespace orch::control {
 namespace {
@@ -89,7 +90,18 @@ struct Looked {
 Estimate estimate(const State& state, CellId id) {
   const Cell& cell = state.cells[index(id)];
   const auto trouble = state.troubles.empty() ? state.troubles.end() : state.troubles.find(id);
-  return made(state, cell, trouble == state.troubles.end() ? nullptr : &trouble->second);
+  Estimate it = made(state, cell, trouble == state.troubles.end() ? nullptr : &trouble->second);
+  if (const auto done = state.progress.find(id); done != state.progress.end()) {
+    it.expected *= 1 - done->second;
+    it.bound = std::max(it.bound * (1 - done->second), std::min(it.bound, planner::kGetsSomewhere));
+  }
+  return it;
+}
+
+double least_time(const State& state, CellId id) {
+  const Cell& cell = state.cells[index(id)];
+  const double bound = estimate(state, id).bound / cell.chunks;
+  return state.needs[index(cell.need)].trains ? std::min(bound, planner::kGetsSomewhere) : bound;
 }
 
 bool learn(State& state, const Cell& cell, double seconds) {

@@ -15,7 +15,7 @@
 
 namespace orch::control {
 
-/// Seconds of a whole cell.
+/// Seconds of a whole cell; of a training that was begun before, of what is left of it.
 struct Estimate {
   enum class From : std::uint8_t { kAsked, kLikeNeeds, kSameWork };
   double expected = 0;
@@ -25,6 +25,10 @@ struct Estimate {
   bool learned_bound = false;  ///< or the one that was asked for
 };
 Estimate estimate(const State& state, CellId cell);
+
+/// Seconds that a job must have left, once it has loaded what the cell needs, for a chunk of it to be begun: its bound.
+/// A training goes on in another job from where this one leaves it, so that it needs no more than to get somewhere.
+double least_time(const State& state, CellId cell);
 
 /// A chunk of the cell took so many seconds, and its result was accepted. Returns whether its work became known.
 bool learn(State& state, const Cell& cell, double seconds);

@@ -62,10 +62,14 @@ std::map<Remedy, std::string> impossible(double bound, const Need& need, const T
         break;
       case Remedy::kMoreGpus:
       case Remedy::kLessTensorMorePipeline:
+        not_possible[remedy] = need.loads.empty() ? "a command says itself on what and how it runs"
+                                                  : "on which GPUs it runs was settled when it was asked for";
+        break;
       case Remedy::kInt8:
       case Remedy::kLowerRate:
       case Remedy::kOtherEngine:
-        not_possible[remedy] = "a command says itself on what and how it runs";
+        not_possible[remedy] = need.loads.empty() ? "a command says itself on what and how it runs"
+                                                  : "that would be another cell, which nobody has asked for";
         break;
     }
   }

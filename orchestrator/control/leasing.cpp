@@ -19,6 +19,7 @@ using action::Answer;
 
 constexpr double kEpsilon = 1e-6;            // of parts of a GPU
 constexpr std::size_t kMostPassedOver = 64;  // cells of one heap that are looked at though they do not fit now
+constexpr double kLeastPatience = 300;       // seconds
 
 const Trouble* trouble_of(const State& state, CellId cell) {
   const auto at = state.troubles.find(cell);
@@ -49,6 +50,13 @@ double expected_seconds(const State& state, CellId id) {
 }
 double bound_seconds(const State& state, CellId id) {
   return estimate(state, id).bound / state.cells[index(id)].chunks;
+}
+
+/// Seconds without getting on after which one chunk is stopped: of a training not the time that all of it may take.
+double patience(const State& state, CellId id) {
+  const double bound = bound_seconds(state, id);
+  const bool trains = state.needs[index(state.cells[index(id)].need)].trains;
+  return trains ? std::max(kLeastPatience, bound / 4) : bound;
 }
 
 bool runs_alone(const State& state, CellId id) {
@@ -174,7 +182,7 @@ class Leasing {
     if (trouble && shares_node(trouble->excluded_nodes, job_.nodes)) return false;
     if (runs_alone(state_, id) && use_.chunks > 0) return false;
     const double before = (candidate.loaded ? 0 : need.load) + (ahead ? use_.seconds / side_by_side(need, job_) : 0);
-    return before + bound_seconds(state_, id) <= ask_.time_left;
+    return before + least_time(state_, id) <= ask_.time_left;
   }
 
   void give(CellId id, const Need& need, Answer& answer) {
@@ -194,7 +202,8 @@ class Leasing {
     it.ticket = state_.leases.find(chunk)->ticket;
     it.generation = cell.generation;
     it.attempt = trouble ? trouble->attempts() + 1 : 1;
-    it.seconds = bound_seconds(state_, chunk.cell);
+    it.seconds = patience(state_, chunk.cell);
+    it.depends = cell.depends;
     const Resources& wanted = state_.needs[index(cell.need)].resources;
     it.gpus = wanted.gpus;
     it.cpus = wanted.cpus;

@@ -111,6 +111,7 @@ struct State {
   std::map<JobId, Serving> sure_after;  ///< a look that began later than this must show the job
   std::set<JobId> silent;               ///< said nothing for a term: the cluster was asked
   std::map<CellId, int> expiries;       ///< leases that ran out, of each cell
+  std::map<CellId, double> progress;    ///< of trainings that wait: the share that is done, as their workers last said
   Serving submit_again{};               ///< nothing is submitted before
   Serving submit_pause{};               ///< the last pause; doubles
   std::vector<event::PlannedJob> plan;  ///< what is to be submitted, best first

@@ -93,6 +93,7 @@ void Step::set(CellId id, CellState to) {
     for (auto at = state.begun.lower_bound({id, 0}); at != state.begun.end() && at->first.cell == id;)
       forget_begun((at++)->first);
     if (to == CellState::kDone) state.chunks.erase(id);
+    state.progress.erase(id);
   }
   if (is_final(to) || from == CellState::kDone) settle_dependents(id);
   // What it needs may have been made afresh before it: now its sweeps care for that too.
@@ -236,6 +237,10 @@ void Step::give_back(Chunk chunk) {
   if (!need(cell(chunk.cell).need).loads.empty()) {
     state.begun[chunk].emplace_back(lease->job, lease->ticket);
     put(row::PutBegun{chunk, lease->job, lease->ticket});
+  }
+  if (need(cell(chunk.cell).need).trains && lease->all > 0) {
+    double& done = state.progress[chunk.cell];
+    done = std::max(done, std::clamp(static_cast<double>(lease->done) / static_cast<double>(lease->all), 0.0, 1.0));
   }
   drop_lease(chunk);
   if (cell(chunk.cell).state != CellState::kRunning) return;

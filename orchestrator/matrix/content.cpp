@@ -22,10 +22,21 @@ int numerics_version(Engine engine) {
   return 0;
 }
 
-nlohmann::json engine_content(Engine engine, const Model* model, const Task* task, const Harness* harness) {
+const TrainingFiles* files_of(const Task& task, const Settings& training) {
+  return task.files_of(training.text("data").value_or(""), training.text("reward").value_or(""));
+}
+
+nlohmann::json engine_content(Engine engine, const Model* model, const Task* task, const Harness* harness,
+                              const Settings* training) {
   nlohmann::json content = {{"name", std::string(name_of(engine))}, {"numerics", numerics_version(engine)}};
   if (engine == Engine::kNative && task && !task->digest.empty()) content["data"] = task->digest;
   if (engine == Engine::kNative && model && !model->resolved.empty()) content["weights"] = model->resolved;
+  if (engine == Engine::kNative && task && training) {
+    content["rows"] = task->rows;
+    const TrainingFiles* files = files_of(*task, *training);
+    if (files && !files->data.empty()) content["data"] = files->data;
+    if (files && !files->reward.empty()) content["reward"] = files->reward;
+  }
   if (engine == Engine::kLmEval && task && task->lm_eval) content["task"] = task->lm_eval->name;
   if (engine != Engine::kLmEval || !harness) return content;
   // What is not said is no content, so that a matrix that says nothing has the keys that it always had.
@@ -96,7 +107,8 @@ nlohmann::json content_of(const Expansion& expansion, const Cell& cell, const Ca
   const Stage& stage = expansion.stages[cell.stage];
   nlohmann::json content = {
       {"engine", engine_content(engine, cell.model == kNone ? nullptr : &catalog.models[cell.model],
-                                cell.task == kNone ? nullptr : &catalog.tasks[cell.task], &stage.harness)},
+                                cell.task == kNone ? nullptr : &catalog.tasks[cell.task], &stage.harness,
+                                cell.kind == CellKind::kTrain ? &settings : nullptr)},
       {"kind", std::string(name_of(cell.kind))},
       {"settings", settings_content(settings, cell.kind)},
       {"version", kContentVersion}};

@@ -24,8 +24,13 @@ inline constexpr int kContentVersion = 1;
 int numerics_version(Engine engine);
 
 /// With the task of lm-evaluation-harness, for that engine, and what `harness` says of it; for the native one with the
-/// digest of its own and the weights that `model` was resolved to.
-nlohmann::json engine_content(Engine engine, const Model* model, const Task* task, const Harness* harness);
+/// digest of its own and the weights that `model` was resolved to. `training`: the settings of a training, or null; the
+/// native engine has with them what its rows are, and the digests of its data and of what rewards it.
+nlohmann::json engine_content(Engine engine, const Model* model, const Task* task, const Harness* harness,
+                              const Settings* training = nullptr);
+
+/// The files that a training of the task with such settings learns from; null: nobody has looked.
+const TrainingFiles* files_of(const Task& task, const Settings& training);
 nlohmann::json model_content(const Model& model);
 nlohmann::json task_content(const Task& task);
 

@@ -342,7 +342,9 @@ class Expander {
         adapters_.refuse(stage_index_, pair.m.index, 1);
         continue;
       }
-      if (const auto why = why_not_full(settings)) {
+      auto why = why_not_full(settings);
+      if (!why && engine_of(settings, stage_->kind) == Engine::kNative) why = why_not_learned(*pair.task, settings);
+      if (why) {
         rejections_.add(pair, *why, 1);
         adapters_.refuse(stage_index_, pair.m.index, 1);
         continue;
@@ -352,7 +354,7 @@ class Expander {
       const Engine engine = engine_of(settings, stage_->kind);
       if (engine == Engine::kCommand) check_told(pair, [&](const std::string& name) { return settings.has(name); });
       if (!image_.doubt.empty() && !doubt_image(engine, nullptr)) continue;
-      content_ = content_head(pair, engine, kNone);
+      content_ = content_head(pair, engine, kNone, &settings);
       content_ += canonical_json(settings_content(settings, stage_->kind));
       content_ += pair.t.content;
       const std::uint32_t cell = put(pair, block, i, sets_.intern(settings), kNone);
@@ -391,8 +393,9 @@ class Expander {
     return false;
   }
 
-  /// The content up to the settings.
-  std::string content_head(const Pair& pair, Engine engine, std::uint32_t adapter) const {
+  /// The content up to the settings. `training`: those of a training.
+  std::string content_head(const Pair& pair, Engine engine, std::uint32_t adapter,
+                           const Settings* training = nullptr) const {
     std::string head;
     head.reserve(200 + command_.size() + pair.m.content.size());
     head += '{';
@@ -405,7 +408,7 @@ class Expander {
     if (engine == Engine::kCommand)
       head.append(command_engine_);
     else
-      head.append(canonical_json(engine_content(engine, pair.model, pair.task, &stage_->harness)));
+      head.append(canonical_json(engine_content(engine, pair.model, pair.task, &stage_->harness, training)));
     const std::string& env = engine == Engine::kLmEval ? harness_env_ : env_;
     if (engine != Engine::kNative && !env.empty()) head.append(",\"env\":").append(env);
     head.append(",\"kind\":\"").append(name_of(stage_->kind)).append("\",");

@@ -74,6 +74,11 @@ std::optional<Reason> why_not_engine(Engine engine, const Model& model, const Ta
     return Reason{"engine", "the engine native shows models no images; lm-eval or command can"};
   if (engine == Engine::kNative && kind == CellKind::kEval && !task.unasked.empty())
     return Reason{"data", task.unasked + "; engine lm-eval gets data by itself", Reason::About::kTask};
+  if (engine == Engine::kNative && kind == CellKind::kTrain && task.rows.empty())
+    return Reason{
+        "engine",
+        "the catalog does not say what a row of its data is (key 'rows'), which the engine native has to know",
+        Reason::About::kTask};
   if (engine == Engine::kLmEval && kind == CellKind::kTrain)
     return Reason{"engine", "the engine lm-eval does not train", Reason::About::kModel};
   if (engine == Engine::kLmEval && !task.lm_eval)

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/text.h"
+#include "matrix/content.h"
 #include "matrix/counts.h"
 
 namespace orch::matrix {
@@ -59,6 +60,15 @@ std::optional<Reason> why_not_full(const Settings& settings) {
       "dtype",
       "all weights are to be trained, which " + std::string(name_of(*dtype)) + " is too coarse for; say dtype: bf16",
       Reason::About::kModel};
+}
+
+std::optional<Reason> why_not_learned(const Task& task, const Settings& settings) {
+  if (task.type == "grpo" && !settings.has("reward"))
+    return Reason{"data", "nothing says what a completion is worth; the setting `reward` names a file of rules",
+                  Reason::About::kTask};
+  const TrainingFiles* files = files_of(task, settings);
+  if (!files || files->why_not.empty()) return std::nullopt;
+  return Reason{"data", files->why_not, Reason::About::kTask};
 }
 
 namespace {

@@ -36,6 +36,9 @@ Reason not_trained(const Stage& stage);
 /// All weights are to be trained in a format that is too coarse for it.
 std::optional<Reason> why_not_full(const Settings& settings);
 
+/// The native engine has not all the files that such a training of the task learns from.
+std::optional<Reason> why_not_learned(const Task& task, const Settings& settings);
+
 /// Values of one axis, or of several together, that a pair cannot have.
 struct Forbidden {
   std::vector<const Axis*> axes;

@@ -189,6 +189,19 @@ class Stored {
     ask.chat = is("chat_template");
     if (const std::string* prefix = text_of(setting("prefix"))) ask.prefix = *prefix;
     ask.seed = static_cast<std::uint64_t>(number<std::int64_t>("seed").value_or(0));
+    if (find(&content_, "adapter") && adapter_.empty())
+      return Error{"the folder of the adapter that the cell evaluates is not known"};
+    const std::string* kind = text_of(find(&content_, "kind"));
+    if (!kind || cell_kind_named(*kind) != CellKind::kTrain) return line;
+    const std::string* rows = text_of(find(engine_, "rows"));
+    if (!rows || rows->empty()) return broken("does not say what the rows are that it learns from");
+    ask.rows = *rows;
+    ask.settings = settings_.dump(-1, ' ', false, json::error_handler_t::replace);
+    // What only the place knows completes these: where its files are.
+    if (const std::string* data = text_of(setting("data"))) ask.data = *data;
+    if (const std::string* reward = text_of(setting("reward"))) ask.reward = *reward;
+    if (const std::string* data_id = text_of(find(task_, "hf_id"))) line.data_id = *data_id;
+    if (const std::string* digest = text_of(find(engine_, "reward"))) ask.digest += " " + *digest;
     return line;
   }
 

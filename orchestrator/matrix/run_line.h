@@ -29,7 +29,9 @@ struct RunLine {
   int nodes = 1;
   int cpus = 0;                  ///< on each node; 0: not said, what its place has
   std::int64_t memory = 0;       ///< bytes of host memory on each node; 0: not said
-  std::optional<wire::Ask> ask;  ///< of the native engine, which runs no program; without what only the place knows
+  std::optional<wire::Ask> ask;  ///< of the native engine, which runs no program; without what only the place knows:
+                                 ///< of a training `data` and `reward` are as the settings say
+  std::string data_id;           ///< of a training of the native engine: the Hugging Face id of its task's data
 };
 
 /// What only the place knows where the cell runs.

@@ -172,6 +172,23 @@ std::vector<row::PutFailure> read_failures(Database& database, CellId cell) {
   return failures;
 }
 
+std::optional<Attempt> read_accepted(Database& database, CellId cell) {
+  std::optional<Attempt> found;
+  database
+      .prepared(
+          "SELECT j.name, r.ticket FROM results r JOIN jobs j ON j.id = r.job WHERE r.cell = ?"
+          " ORDER BY r.generation DESC, r.chunk LIMIT 1")
+      .each(
+          [&](Statement& row) {
+            Attempt attempt;
+            attempt.job = row.text();
+            attempt.ticket = row.number<control::Ticket>();
+            if (attempt.ticket != control::Ticket{}) found = std::move(attempt);
+          },
+          cell);
+  return found;
+}
+
 std::vector<std::string> read_jobs_of(Database& database, CellId cell) {
   std::vector<std::string> names;
   database

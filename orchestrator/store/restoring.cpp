@@ -61,7 +61,7 @@ class Restoring {
   void needs() {
     each(
         "SELECT id, nodes, gpus, cpus, memory, environment, profile, loads, load, most, batch, rooms, nodes_there,"
-        " whole_nodes, script_values, strikes, stopped FROM needs ORDER BY id",
+        " whole_nodes, script_values, strikes, stopped, trains FROM needs ORDER BY id",
         [&](Statement& row) {
           Need need;
           need.id = row.number<NeedId>();
@@ -81,6 +81,7 @@ class Restoring {
           need.script_values = row.text();
           need.strikes = row.number<int>();
           need.stopped = row.text();
+          need.trains = row.flag();
           expect_next(index(need.id), needs_, "need");
           restore_.take(row::PutNeed{std::move(need)});
         });

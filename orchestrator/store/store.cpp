@@ -268,6 +268,8 @@ std::vector<row::PutFailure> Store::failures(CellId cell) const {
   return read_failures(Reader(*inside_).database(), cell);
 }
 
+std::optional<Attempt> Store::accepted(CellId cell) const { return read_accepted(Reader(*inside_).database(), cell); }
+
 std::vector<std::string> Store::jobs_of(CellId cell) const { return read_jobs_of(Reader(*inside_).database(), cell); }
 
 std::string Store::matrix_of(SweepId sweep) const { return read_matrix(Reader(*inside_).database(), sweep); }

@@ -57,6 +57,12 @@ struct ResultRow {
   control::CellState state = control::CellState::kWaiting;  ///< as written: a running cell is waiting here
 };
 
+/// An attempt at a cell, in whose folder lies what it made.
+struct Attempt {
+  std::string job;  ///< its name
+  control::Ticket ticket{};
+};
+
 struct EventRow {
   std::int64_t number = 0;
   control::row::Note note;
@@ -92,6 +98,9 @@ class Store {
   void each_result(control::SweepId sweep, const std::function<void(const ResultRow&)>& visit) const;
   std::vector<EventRow> events(std::int64_t after, std::size_t most) const;
   std::vector<control::row::PutFailure> failures(control::CellId cell) const;
+  /// The attempt whose result the cell has, of the newest generation that has one; nothing: none, or one of before
+  /// tickets were kept.
+  std::optional<Attempt> accepted(control::CellId cell) const;
   /// The names of the jobs in which it was measured or failed, the oldest first.
   std::vector<std::string> jobs_of(control::CellId cell) const;
   std::string matrix_of(control::SweepId sweep) const;

@@ -44,13 +44,14 @@ RowWriter::RowWriter(Database& database)
       put_need_(
           database,
           "INSERT INTO needs (id, nodes, gpus, cpus, memory, environment, profile, loads, load, most, batch, rooms,"
-          " nodes_there, whole_nodes, script_values, strikes, stopped)"
-          " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+          " nodes_there, whole_nodes, script_values, strikes, stopped, trains)"
+          " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
           " ON CONFLICT (id) DO UPDATE SET nodes = excluded.nodes, gpus = excluded.gpus, cpus = excluded.cpus,"
           " memory = excluded.memory, environment = excluded.environment, profile = excluded.profile,"
           " loads = excluded.loads, load = excluded.load, most = excluded.most, batch = excluded.batch,"
           " rooms = excluded.rooms, nodes_there = excluded.nodes_there, whole_nodes = excluded.whole_nodes,"
-          " script_values = excluded.script_values, strikes = excluded.strikes, stopped = excluded.stopped"),
+          " script_values = excluded.script_values, strikes = excluded.strikes, stopped = excluded.stopped,"
+          " trains = excluded.trains"),
       put_sweep_(database,
                  "INSERT INTO sweeps (id, name, user, request_key, rejected_cells, submitted)"
                  " VALUES (?, ?, ?, ?, ?, ?)"),
@@ -62,9 +63,10 @@ RowWriter::RowWriter(Database& database)
       put_cell_texts_(database, "INSERT INTO cell_texts (cell, settings, content) VALUES (?, ?, ?)"),
       set_cell_(database, "UPDATE cells SET state = ?, need = ?, generation = ? WHERE id = ?"),
       put_wanted_(database, "INSERT INTO wanted (sweep, place, cell, score, generation) VALUES (?, ?, ?, ?, ?)"),
-      put_result_(database,
-                  "INSERT INTO results (cell, generation, chunk, job, gpu_seconds, seconds, at, metrics, figures)"
-                  " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"),
+      put_result_(
+          database,
+          "INSERT INTO results (cell, generation, chunk, job, gpu_seconds, seconds, at, metrics, figures, ticket)"
+          " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"),
       put_failure_(
           database,
           "INSERT INTO failures (cell, generation, job, cause, remedy, factor, crash, counts, nodes, at, reason)"
@@ -122,7 +124,7 @@ void RowWriter::put(const row::PutNeed& row) {
   const Need& it = row.need;
   put_need_.run(it.id, it.resources.nodes, it.resources.gpus, it.resources.cpus, it.resources.memory, it.environment,
                 it.profile, it.loads, it.load, it.most, it.batch, list_of(it.rooms), it.nodes_there, it.whole_nodes,
-                it.script_values, it.strikes, it.stopped);
+                it.script_values, it.strikes, it.stopped, it.trains);
 }
 
 void RowWriter::put(const row::PutSweep& row) {
@@ -152,7 +154,7 @@ void RowWriter::put(const row::PutWanted& row) {
 
 void RowWriter::put(const row::PutResult& row) {
   put_result_.run(row.chunk.cell, row.generation, row.chunk.number, row.job, row.gpu_seconds, row.seconds, row.at,
-                  row.metrics, row.figures);
+                  row.metrics, row.figures, row.ticket);
 }
 
 void RowWriter::put(const row::PutFailure& row) {

@@ -25,6 +25,11 @@ TEST(Wire, ReadsWhatItWrites) {
   ask.tensor = 4;
   ask.temperature = 0.5;
   ask.before = {"job/cells/1-2"};
+  ask.rows = "prompt";
+  ask.settings = R"({"rank":8})";
+  ask.copies = 2;
+  ask.reward = "/data/rules.yaml";
+  ask.adapter = "job/cells/0-1";
   given.nothing_left = true;
   const Result<Given> read_back = read<Given>(write(given));
   ASSERT_TRUE(read_back.ok()) << read_back.error().what;
@@ -35,6 +40,11 @@ TEST(Wire, ReadsWhatItWrites) {
   EXPECT_EQ(read_back->leased[1].ask->tensor, 4);
   EXPECT_EQ(read_back->leased[1].ask->temperature, 0.5);
   EXPECT_EQ(read_back->leased[1].ask->before, ask.before);
+  EXPECT_EQ(read_back->leased[1].ask->rows, "prompt");
+  EXPECT_EQ(read_back->leased[1].ask->settings, ask.settings);
+  EXPECT_EQ(read_back->leased[1].ask->copies, 2);
+  EXPECT_EQ(read_back->leased[1].ask->reward, ask.reward);
+  EXPECT_EQ(read_back->leased[1].ask->adapter, ask.adapter);
   EXPECT_EQ(read_back->leased[0].chunk, (Chunk{7, 2}));
   EXPECT_EQ(read_back->leased[0].ticket, leased.ticket);
   EXPECT_EQ(read_back->leased[0].run, leased.run);

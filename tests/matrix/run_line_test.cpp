@@ -316,6 +316,40 @@ TEST(RunLine, OfTheNativeEngineNamesTheDataThatTheCellIsOf) {
   EXPECT_NE(made.expansion.cells.at(0).key, before);
 }
 
+TEST(RunLine, OfATrainingIsWhatItLearnsFromAndHow) {
+  Catalog catalog = kCatalog;
+  const std::string matrix =
+      "name: m\nkind: train\nmodels: [llama31_8b]\ntasks: [sft]\nsettings: {engine: native, rank: 8, data: mine, "
+      "micro_batch: 2, seed: 3}\n";
+  const Digest before = make(matrix, catalog).expansion.cells.at(0).key;
+  Task& task = catalog.tasks[*catalog.tasks.index_of("sft")];
+  task.files[{"mine", ""}] = {"sha256:abc", "", 12};
+  task.files[{"", ""}] = {"sha256:def", "", 12};
+  const Made made = make(matrix, catalog);
+  const RunLine line = *line_of(made, 0);
+  ASSERT_TRUE(line.ask);
+  EXPECT_EQ(line.ask->rows, "instruction");
+  EXPECT_EQ(line.ask->digest, "sha256:abc");
+  EXPECT_EQ(line.ask->data, "mine") << "where it is only the place knows";
+  EXPECT_EQ(line.data_id, task.hf_id);
+  EXPECT_EQ(line.ask->seed, 3U);
+  const auto settings = nlohmann::json::parse(line.ask->settings);
+  EXPECT_EQ(settings.at("rank"), 8);
+  EXPECT_EQ(settings.at("micro_batch"), 2) << "not in the key, and the worker is told all the same";
+  EXPECT_NE(made.expansion.cells.at(0).key, before);
+  task.files[{"mine", ""}].data = "sha256:abd";
+  EXPECT_NE(make(matrix, catalog).expansion.cells.at(0).key, made.expansion.cells.at(0).key);
+}
+
+TEST(RunLine, OfAnAdapterThatIsNowhereIsAnErrorAndNotTheModelAsItIs) {
+  const Made made = make(
+      "name: m\nmodels: [llama31_8b]\nsettings: {engine: native}\nstages:\n  tune: {kind: train, tasks: [sft]}\n"
+      "  tuned: {adapter: tune, tasks: [gsm8k]}\n");
+  ASSERT_EQ(made.expansion.cells.size(), 2U);
+  EXPECT_FALSE(line_of(made, 1, RunSlot{}));
+  EXPECT_TRUE(line_of(made, 1, {1, "/jobs/a/cells/0-1/adapter"}));
+}
+
 TEST(RunLine, OfWhatIsNoCellIsAnErrorAndNoCrash) {
   const std::string content =
       R"({"command":["p","{seed}"],"engine":{"name":"command","numerics":1},"kind":"command","settings":{"seed":0}})";

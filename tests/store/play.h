@@ -132,6 +132,7 @@ class Play {
     need.profile = "p" + std::to_string(which);
     need.script_values = "{\"which\": " + std::to_string(which) + "}";
     need.loads = which == 1 ? "" : "loads " + std::to_string(which);
+    need.trains = which == 2;
     need.load = 0.1 * which;
     need.most = 24 * 3600;
     need.batch = 4 * which;

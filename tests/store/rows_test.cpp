@@ -15,8 +15,8 @@ using test::Place, test::Play;
 using testing::ElementsAre, testing::IsEmpty, testing::SizeIs;
 
 auto fields(const Need& it) {
-  return std::tie(it.id, it.resources, it.environment, it.profile, it.loads, it.load, it.most, it.batch, it.rooms,
-                  it.nodes_there, it.whole_nodes, it.script_values, it.strikes, it.stopped, it.like);
+  return std::tie(it.id, it.resources, it.environment, it.profile, it.loads, it.trains, it.load, it.most, it.batch,
+                  it.rooms, it.nodes_there, it.whole_nodes, it.script_values, it.strikes, it.stopped, it.like);
 }
 auto fields(const Job& it) {
   return std::tie(it.id, it.name, it.need, it.sweep, it.resources, it.environment, it.profile, it.script_values,
