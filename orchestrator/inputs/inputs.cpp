@@ -8,6 +8,7 @@
 #include "cache/contents.h"
 #include "inputs/models.h"
 #include "inputs/tasks.h"
+#include "inputs/training.h"
 #include "matrix/matrix.h"
 #include "matrix/own_names.h"
 #include "planner/shapes.h"
@@ -139,6 +140,11 @@ bool plan_matrix(Planned& planned, const Yaml& root, const std::string& file, Di
   // What is asked, and of which weights, is part of a cell's key; which tasks and models these are is known only now.
   std::size_t looked = 0;
   if (!planned.data.empty()) looked += look_at_tasks(*expansion, planned.catalog, planned.data, planned.shipped);
+  if (!planned.data.empty()) {
+    const std::size_t before = diagnostics.error_count();
+    looked += look_at_training(*expansion, planned.catalog, planned.data, planned.digests, diagnostics);
+    if (diagnostics.error_count() != before) return false;
+  }
   if (!planned.digests.empty())
     looked += look_at_models(*expansion, planned.catalog, cache::usual_root(), planned.digests);
   if (looked > 0) {

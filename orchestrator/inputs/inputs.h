@@ -54,8 +54,8 @@ struct Planned {
   Cluster cluster;
   planner::History history;
   DataFolders shipped;            ///< whose tasks the native engine asks
-  std::filesystem::path data;     ///< the folder of their questions; empty: nobody looks whether they are there
-  std::filesystem::path digests;  ///< a file that remembers digests of weights; empty: nobody looks at weights
+  std::filesystem::path data;     ///< the folder of their questions and of data sets; empty: nobody looks for them
+  std::filesystem::path digests;  ///< a file that remembers digests; empty: nobody looks at weights
   matrix::Expansion expansion;
   std::unique_ptr<planner::Site> site;
   planner::Plan plan;

@@ -1,29 +1,23 @@
 #include "inputs/models.h"
 
-#include <sys/stat.h>
-
 #include <algorithm>
 #include <atomic>
-#include <fstream>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <set>
 #include <thread>
 #include <vector>
 
 #include "base/digest.h"
 #include "cache/contents.h"
-#include "cache/small_file.h"
 #include "cache/verify.h"
+#include "inputs/known_digests.h"
 #include "matrix/content.h"
 
 namespace orch::inputs {
 namespace {
 
 namespace fs = std::filesystem;
-using nlohmann::json;
 
-constexpr std::size_t kMostKnown = std::size_t{16} << 20;  ///< bytes of the file of digests
 constexpr unsigned kMostReaders = 8;
 
 /// What the worker reads of a model's folder, other than weights.
@@ -41,62 +35,8 @@ bool is_read(const std::string& name) {
   return kNames.contains(name) || name.ends_with(".safetensors");
 }
 
-/// Digests of files that were read before.
-class Known {
- public:
-  explicit Known(const fs::path& file) : file_(file) {
-    const auto text = cache::read_small(file, kMostKnown);
-    const json read = text ? json::parse(*text, nullptr, false) : json();
-    if (read.is_object())
-      for (const auto& [path, entry] : read.items())
-        if (entry.is_array() && entry.size() == 2 && entry[0].is_string() && entry[1].is_string())
-          entries_[path] = {entry[0], entry[1]};
-  }
-  /// What `path` was when it was read: nothing where it cannot be looked at.
-  static std::string state_of(const fs::path& path) {
-    struct stat it {};
-    if (::stat(path.c_str(), &it) != 0 || !S_ISREG(it.st_mode)) return "";
-    std::string text;
-    for (const long long number :
-         {static_cast<long long>(it.st_size), static_cast<long long>(it.st_ino),
-          static_cast<long long>(it.st_mtim.tv_sec), static_cast<long long>(it.st_mtim.tv_nsec),
-          static_cast<long long>(it.st_ctim.tv_sec), static_cast<long long>(it.st_ctim.tv_nsec)})
-      text += std::to_string(number) + " ";
-    return text;
-  }
-  const std::string* find(const fs::path& path, const std::string& state) const {
-    const auto at = entries_.find(path.string());
-    return at != entries_.end() && at->second.state == state ? &at->second.digest : nullptr;
-  }
-  void add(const fs::path& path, std::string state, std::string digest) {
-    entries_[path.string()] = {std::move(state), std::move(digest)};
-    changed_ = true;
-  }
-  /// Losing it costs time alone, so nothing is said where it cannot be written.
-  void keep() {
-    if (!changed_ || file_.empty()) return;
-    std::erase_if(entries_, [](const auto& entry) { return state_of(entry.first) != entry.second.state; });
-    json all = json::object();
-    for (const auto& [path, entry] : entries_) all[path] = {entry.state, entry.digest};
-    const fs::path beside = file_.string() + ".new";
-    std::ofstream out(beside, std::ios::trunc);
-    out << all.dump(-1, ' ', false, json::error_handler_t::replace);
-    out.close();
-    std::error_code ignored;
-    if (out) fs::rename(beside, file_, ignored);
-  }
-
- private:
-  struct Entry {
-    std::string state, digest;
-  };
-  const fs::path file_;
-  std::map<std::string, Entry> entries_;
-  bool changed_ = false;
-};
-
 /// Nothing where the folder, or a file of it, cannot be read.
-std::string digest_of(const fs::path& folder, Known& known) {
+std::string digest_of(const fs::path& folder, KnownDigests& known) {
   std::error_code problem;
   std::map<std::string, fs::path> found;  // by the name in the folder, which may be a link to bytes of another name
   for (fs::directory_iterator at(folder, problem), end; !problem && at != end; at.increment(problem))
@@ -117,7 +57,7 @@ std::string digest_of(const fs::path& folder, Known& known) {
     for (unsigned i = 0; i < count && i < files.size(); ++i)
       readers.emplace_back([&] {
         for (std::size_t file = next++; file < files.size(); file = next++) {
-          states[file] = Known::state_of(files[file]);
+          states[file] = KnownDigests::state_of(files[file]);
           const std::string* before = known.find(files[file], states[file]);
           digests[file] = before ? *before : cache::sha256_of(files[file]).value_or("");
         }
@@ -126,14 +66,14 @@ std::string digest_of(const fs::path& folder, Known& known) {
   std::string all;
   for (std::size_t i = 0; i < files.size(); ++i) {
     // What changes while it is read is not known.
-    if (digests[i].empty() || states[i].empty() || Known::state_of(files[i]) != states[i]) return "";
+    if (digests[i].empty() || states[i].empty() || KnownDigests::state_of(files[i]) != states[i]) return "";
     if (!known.find(files[i], states[i])) known.add(files[i], states[i], digests[i]);
     all += names[i] + " " + digests[i] + "\n";
   }
   return "sha256:" + to_hex(sha256(all));
 }
 
-std::string resolved(const Model& model, const fs::path& root, Known& known) {
+std::string resolved(const Model& model, const fs::path& root, KnownDigests& known) {
   if (model.hf_id.starts_with('/')) return digest_of(model.hf_id, known);
   if (!cache::is_repo_id(model.hf_id)) return "";
   const auto repo = cache::read_repo(root, {cache::Kind::kModel, model.hf_id}, cache::Look::kNames);
@@ -147,10 +87,11 @@ std::size_t look_at_models(const matrix::Expansion& expansion, Catalog& catalog,
                            const fs::path& known) {
   std::set<std::uint32_t> models;
   for (const matrix::Cell& cell : expansion.cells)
-    if (cell.model != matrix::kNone && cell.kind == matrix::CellKind::kEval &&
+    if (cell.model != matrix::kNone &&
+        (cell.kind == matrix::CellKind::kEval || cell.kind == matrix::CellKind::kTrain) &&
         matrix::engine_of(expansion.settings[cell.settings], cell.kind) == Engine::kNative)
       models.insert(cell.model);
-  Known digests(known);
+  KnownDigests digests(known);
   std::size_t seen = 0;
   for (const std::uint32_t number : models) {
     Model& model = catalog.models[number];
