@@ -53,6 +53,9 @@ void Housekeeper::begin_round(const control::State& state, control::Now now) {
           return !control::is_final(state.cells[control::index(cell)].state);
         }))
       round.needed.insert(maker);
+  for (const auto& [chunk, attempts] : state.begun) round.needed.insert(chunk.cell);
+  for (std::uint32_t i = 0; i < state.cells.size(); ++i)
+    if (state.needs[control::index(state.cells[i].need)].trains) round.trained.insert(control::CellId{i});
   {
     const std::lock_guard lock(mutex_);
     round_ = std::move(round);
@@ -67,8 +70,11 @@ void Housekeeper::tidy(const Round& round) {
       const std::lock_guard lock(mutex_);
       if (stopping_) break;
     }
-    const Removed removed = tidy_job_folder(options_.jobs / job.name, job.age, round.retention,
-                                            [&](control::CellId cell) { return round.needed.contains(cell); });
+    const Removed removed =
+        tidy_job_folder(options_.jobs / job.name, job.age, round.retention, [&](control::CellId cell) {
+          if (round.needed.contains(cell)) return Kept::kAll;
+          return round.trained.contains(cell) ? Kept::kWhatItMade : Kept::kNothing;
+        });
     all.files += removed.files;
     all.bytes += removed.bytes;
     if (removed.all) gone_.insert(job.name);

@@ -37,7 +37,8 @@ class Housekeeper {
   struct Round {
     policy::Retention retention;
     std::vector<OldJob> jobs;
-    std::set<control::CellId> needed;
+    std::set<control::CellId> needed;   ///< what they left is built upon, or gone on with
+    std::set<control::CellId> trained;  ///< trainings of the native engine
   };
 
   void run();

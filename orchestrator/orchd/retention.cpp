@@ -61,24 +61,28 @@ std::optional<control::CellId> cell_of(const fs::path& folder) {
 
 bool is_spool(const std::string& name) { return name.starts_with("spool.") || name == "mail"; }
 bool is_log(const std::string& name) { return name.ends_with(".out") || name.ends_with(".err"); }
+/// Of a training of the native engine.
+bool is_made(const std::string& name) { return name == "adapter" || name == "model" || name == "curve.jsonl"; }
 
 }  // namespace
 
 Removed tidy_job_folder(const fs::path& folder, double age, const policy::Retention& retention,
-                        const std::function<bool(control::CellId)>& is_needed) {
+                        const std::function<Kept(control::CellId)>& kept) {
   Removed removed;
   if (!is_real_folder(folder)) return removed;
   const bool logs = is_due(retention.logs, age), spools = is_due(retention.spools, age),
-             samples = is_due(retention.samples, age);
+             samples = is_due(retention.samples, age), checkpoints = samples || is_due(retention.checkpoints, age);
   for (const fs::path& entry : entries_of(folder)) {
     const std::string name = entry.filename().string();
     if ((spools && is_spool(name)) || (logs && is_log(name))) remove_tree(entry, removed);
   }
   for (const fs::path& cell : entries_of(folder / "cells")) {
     const auto id = cell_of(cell);
+    const Kept stays = id ? kept(*id) : Kept::kAll;
     for (const fs::path& entry : entries_of(cell)) {
-      const bool is_cell_log = entry.filename() == "log";
-      if (is_cell_log ? logs : samples && id && !is_needed(*id)) remove_tree(entry, removed);
+      const std::string name = entry.filename().string();
+      const bool may_go = stays == Kept::kNothing || (stays == Kept::kWhatItMade && !is_made(name));
+      if (name == "log" ? logs : may_go && (name == "checkpoints" ? checkpoints : samples)) remove_tree(entry, removed);
     }
     remove_if_empty(cell);
   }

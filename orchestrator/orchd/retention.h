@@ -2,7 +2,8 @@
 //
 // Holds:
 //  - Only folders of jobs that are over are touched, and in them nothing younger than the policy says.
-//  - What lies in a cell's folder stays while another cell may need it.
+//  - What lies in a cell's folder stays while another cell, or the next attempt at it, may need it.
+//  - What a training has made (its adapter or its model) and its curve stay.
 //  - No link is followed: what it leads to is not ours.
 #pragma once
 
@@ -20,8 +21,11 @@ struct Removed {
   bool all = false;  ///< nothing of the folder is left
 };
 
-/// `age`: seconds since the job's end. `is_needed`: whether what the cell left may not go.
+/// What of a cell's folders may not go, whatever its age.
+enum class Kept { kNothing, kWhatItMade, kAll };
+
+/// `age`: seconds since the job's end.
 Removed tidy_job_folder(const std::filesystem::path& folder, double age, const policy::Retention& retention,
-                        const std::function<bool(control::CellId)>& is_needed);
+                        const std::function<Kept(control::CellId)>& kept);
 
 }  // namespace orch::orchd

@@ -136,6 +136,7 @@ nlohmann::ordered_json to_json(const Policy& policy) {
                     {"per_sweep", limits_json(policy.per_sweep)}};
   Json& retention = json["retention"] = Json::object();
   if (policy.retention.logs) retention["logs"] = seconds(*policy.retention.logs);
+  if (policy.retention.checkpoints) retention["checkpoints"] = seconds(*policy.retention.checkpoints);
   if (policy.retention.spools) retention["spools"] = seconds(*policy.retention.spools);
   if (policy.retention.samples) retention["samples"] = seconds(*policy.retention.samples);
   json["ageing"] = {{"per_day", policy.ageing_per_day}, {"most", policy.ageing_most}};

@@ -256,6 +256,7 @@ class Reader {
     policy_.retention.logs = fields.duration("logs", kLeastKept, kMostKept);
     policy_.retention.spools = fields.duration("spools", kLeastKept, kMostKept);
     policy_.retention.samples = fields.duration("samples", kLeastKept, kMostKept);
+    policy_.retention.checkpoints = fields.duration("checkpoints", kLeastKept, kMostKept);
     fields.finish();
   }
 

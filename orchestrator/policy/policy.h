@@ -121,6 +121,8 @@ struct Retention {
   std::optional<double> logs;     ///< what jobs and programs printed
   std::optional<double> spools;   ///< what workers wrote down until the daemon had it, and messages in files
   std::optional<double> samples;  ///< all else that cells left in their folders
+  /// What trainings kept to go on from, once no attempt goes on from it; at the latest what `samples` says.
+  std::optional<double> checkpoints{};
 };
 
 /// What an adapter's training gets where its matrix says nothing.

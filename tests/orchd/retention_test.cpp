@@ -32,12 +32,14 @@ class Retain : public testing::Test {
   }
   bool has(const std::string& name) const { return fs::exists(fs::symlink_status(job_ / name)); }
   Removed tidy(double age) {
-    return tidy_job_folder(job_, age, retention_, [this](control::CellId cell) { return cell == needed_; });
+    return tidy_job_folder(job_, age, retention_, [this](control::CellId cell) {
+      return cell == needed_ ? Kept::kAll : cell == trained_ ? Kept::kWhatItMade : Kept::kNothing;
+    });
   }
 
   fs::path root_, job_;
   policy::Retention retention_;
-  control::CellId needed_ = control::kNoCell;
+  control::CellId needed_ = control::kNoCell, trained_ = control::kNoCell;
 };
 
 TEST_F(Retain, KeepsEverythingWhereThePolicySaysNothing) {
@@ -71,6 +73,25 @@ TEST_F(Retain, SparesWhatAnotherCellNeeds) {
   EXPECT_FALSE(tidy(kDay).all);
   EXPECT_TRUE(has("cells/3-9/samples/a.jsonl") && has("cells/3-9/result.json"));
   EXPECT_FALSE(has("cells/4-10"));
+}
+
+TEST_F(Retain, KeepsWhatATrainingMadeAndNotWhatItWentOnFrom) {
+  for (const char* file :
+       {"cells/6-1/adapter/adapter_model.safetensors", "cells/6-1/curve.jsonl", "cells/6-1/result.json",
+        "cells/6-1/checkpoints/step-10/state.json", "cells/7-2/checkpoints/step-10/state.json"})
+    write(job_ / file);
+  trained_ = control::CellId{6};
+  needed_ = control::CellId{7};
+  retention_.checkpoints = 2 * kDay;
+  EXPECT_EQ(tidy(1.9 * kDay).files, 0u);
+  EXPECT_EQ(tidy(2 * kDay).files, 1u);
+  EXPECT_FALSE(has("cells/6-1/checkpoints"));
+  EXPECT_TRUE(has("cells/7-2/checkpoints/step-10/state.json")) << "an attempt goes on from it";
+  EXPECT_TRUE(has("cells/6-1/result.json"));
+  retention_ = {kDay, kDay, kDay};
+  tidy(2 * kDay);
+  EXPECT_TRUE(has("cells/6-1/adapter/adapter_model.safetensors") && has("cells/6-1/curve.jsonl"));
+  EXPECT_FALSE(has("cells/6-1/result.json"));
 }
 
 TEST_F(Retain, FollowsNoLink) {

@@ -230,10 +230,11 @@ TEST(Policy, BudgetsOfAUserAreRenewedInANamedZone) {
 }
 
 TEST(Policy, RetentionIsReadKindByKindAndKeepsWhatItDoesNotName) {
-  const Reading reading = read_text(small_policy() + "retention: {logs: 2h, samples: 1d}\n");
+  const Reading reading = read_text(small_policy() + "retention: {logs: 2h, samples: 1d, checkpoints: 3h}\n");
   ASSERT_TRUE(reading.policy);
   EXPECT_EQ(reading.policy->retention.logs, 7200);
   EXPECT_EQ(reading.policy->retention.samples, 86400);
+  EXPECT_EQ(reading.policy->retention.checkpoints, 10800);
   EXPECT_FALSE(reading.policy->retention.spools);
   EXPECT_FALSE(read_text(small_policy()).policy->retention.logs);
 }
