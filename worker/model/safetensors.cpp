@@ -73,6 +73,11 @@ Result<Tensor> read_entry(const json& entry, std::span<const std::byte> data) {
 
 std::string_view name_of(Stored stored) { return kKinds[static_cast<std::size_t>(stored)].name; }
 std::size_t bytes_of(Stored stored) { return kKinds[static_cast<std::size_t>(stored)].bytes; }
+std::string shape_text(const std::vector<std::int64_t>& shape) {
+  std::vector<std::string> sizes;
+  for (const std::int64_t size : shape) sizes.push_back(std::to_string(size));
+  return join(sizes, " × ");
+}
 
 std::int64_t Tensor::count() const {
   std::int64_t n = 1;

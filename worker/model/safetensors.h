@@ -20,6 +20,8 @@ namespace orch::model {
 enum class Stored : std::uint8_t { kF64, kF32, kF16, kBf16, kF8E4M3, kF8E5M2, kI64, kI32, kI16, kI8, kU8, kBool };
 std::string_view name_of(Stored stored);
 std::size_t bytes_of(Stored stored);
+/// 4096 × 1024.
+std::string shape_text(const std::vector<std::int64_t>& shape);
 
 struct Tensor {
   Stored stored = Stored::kF32;

@@ -9,12 +9,6 @@ namespace {
 
 constexpr std::int64_t kVocabPart = 64;
 
-std::string shape_text(const std::vector<std::int64_t>& shape) {
-  std::vector<std::string> sizes;
-  for (const std::int64_t size : shape) sizes.push_back(std::to_string(size));
-  return join(sizes, " × ");
-}
-
 /// Integers are what other quantisations store, whose scales are not known here.
 bool is_weight(Stored stored) {
   switch (stored) {
@@ -512,24 +506,38 @@ Sources shapes_of(const Architecture& it, Shard shard) {
   return sources_of(find);
 }
 
-std::int64_t parameters_of(const Architecture& it, const Sources& sources) {
-  const auto of = [](const Source& source) { return source.rows() * source.cols; };
-  const auto of_norm = [&](const NormSource& norm) { return of(norm.weight) + of(norm.bias); };
-  std::int64_t total = of(sources.embedding) + of(sources.positions) + of_norm(sources.norm);
-  if (!it.tied) total += of(sources.head);
+std::vector<const Source*> parameter_sources(const Architecture& it, const Sources& sources) {
+  std::vector<const Source*> all;
+  const auto add = [&](const Source& source) {
+    if (!source.empty()) all.push_back(&source);
+  };
+  const auto add_norm = [&](const NormSource& norm) {
+    add(norm.weight);
+    add(norm.bias);
+  };
+  add(sources.embedding);
+  add(sources.positions);
+  add_norm(sources.norm);
+  if (!it.tied) add(sources.head);
+  add(sources.head_bias);
   for (const LayerSources& layer : sources.layers) {
     for (const NormSource* norm :
          {&layer.attention_norm, &layer.feed_forward_norm, &layer.attention_post_norm, &layer.feed_forward_post_norm,
           &layer.q_norm, &layer.k_norm, &layer.latent.q_norm, &layer.latent.kv_norm})
-      total += of_norm(*norm);
-    // The bias of a router's choice is no parameter to transformers.
+      add_norm(*norm);
     for (const Source* source : {&layer.qkv, &layer.qkv_bias, &layer.out, &layer.out_bias, &layer.latent.q_a,
                                  &layer.latent.q_b, &layer.latent.kv_a, &layer.up, &layer.up_bias, &layer.down,
                                  &layer.down_bias, &layer.router, &layer.shared_up, &layer.shared_down})
-      total += of(*source);
+      add(*source);
     for (const auto* stack : {&layer.latent.key_up, &layer.latent.value_up, &layer.experts_up, &layer.experts_down})
-      for (const Source& source : *stack) total += of(source);
+      for (const Source& source : *stack) add(source);
   }
+  return all;
+}
+
+std::int64_t parameters_of(const Architecture& it, const Sources& sources) {
+  std::int64_t total = 0;
+  for (const Source* source : parameter_sources(it, sources)) total += source->rows() * source->cols;
   return total;
 }
 

@@ -76,7 +76,9 @@ Result<Sources> find_sources(const Architecture& architecture, const Checkpoint&
 /// The same of no checkpoint at all: sources that have their shapes, and zeros.
 Sources shapes_of(const Architecture& architecture, Shard shard);
 
-/// Numbers that the model was trained in: of a whole model's sources, as transformers counts them.
+/// All that the model is trained in, as transformers counts it: not the bias of a router's choice.
+std::vector<const Source*> parameter_sources(const Architecture& architecture, const Sources& sources);
+/// Numbers that the model was trained in: of a whole model's sources.
 std::int64_t parameters_of(const Architecture& architecture, const Sources& sources);
 
 }  // namespace orch::model
