@@ -71,6 +71,7 @@ struct Setting {
   std::function<std::unique_ptr<Aim>(std::int64_t vocab)> aim{};
   bool rewards = false;  ///< of what it writes
   double beta = 0;       ///< then: pull towards the model itself
+  bool in_full = false;  ///< the model itself is trained
   std::function<void(RunRules&)> rules{};
 };
 
@@ -88,7 +89,9 @@ Ran run(const Setting& setting) {
     AdapterRules adapter;
     adapter.rank = 4;
     adapter.seed = 7;
-    const auto parameters = take(Parameters::of_adapter(at.backend, at.decoder, at.sources, adapter, true));
+    const auto parameters =
+        take(setting.in_full ? Parameters::of_model(at.backend, at.decoder, at.sources, true)
+                             : Parameters::of_adapter(at.backend, at.decoder, at.sources, adapter, true));
     RunRules rules;
     rules.order = {6, 3, true};
     rules.schedule.rate = setting.rate;
@@ -207,6 +210,20 @@ TEST(Run, WritesWhatIsRewarded) {
   for (const StepReport& report : ran.reports) {
     EXPECT_EQ(report.figures.at("clipped"), 0) << "what was drawn a moment ago is as likely as then";
     EXPECT_LE(report.figures.at("length"), 8 + 1e-9);
+  }
+}
+
+// What is written is what the model has become: nothing of an earlier step's weights is left in the engine.
+TEST(Run, WritesWhatIsRewardedWhereTheModelItselfIsTrained) {
+  const Ran ran = run({.steps = 80, .rate = 0.005, .dropout = 0, .rewards = true, .in_full = true});
+  EXPECT_NEAR(mean_reward(ran, 0), 0.5, 0.2);
+  EXPECT_GT(mean_reward(ran, 70), 0.85);
+  for (const StepReport& report : ran.reports) EXPECT_EQ(report.figures.at("clipped"), 0);
+  try {
+    run({.steps = 1, .dropout = 0, .rewards = true, .beta = 0.1, .in_full = true});
+    FAIL();
+  } catch (const std::runtime_error& problem) {
+    EXPECT_THAT(problem.what(), testing::HasSubstr("nothing is left of it to be a reference"));
   }
 }
 

@@ -1,7 +1,7 @@
 // A decoder in a backend's memory, and its forward pass.
 //
-// Holds: the same tokens give the same numbers whatever else is in the step (see kernels/ops.h). Weights are never
-// changed.
+// Holds: the same tokens give the same numbers whatever else is in the step (see kernels/ops.h). Weights are changed by
+// nobody but who trains them (trainable()).
 #pragma once
 
 #include <memory>
@@ -14,6 +14,7 @@
 #include "model/formats.h"
 #include "model/room.h"
 #include "model/sources.h"
+#include "model/trainable.h"
 
 namespace orch::model {
 
@@ -60,6 +61,7 @@ class Decoder {
   const Shard& shard() const { return shard_; }
   /// In which it computes.
   DType dtype() const { return formats_.compute; }
+  const Formats& formats() const { return formats_; }
   /// Layers of this stage: each has a part of the KV cache.
   std::int64_t layers() const { return layers_of(it_, shard_).count; }
   /// Holds the ranks together that share the layers; or null.
@@ -74,6 +76,10 @@ class Decoder {
   /// cleared it): layers × experts counters in the backend's memory, 0 for layers without experts. None where the model
   /// has no experts.
   kernels::Ints expert_counts() const { return expert_counts_; }
+
+  /// What this rank has to train: to be changed on a stream between steps. `sources`: those that it was loaded from. A
+  /// tied head is the embedding; whoever wants its gradient has both in one place.
+  std::vector<Trainable> trainable(const Sources& sources, Gradients& gradients);
 
   /// hidden ← what comes out of the stage's last layer, not yet normed. The first stage begins with the step's tokens,
   /// others with what hidden holds. `caches`: one for each layer of the stage.

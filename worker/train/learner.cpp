@@ -32,6 +32,8 @@ Result<std::unique_ptr<Learner>> Learner::make(kernels::Backend& backend, const 
     return Error{"texts of " + counted(bounds.length, "token") + " are longer than the model's table of positions, " +
                  std::to_string(positions)};
   if (decoder.shard().stages > 1) return Error{"a model that is cut into stages cannot be trained"};
+  if (bounds.dropout > 0 && !parameters.adapter())
+    return Error{"dropout is of an adapter's inputs, and there is no adapter: the model itself is trained"};
   std::unique_ptr<Learner> learner(new Learner(backend, decoder, parameters, bounds));
   if (auto has = learner->allocate(); !has) return has.error();
   return learner;
@@ -49,7 +51,7 @@ Result<bool> Learner::allocate() {
   pass.tokens = pass.targets = bounds_.tokens;
   pass.sequences = bounds_.texts;
   pass.max_length = bounds_.length;
-  pass.rank = parameters_.adapter().rank;
+  pass.rank = parameters_.adapter() ? parameters_.adapter()->rank : 0;
   pass.drops = bounds_.dropout > 0;
   pass.again = bounds_.again;
   const auto tokens = static_cast<std::size_t>(bounds_.tokens), texts = static_cast<std::size_t>(bounds_.texts);
@@ -151,7 +153,7 @@ Learner::Given Learner::forth(std::span<const Lesson> lessons, bool with_adapter
   step.sequences.table = put(table);
   step.sequences.count = static_cast<std::int64_t>(lessons.size());
   step.sequences.max_rows = step.sequences.max_length;
-  if (with_adapter) step.adapter = &parameters_.adapter();
+  if (with_adapter) step.adapter = parameters_.adapter();
   const Ints row_names = put(names);
   if (drops && bounds_.dropout > 0) step.drops = {bounds_.dropout, key, row_names};
   model::Targets asked;
@@ -220,6 +222,7 @@ Result<bool> Learner::teach(std::span<const Lesson> lessons, std::uint64_t key, 
 
 Result<std::vector<std::vector<float>>> Learner::look(std::span<const Lesson> lessons, bool with_adapter) {
   if (auto fits = check(lessons); !fits) return fits.error();
+  if (!with_adapter && !parameters_.adapter()) return Error{std::string(kNoReference)};
   std::vector<std::vector<float>> logprobs(lessons.size());
   for (const auto& part : parts_of(lessons)) {
     std::vector<Lesson> some;

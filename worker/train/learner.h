@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "infer/arena.h"
@@ -41,6 +42,11 @@ struct LearnerBounds {
   float dropout = 0;
 };
 
+/// Where a reference is asked of a model that is itself trained.
+constexpr std::string_view kNoReference =
+    "the model itself is trained, so nothing is left of it to be a reference (DPO, GRPO with a beta): train an "
+    "adapter, or without a reference";
+
 class Learner {
  public:
   static Result<std::unique_ptr<Learner>> make(kernels::Backend& backend, const model::Decoder& decoder,
@@ -49,7 +55,8 @@ class Learner {
 
   /// Adds to the parameters' gradients `scale` times what the judge says. `key`: of what is dropped.
   Result<bool> teach(std::span<const Lesson> lessons, std::uint64_t key, double scale, const Judge& judge);
-  /// The log-probabilities of each text's trained tokens, nothing dropped. Without the adapter: of the model itself.
+  /// The log-probabilities of each text's trained tokens, nothing dropped. Without the adapter: of the model itself,
+  /// which is an error where that is what is trained.
   Result<std::vector<std::vector<float>>> look(std::span<const Lesson> lessons, bool with_adapter);
 
   kernels::Stream& stream() { return *stream_; }

@@ -126,29 +126,23 @@ Result<std::unique_ptr<Parameters>> Parameters::of_adapter(kernels::Backend& bac
     const std::string name = "base_model.model." + module.path;
     const Cut cut = cut_of(module.place);
     const bool is_cut = shard.ranks > 1;
-    const std::vector<model::Part> all_ranks = {{0, rank}};
-    it->pieces_.push_back({name + ".lora_A.weight",
-                           rank,
-                           module.inputs.count,
-                           0,
-                           is_cut && cut != Cut::kInputs,
-                           rank,
-                           module.all_inputs,
-                           all_ranks,
-                           {module.inputs}});
-    it->pieces_.push_back({name + ".lora_B.weight", rank, module.own_outputs(), 0, is_cut && cut != Cut::kResults, rank,
-                           module.all_outputs, all_ranks, module.outputs});
+    const auto add = [&](const char* ending, std::int64_t cols, bool summed, std::int64_t all_cols,
+                         std::vector<model::Part> parts) {
+      Piece& piece = it->pieces_.emplace_back();
+      piece.name = name + ending;
+      piece.rows = piece.all_rows = rank;
+      piece.cols = cols;
+      piece.is_summed = is_cut && summed;
+      piece.all_cols = all_cols;
+      piece.row_parts = {{0, rank}};
+      piece.col_parts = std::move(parts);
+    };
+    add(".lora_A.weight", module.inputs.count, cut != Cut::kInputs, module.all_inputs, {module.inputs});
+    add(".lora_B.weight", module.own_outputs(), cut != Cut::kResults, module.all_outputs, module.outputs);
     it->adapter_.rank = std::max(it->adapter_.rank, rank);
     it->modules_.push_back(std::move(module));
   }
-  for (const bool summed : {true, false}) {
-    for (Piece& piece : it->pieces_) {
-      if (piece.is_summed != summed) continue;
-      piece.at = it->count_;
-      it->count_ += piece.rows * piece.cols;
-    }
-    if (summed) it->summed_ = it->count_;
-  }
+  it->lay_out();
   if (auto has = it->allocate(average); !has) return has.error();
 
   for (std::size_t i = 0; i < it->modules_.size(); ++i) {
@@ -165,7 +159,8 @@ Result<std::unique_ptr<Parameters>> Parameters::of_adapter(kernels::Backend& bac
       auto packed = backend.pack(shape, Zeros(shape.cols), "the adapter");
       if (!packed) return packed.error();
       both[is_b ? 1 : 0] = packed->get();
-      it->packed_.push_back({2 * i + (is_b ? 1 : 0), is_b, *std::move(packed)});
+      it->packed_.push_back({piece.at, piece.rows, piece.cols, is_b, packed->get(), 0});
+      it->weights_.push_back(*std::move(packed));
     }
     it->adapter_.layers[module.layer][module.place].push_back(
         {module.from, both[0], both[1], scale, module.inputs.first, module.hash()});
@@ -188,6 +183,29 @@ Result<std::unique_ptr<Parameters>> Parameters::of_adapter(kernels::Backend& bac
   return it;
 }
 
+// The order is such that what is summed, what ranks share and what decays are each one part of the row.
+void Parameters::lay_out() {
+  const auto place = [&](bool decays, bool shared, bool summed) {
+    const std::int64_t from = count_;
+    for (Piece& piece : pieces_) {
+      if (piece.decays != decays || (piece.is_alike || piece.is_summed) != shared || piece.is_summed != summed)
+        continue;
+      piece.at = count_;
+      count_ += piece.rows * piece.cols;
+    }
+    return model::Part{from, count_ - from};
+  };
+  place(false, false, false);
+  const std::int64_t alike = place(false, true, false).first;
+  summed_ = place(false, true, true);
+  const model::Part decayed = place(true, true, true);
+  summed_.count += decayed.count;
+  place(true, true, false);
+  shared_ = {alike, count_ - alike};
+  place(true, false, false);
+  decayed_ = {decayed.first, count_ - decayed.first};
+}
+
 Result<bool> Parameters::allocate(bool average) {
   const std::int64_t padded = (count_ + 63) / 64 * 64, rows = average ? 5 : 4;
   auto memory = backend_.allocate(static_cast<std::size_t>(padded * rows + 64) * sizeof(float), "what is trained");
@@ -199,7 +217,7 @@ Result<bool> Parameters::allocate(bool average) {
     *row = {at, DType::kFp32, 1, count_, count_};
     at += padded;
   }
-  squares_ = {at, DType::kFp32, 2, 2, 2};
+  squares_ = {at, DType::kFp32, 3, 2, 2};
   return true;
 }
 
@@ -212,8 +230,8 @@ Result<bool> Parameters::allocate_scratch() {
   return true;
 }
 
-Matrix Parameters::view(const Matrix& row, const Piece& piece) const {
-  return {static_cast<float*>(row.data) + piece.at, DType::kFp32, piece.rows, piece.cols, piece.cols};
+Matrix Parameters::view(const Matrix& row, std::int64_t at, std::int64_t rows, std::int64_t cols) {
+  return {static_cast<float*>(row.data) + at, DType::kFp32, rows, cols, cols};
 }
 
 Matrix Parameters::matrix_of(Row row) const {
@@ -245,13 +263,15 @@ void Parameters::begin(std::vector<float>& values, std::uint64_t seed) const {
 }
 
 kernels::Repack Parameters::repack_of(const Packed& packed, const Matrix& row) const {
-  return {view(row, pieces_[packed.piece]), packed.transposed, packed.weight.get(), 0};
+  return {view(row, packed.at, packed.rows, packed.cols), packed.transposed, packed.weight, packed.index};
 }
 
 void Parameters::pack(Stream& stream, bool of_average) {
   const std::span<std::byte> scratch(static_cast<std::byte*>(scratch_->data), scratch_->bytes);
-  for (const Packed& packed : packed_)
-    backend_.run(stream, repack_of(packed, of_average ? average_ : values_), scratch);
+  const Matrix& row = of_average ? average_ : values_;
+  for (const Packed& packed : packed_) backend_.run(stream, repack_of(packed, row), scratch);
+  for (const Copied& copied : copied_)
+    backend_.run(stream, kernels::Copy{view(row, copied.at, 1, copied.to.cols), 1, copied.to});
 }
 
 void Parameters::clear_gradients(Stream& stream) {
@@ -259,19 +279,24 @@ void Parameters::clear_gradients(Stream& stream) {
 }
 
 void Parameters::sum_gradients(Stream& stream, comm::Communicator* data) {
-  if (summed_ > 0) decoder_.tensor()->sum(stream, kernels::columns(gradient_, 0, summed_), DType::kFp32);
+  if (summed_.count > 0)
+    decoder_.tensor()->sum(stream, kernels::columns(gradient_, summed_.first, summed_.count), DType::kFp32);
   if (data && data->ranks() > 1) data->sum(stream, gradient_, DType::kFp32);
 }
 
 Result<double> Parameters::gradient_norm(Stream& stream) {
   const std::span<std::byte> scratch(static_cast<std::byte*>(scratch_->data), scratch_->bytes);
-  backend_.clear(stream, squares_.data, 4 * sizeof(float));
-  const Matrix shared = kernels::rows(squares_, 0, 1), own = kernels::rows(squares_, 1, 1);
-  if (summed_ > 0) backend_.run(stream, kernels::SquareSum{kernels::columns(gradient_, 0, summed_), shared}, scratch);
-  if (summed_ < count_)
-    backend_.run(stream, kernels::SquareSum{kernels::columns(gradient_, summed_, count_ - summed_), own}, scratch);
-  if (decoder_.shard().ranks > 1) decoder_.tensor()->sum(stream, own, DType::kFp32);
-  float parts[4] = {};
+  const std::int64_t behind = shared_.first + shared_.count;
+  const model::Part cut[] = {shared_, {0, shared_.first}, {behind, count_ - behind}};
+  float parts[2 * std::size(cut)] = {};
+  backend_.clear(stream, squares_.data, sizeof parts);
+  for (std::size_t i = 0; i < std::size(cut); ++i)
+    if (cut[i].count > 0)
+      backend_.run(stream,
+                   kernels::SquareSum{kernels::columns(gradient_, cut[i].first, cut[i].count),
+                                      kernels::rows(squares_, static_cast<std::int64_t>(i), 1)},
+                   scratch);
+  if (decoder_.shard().ranks > 1) decoder_.tensor()->sum(stream, kernels::rows(squares_, 1, 2), DType::kFp32);
   backend_.download(stream, parts, squares_.data, sizeof parts);
   if (auto waited = backend_.wait(stream); !waited) return waited.error();
   if (auto joined = decoder_.joined(); !joined) return joined.error();
@@ -282,19 +307,23 @@ Result<double> Parameters::gradient_norm(Stream& stream) {
 
 void Parameters::update(Stream& stream, const AdamRules& rules, std::int64_t step, double gradient_scale) {
   kernels::AdamW op;
-  op.parameter = values_;
-  op.gradient = gradient_;
-  op.first = first_;
-  op.second = second_;
   op.gradient_scale = static_cast<float>(gradient_scale);
   op.rate = static_cast<float>(rules.rate);
   op.beta1 = static_cast<float>(rules.beta1);
   op.beta2 = static_cast<float>(rules.beta2);
   op.epsilon = static_cast<float>(rules.epsilon);
-  op.decay = static_cast<float>(rules.decay);
   op.correction1 = static_cast<float>(1 - std::pow(rules.beta1, static_cast<double>(step)));
   op.correction2 = static_cast<float>(1 - std::pow(rules.beta2, static_cast<double>(step)));
-  backend_.run(stream, op);
+  const model::Part others{0, decayed_.first};
+  for (const auto& [part, decay] : {std::pair(others, 0.0), std::pair(decayed_, rules.decay)}) {
+    if (part.count == 0) continue;
+    op.parameter = kernels::columns(values_, part.first, part.count);
+    op.gradient = kernels::columns(gradient_, part.first, part.count);
+    op.first = kernels::columns(first_, part.first, part.count);
+    op.second = kernels::columns(second_, part.first, part.count);
+    op.decay = static_cast<float>(decay);
+    backend_.run(stream, op);
+  }
   pack(stream);
 }
 

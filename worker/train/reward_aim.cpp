@@ -90,7 +90,7 @@ class RewardAim : public Aim {
         requests.push_back({prompt, rules_.most, {1, 1, 0, SplitMix64(of_step, name).next()}});
       }
     }
-    engine_.use(&parameters_.adapter());
+    engine_.use(parameters_.adapter());
     const auto written =
         engine_.write(requests, [&](std::size_t, std::span<const std::int32_t> tokens) { return ends(tokens.back()); });
     engine_.use(nullptr);

@@ -1,9 +1,9 @@
 // GRPO: the model completes prompts, some times each, and learns from by how much a completion's reward is above those
 // of its prompt's others.
 //
-// The engine writes with the adapter that is being trained, by the same code that then teaches: a completion's
-// log-probabilities are those with which it was drawn, so its ratio is 1 and need not be kept. (Where something is
-// dropped, or the engine's cache has less than the format of computation, they are nearly those.)
+// The engine writes with what is being trained, an adapter or the model itself, by the same code that then teaches: a
+// completion's log-probabilities are those with which it was drawn, so its ratio is 1 and need not be kept. (Where
+// something is dropped, or the engine's cache has less than the format of computation, they are nearly those.)
 //
 // Holds: what is drawn for a prompt depends on the seed, the step, the prompt's number and the completion's own, on no
 // rank and on nothing else that is drawn.

@@ -223,6 +223,8 @@ Result<bool> Run::look(std::span<const std::vector<Unit>> passes, Evaluated& eva
 
 Result<RunEnd> Run::go(const RunHooks& hooks) {
   if (order_.samples() == 0) return Error{"there is nothing to learn from"};
+  if (!parameters_.adapter() && (aim_.has_reference() || (held_out_ && held_out_->has_reference())))
+    return Error{std::string(kNoReference)};
   if (good_.values.empty()) {
     auto begin = state();
     if (!begin) return begin.error();
