@@ -60,7 +60,8 @@ Result<Trained> train(const Options& options, const std::filesystem::path& model
   trained.is_stopped = end->is_stopped;
   trained.answer = {{"folder", options.out}, {"stopped", end->is_stopped}, {"step", end->step}, {"steps", end->steps}};
   if (!end->is_stopped) {
-    trained.answer["adapter"] = (std::filesystem::path(options.out) / "adapter").string();
+    const char* const made = options.settings.full ? "model" : "adapter";
+    trained.answer[made] = (std::filesystem::path(options.out) / made).string();
     for (const auto& [name, metric] : end->metrics.items()) trained.answer["metrics"][name] = metric["value"];
     trained.answer["figures"] = end->figures;
   }

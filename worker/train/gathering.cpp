@@ -2,123 +2,97 @@
 
 #include <algorithm>
 #include <cmath>
-#include <functional>
+#include <nlohmann/json.hpp>
 
 #include "base/text.h"
 
 namespace orch::train {
 namespace {
 
-using Numbers = std::vector<std::int64_t>;
+using nlohmann::json;
 
-std::int64_t count_of(std::span<const Piece> pieces) {
+std::size_t count_of(std::span<const Piece> pieces) {
   std::int64_t count = 0;
   for (const Piece& piece : pieces) count = std::max(count, piece.at + piece.rows * piece.cols);
-  return count;
+  return static_cast<std::size_t>(count);
 }
 
-/// Where the pieces lie, as numbers that can be sent.
-Numbers numbers_of(std::span<const Piece> pieces) {
-  Numbers numbers;
-  for (const Piece& piece : pieces) {
-    numbers.insert(numbers.end(), {piece.at, piece.rows, piece.cols});
-    for (const std::vector<model::Part>& parts : {piece.row_parts, piece.col_parts}) {
-      numbers.push_back(static_cast<std::int64_t>(parts.size()));
-      for (const model::Part& part : parts) numbers.insert(numbers.end(), {part.first, part.count});
-    }
-  }
-  return numbers;
+json parts_of(const std::vector<model::Part>& parts) {
+  json all = json::array();
+  for (const model::Part& part : parts) all.push_back({part.first, part.count});
+  return all;
+}
+std::vector<model::Part> read_parts(const json& from) {
+  std::vector<model::Part> parts;
+  for (const json& part : from) parts.push_back({part.at(0), part.at(1)});
+  return parts;
 }
 
-std::vector<Piece> pieces_of(const Numbers& numbers, std::size_t count) {
-  std::vector<Piece> pieces(count);
-  std::size_t at = 0;
-  for (Piece& piece : pieces) {
-    for (std::int64_t* member : {&piece.at, &piece.rows, &piece.cols}) *member = numbers[at++];
-    for (std::vector<model::Part>* parts : {&piece.row_parts, &piece.col_parts}) {
-      parts->resize(static_cast<std::size_t>(numbers[at++]));
-      for (model::Part& part : *parts) {
-        part.first = numbers[at++];
-        part.count = numbers[at++];
-      }
-    }
+/// Where the pieces lie, for another rank.
+std::string text_of(std::span<const Piece> pieces) {
+  json all = json::array();
+  for (const Piece& piece : pieces)
+    all.push_back({piece.name, piece.rows, piece.cols, piece.at, piece.all_rows, piece.all_cols,
+                   parts_of(piece.row_parts), parts_of(piece.col_parts), piece.is_transposed});
+  return all.dump();
+}
+std::vector<Piece> read_pieces(const std::string& text) {
+  std::vector<Piece> pieces;
+  for (const json& from : json::parse(text)) {
+    Piece& piece = pieces.emplace_back();
+    piece.name = from.at(0);
+    piece.rows = from.at(1);
+    piece.cols = from.at(2);
+    piece.at = from.at(3);
+    piece.all_rows = from.at(4);
+    piece.all_cols = from.at(5);
+    piece.row_parts = read_parts(from.at(6));
+    piece.col_parts = read_parts(from.at(7));
+    piece.is_transposed = from.at(8);
   }
   return pieces;
 }
 
-/// Each run of numbers that lie side by side in the piece and in the whole matrix: from where, to where, how many.
-void each_run(const Piece& piece, std::int64_t all_cols,
-              const std::function<void(std::size_t own, std::size_t whole, std::size_t count)>& use) {
-  std::int64_t own = piece.at;
-  for (const model::Part& rows : piece.row_parts)
-    for (std::int64_t row = rows.first; row < rows.first + rows.count; ++row)
-      for (const model::Part& cols : piece.col_parts) {
-        use(static_cast<std::size_t>(own), static_cast<std::size_t>(row * all_cols + cols.first),
-            static_cast<std::size_t>(cols.count));
-        own += cols.count;
-      }
-}
-
-void put(std::span<const float> row, std::span<const Piece> pieces, std::span<const Piece> named,
-         std::vector<float> Trained::*member, std::map<std::string, Trained>& whole) {
-  for (std::size_t i = 0; i < pieces.size(); ++i) {
-    std::vector<float>& to = whole.at(named[i].name).*member;
-    to.resize(static_cast<std::size_t>(named[i].all_rows * named[i].all_cols));
-    each_run(pieces[i], named[i].all_cols, [&](std::size_t own, std::size_t at, std::size_t count) {
-      std::copy_n(row.data() + own, count, to.data() + at);
-    });
+void put(std::span<const float> row, std::span<const Piece> pieces, std::vector<float> Trained::*member,
+         std::map<std::string, Trained>& whole) {
+  for (const Piece& piece : pieces) {
+    Trained& it = whole[piece.name];
+    it.rows = piece.all_rows;
+    it.cols = piece.all_cols;
+    std::vector<float>& to = it.*member;
+    to.resize(static_cast<std::size_t>(it.rows * it.cols));
+    put_in_whole(piece, row, to);
   }
-}
-
-Result<bool> send(comm::Transport& ranks, const auto& numbers) {
-  return ranks.send(std::as_bytes(std::span(numbers)), 0);
-}
-Result<bool> receive(comm::Transport& ranks, auto& numbers, int from) {
-  return ranks.receive(std::as_writable_bytes(std::span(numbers)), from);
 }
 
 }  // namespace
 
 Result<Gathering> Gathering::make(comm::Transport& ranks, std::span<const Piece> pieces) {
   Gathering it(ranks, pieces);
-  const Numbers own = numbers_of(pieces);
-  if (ranks.rank() > 0) {
-    if (auto sent = send(ranks, Numbers{static_cast<std::int64_t>(own.size())}); !sent) return sent.error();
-    if (auto sent = send(ranks, own); !sent) return sent.error();
-    return it;
-  }
   for (int rank = 1; rank < ranks.ranks(); ++rank) {
-    Numbers size(1);
-    if (auto got = receive(ranks, size, rank); !got) return got.error();
-    Numbers numbers(static_cast<std::size_t>(size[0]));
-    if (auto got = receive(ranks, numbers, rank); !got) return got.error();
-    it.others_.push_back(pieces_of(numbers, pieces.size()));
+    const auto text = comm::share_text(ranks, rank == ranks.rank() ? text_of(pieces) : "", rank);
+    if (!text) return text.error();
+    if (ranks.rank() == 0) it.others_.push_back(read_pieces(*text));
   }
   return it;
 }
 
 Result<std::map<std::string, Trained>> Gathering::whole(const RunState& state) const {
   std::map<std::string, Trained> whole;
-  const bool is_first = ranks_.rank() == 0;
-  if (is_first)
-    for (const Piece& piece : pieces_) {
-      Trained& it = whole[piece.name];
-      it.rows = piece.all_rows;
-      it.cols = piece.all_cols;
-    }
   for (const auto& [row, member] :
        {std::pair(&state.values, &Trained::values), std::pair(&state.first, &Trained::first),
         std::pair(&state.second, &Trained::second), std::pair(&state.average, &Trained::average)}) {
     if (row->empty()) continue;
-    if (!is_first) {
-      if (auto sent = send(ranks_, *row); !sent) return sent.error();
+    if (ranks_.rank() > 0) {
+      if (auto sent = ranks_.send(std::as_bytes(std::span(*row)), 0); !sent) return sent.error();
       continue;
     }
-    put(*row, pieces_, pieces_, member, whole);
+    put(*row, pieces_, member, whole);
     for (std::size_t other = 0; other < others_.size(); ++other) {
-      std::vector<float> theirs(static_cast<std::size_t>(count_of(others_[other])));
-      if (auto got = receive(ranks_, theirs, static_cast<int>(other) + 1); !got) return got.error();
-      put(theirs, others_[other], pieces_, member, whole);
+      std::vector<float> theirs(count_of(others_[other]));
+      const auto got = ranks_.receive(std::as_writable_bytes(std::span(theirs)), static_cast<int>(other) + 1);
+      if (!got) return got.error();
+      put(theirs, others_[other], member, whole);
     }
   }
   return whole;
@@ -126,7 +100,7 @@ Result<std::map<std::string, Trained>> Gathering::whole(const RunState& state) c
 
 Result<bool> Gathering::take_part(const std::map<std::string, TrainedView>& whole, bool average,
                                   RunState& state) const {
-  const auto count = static_cast<std::size_t>(count_of(pieces_));
+  const std::size_t count = count_of(pieces_);
   for (std::vector<float>* row : {&state.values, &state.first, &state.second}) row->assign(count, 0);
   state.average.assign(average ? count : 0, 0);
   for (const Piece& piece : pieces_) {
@@ -139,16 +113,17 @@ Result<bool> Gathering::take_part(const std::map<std::string, TrainedView>& whol
                    " are trained"};
     if (average == it.average.empty())
       return Error{average ? "it has no average of the weights" : "it has an average of the weights, and none is kept"};
-    each_run(piece, piece.all_cols, [&](std::size_t own, std::size_t at, std::size_t run) {
-      for (const auto& [from, to] : {std::pair(it.values, &state.values), std::pair(it.first, &state.first),
-                                     std::pair(it.second, &state.second), std::pair(it.average, &state.average)})
-        if (!from.empty()) std::copy_n(from.data() + at, run, to->data() + own);
-    });
+    for (const auto& [from, to] : {std::pair(it.values, &state.values), std::pair(it.first, &state.first),
+                                   std::pair(it.second, &state.second), std::pair(it.average, &state.average)})
+      if (!from.empty()) take_from_whole(piece, from, *to);
   }
-  if (whole.size() != pieces_.size())
-    return Error{"it has " + counted(static_cast<std::int64_t>(whole.size()), "matrix", "matrices") + ", and " +
-                 std::to_string(pieces_.size()) + " are trained"};
   return true;
+}
+
+model::WholeTensors tensors_of(const std::map<std::string, Trained>& whole, bool average) {
+  model::WholeTensors tensors;
+  for (const auto& [name, it] : whole) tensors[name] = average && !it.average.empty() ? it.average : it.values;
+  return tensors;
 }
 
 model::PeftAdapter adapter_of(const std::map<std::string, Trained>& whole, bool average, const AdapterRules& rules,

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "comm/transport.h"
+#include "model/trained.h"
 #include "train/checkpoint.h"
 #include "train/parameters.h"
 #include "train/run.h"
@@ -29,8 +30,11 @@ class Gathering {
 
   comm::Transport& ranks_;
   std::span<const Piece> pieces_;
-  std::vector<std::vector<Piece>> others_;  ///< of the first rank: the pieces of ranks 1, 2, …, without their names
+  std::vector<std::vector<Piece>> others_;  ///< of the first rank: the pieces of ranks 1, 2, …
 };
+
+/// A model's weights, of what was trained in full; of their average, where there is one and it is wanted.
+model::WholeTensors tensors_of(const std::map<std::string, Trained>& whole, bool average);
 
 /// An adapter as PEFT has it, of its matrices in full; of their average, where there is one and it is wanted.
 model::PeftAdapter adapter_of(const std::map<std::string, Trained>& whole, bool average, const AdapterRules& rules,

@@ -5,7 +5,7 @@
 namespace orch::train {
 
 Result<std::unique_ptr<MemoryPlan>> MemoryPlan::make(const model::Architecture& architecture, model::Shard shard,
-                                                     model::Formats formats, const AdapterRules& adapter,
+                                                     model::Formats formats, const std::optional<AdapterRules>& adapter,
                                                      bool average) {
   std::unique_ptr<MemoryPlan> it(new MemoryPlan);
   it->architecture_ = architecture;
@@ -16,7 +16,8 @@ Result<std::unique_ptr<MemoryPlan>> MemoryPlan::make(const model::Architecture& 
   if (!decoder) return decoder.error();
   it->decoder_ = *std::move(decoder);
   it->weights_ = static_cast<double>(it->backend_->bytes());
-  auto parameters = Parameters::of_adapter(*it->backend_, *it->decoder_, shapes, adapter, average);
+  auto parameters = adapter ? Parameters::of_adapter(*it->backend_, *it->decoder_, shapes, *adapter, average)
+                            : Parameters::of_model(*it->backend_, *it->decoder_, shapes, average);
   if (!parameters) return parameters.error();
   it->parameters_ = *std::move(parameters);
   it->trained_ = static_cast<double>(it->backend_->bytes()) - it->weights_;

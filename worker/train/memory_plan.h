@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "kernels/plan/backend.h"
 #include "train/learner.h"
@@ -11,9 +12,10 @@ namespace orch::train {
 
 class MemoryPlan {
  public:
-  /// An error says why the model cannot be trained so.
+  /// `adapter`: nothing where all weights are trained. An error says why the model cannot be trained so.
   static Result<std::unique_ptr<MemoryPlan>> make(const model::Architecture& architecture, model::Shard shard,
-                                                  model::Formats formats, const AdapterRules& adapter, bool average);
+                                                  model::Formats formats, const std::optional<AdapterRules>& adapter,
+                                                  bool average);
 
   double weights() const { return weights_; }  ///< bytes
   double trained() const { return trained_; }  ///< what is trained, its gradients and moments

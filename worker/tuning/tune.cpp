@@ -36,6 +36,7 @@ using nlohmann::ordered_json;
 
 constexpr const char* kCheckpoints = "checkpoints";
 constexpr const char* kCurve = "curve.jsonl";
+constexpr const char *kAdapter = "adapter", *kModel = "model";
 
 /// Copies of what is trained, with its moments, that the host has for a while: the state that a spike is gone back to,
 /// one that is being kept, and one that is being written.
@@ -137,6 +138,12 @@ class Tuning {
 
   /// Model, data and rewards, as they are in their files.
   Result<bool> read() {
+    const bool pulls = rules_.rows == train::RowKind::kPreference ||
+                       (rules_.rows == train::RowKind::kPrompt && settings_.beta.value_or(0) > 0);
+    if (settings_.full && pulls)
+      return Error{
+          "what pulls towards the model as it was needs it beside the one that is trained, and where all "
+          "weights are trained there is none; train an adapter"};
     if (auto made = agree(make_folder()); !made) return made;
     if (rules_.tensor * rules_.copies != ranks_.ranks())
       return Error{"the training is for " + counted(rules_.tensor * rules_.copies, "rank") + ", and " +
@@ -283,8 +290,14 @@ class Tuning {
   }
 
   bool has_average() const { return settings_.ema_decay > 0; }
-  train::AdapterRules adapter_rules() const {
-    return {settings_.rank, alpha_of(settings_), settings_.rank_stabilised, settings_.targets, settings_.seed};
+  /// Nothing where all weights are trained.
+  std::optional<train::AdapterRules> adapter_rules() const {
+    if (settings_.full) return std::nullopt;
+    return train::AdapterRules{settings_.rank, alpha_of(settings_), settings_.rank_stabilised, settings_.targets,
+                               settings_.seed};
+  }
+  model::PeftAdapter adapter_of(const std::map<std::string, train::Trained>& whole) const {
+    return train::adapter_of(whole, has_average(), *adapter_rules(), settings_.dropout, rules_.base);
   }
 
   /// How much goes through the model at once: the least of what the ranks have room for.
@@ -392,8 +405,10 @@ class Tuning {
                                         tensor_.get());
     if (auto agreed = agree(outcome(decoder)); !agreed) return agreed;
     decoder_ = *std::move(decoder);
+    const auto adapter = adapter_rules();
     auto parameters =
-        train::Parameters::of_adapter(*backend_, *decoder_, parts_->sources, adapter_rules(), has_average());
+        adapter ? train::Parameters::of_adapter(*backend_, *decoder_, parts_->sources, *adapter, has_average())
+                : train::Parameters::of_model(*backend_, *decoder_, parts_->sources, has_average());
     if (auto agreed = agree(outcome(parameters)); !agreed) return agreed;
     parameters_ = *std::move(parameters);
     auto learner = train::Learner::make(*backend_, *decoder_, *parameters_, pass_);
@@ -612,7 +627,7 @@ class Tuning {
     checkpoint.loss = held_out;
     KeptRun kept{identity(), pass_, rules_.tensor, rules_.copies, seconds(), tokens_};
     checkpoint.run = json_of(kept, state);
-    checkpoint.adapter = train::adapter_of(whole, has_average(), adapter_rules(), settings_.dropout, rules_.base);
+    if (!settings_.full) checkpoint.adapter = adapter_of(whole);
     checkpoint.trained = std::move(whole);
     return outcome(writer_->write(std::move(checkpoint)));
   }
@@ -682,9 +697,8 @@ class Tuning {
       if (!whole)
         written = whole.error();
       else if (is_first())
-        written =
-            outcome(model::write_peft(rules_.out / "adapter", train::adapter_of(*whole, has_average(), adapter_rules(),
-                                                                                settings_.dropout, rules_.base)));
+        written = settings_.full ? write_model(*whole)
+                                 : outcome(model::write_peft(rules_.out / kAdapter, adapter_of(*whole)));
     }
     if (auto agreed = agree(written); !agreed) return Trouble{"unknown", agreed.error().what};
     const double took = seconds();
@@ -697,6 +711,14 @@ class Tuning {
                    {"rows", material_.rows}};
     say("done: " + counted(steps_, "step") + " in " + format_duration(took));
     return end;
+  }
+
+  /// A run that had come to its end before may have written it.
+  Result<bool> write_model(const std::map<std::string, train::Trained>& whole) {
+    std::error_code error;
+    fs::remove_all(rules_.out / kModel, error);
+    if (error) return Error{"cannot remove " + (rules_.out / kModel).string() + ": " + error.message()};
+    return outcome(model::write_trained(rules_.model, train::tensors_of(whole, has_average()), rules_.out / kModel));
   }
 
   const TuneRules& rules_;

@@ -4,7 +4,8 @@
 //   log            what was chosen, and why; what happened
 //   curve.jsonl    curve.h
 //   checkpoints/   train/checkpoints.h
-//   adapter/       at the end: as PEFT has it
+//   adapter/       at the end: as PEFT has it; or, where all weights were trained,
+//   model/         a checkpoint like the base's
 //
 // Holds:
 //  - Every rank calls tune() with the same rules, and all come to the same end.
