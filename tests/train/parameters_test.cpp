@@ -10,6 +10,7 @@
 #include <mutex>
 #include <nlohmann/json.hpp>
 
+#include "kernels/plan/backend.h"
 #include "model/projections.h"
 #include "model/trained.h"
 #include "support/families.h"
@@ -187,7 +188,7 @@ Ran train(const Course& course) {
       const std::lock_guard lock(mutex);
       if (at.rank == 0) trained.reports.push_back(report);
     };
-    hooks.should_end = [&] { return course.end_after >= 0 && done >= course.end_after; };
+    hooks.wish = [&] { return course.end_after >= 0 && done >= course.end_after ? Wish::kEnd : Wish::kNone; };
     if (course.steps > 0) take(run.go(hooks));
     RunState state = take(run.state());
     if (course.packs_average) parameters->pack(learner->stream(), true);
@@ -400,6 +401,26 @@ TEST(FullTraining, BeginsWithTheCheckpointWhateverTheDecoderWasTrainedToBefore) 
     }
     EXPECT_EQ(looked[0], looked[1]);
   });
+}
+
+// A model of 70 billion numbers, of which a plan has the shapes alone: values, gradient, two moments and an average.
+TEST(FullTraining, IsPlannedWithoutAModel) {
+  model::Architecture it = take(model::open_architecture(test::family_folder("llama3")));
+  it.hidden = 8192;
+  it.layers.assign(80, it.layers.front());
+  it.attention.heads = 64;
+  it.attention.kv_heads = 8;
+  it.attention.head_dim = 128;
+  it.feed_forward.inner = 28672;
+  it.vocab = 128256;
+  const auto backend = kernels::make_plan_backend();
+  const model::Sources shapes = model::shapes_of(it, {});
+  const auto decoder = take(model::Decoder::load(*backend, it, shapes, {}, DType::kBf16));
+  const auto before = static_cast<double>(backend->bytes());
+  const auto parameters = take(Parameters::of_model(*backend, *decoder, shapes, true));
+  // As Meta counts Llama 3 70B.
+  EXPECT_EQ(parameters->count(), 70'553'706'496);
+  EXPECT_NEAR(static_cast<double>(backend->bytes()) - before, 5 * 4 * 70'553'706'496.0, 1e6);
 }
 
 TEST(FullTraining, PutsIntoTheWholeWhatItTakesFromIt) {

@@ -122,7 +122,9 @@ Result<std::unique_ptr<Parameters>> Parameters::of_adapter(kernels::Backend& bac
   std::unique_ptr<Parameters> it(new Parameters(backend, decoder));
   it->adapter_.layers.resize(sources.layers.size());
   it->gradients_.layers.resize(sources.layers.size());
-  for (auto& [module, rank] : *modules) {
+  for (Chosen& chosen : *modules) {
+    Module& module = chosen.module;
+    const std::int64_t rank = chosen.rank;
     const std::string name = "base_model.model." + module.path;
     const Cut cut = cut_of(module.place);
     const bool is_cut = shard.ranks > 1;

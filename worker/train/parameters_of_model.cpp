@@ -26,26 +26,36 @@ Result<bool> check(const model::Decoder& decoder) {
   return true;
 }
 
-/// f(number of the piece, number of the whole), of all its numbers.
+/// f(from of the piece, from of the whole, count) of numbers that stand side by side in both, until all were named.
 template <class F>
-void each_number(const Piece& piece, const F& f) {
-  std::int64_t at = piece.at;
+void each_run(const Piece& piece, const F& f) {
+  auto at = static_cast<std::size_t>(piece.at);
+  const auto place = [&](std::int64_t row, std::int64_t col) {
+    return static_cast<std::size_t>(row * piece.all_cols + col);
+  };
   for (const Part& rows : piece.row_parts)
     for (std::int64_t row = rows.first; row < rows.first + rows.count; ++row)
-      for (const Part& cols : piece.col_parts)
-        for (std::int64_t col = cols.first; col < cols.first + cols.count; ++col, ++at)
-          f(static_cast<std::size_t>(at),
-            static_cast<std::size_t>(piece.is_transposed ? col * piece.all_cols + row : row * piece.all_cols + col));
+      for (const Part& cols : piece.col_parts) {
+        const auto count = static_cast<std::size_t>(cols.count);
+        if (!piece.is_transposed) f(at, place(row, cols.first), count);
+        for (std::size_t i = 0; piece.is_transposed && i < count; ++i)
+          f(at + i, place(cols.first + static_cast<std::int64_t>(i), row), 1);
+        at += count;
+      }
 }
 
 }  // namespace
 
 void put_in_whole(const Piece& piece, std::span<const float> row, std::span<float> whole) {
-  each_number(piece, [&](std::size_t own, std::size_t of_whole) { whole[of_whole] = row[own]; });
+  each_run(piece, [&](std::size_t own, std::size_t of_whole, std::size_t count) {
+    std::copy_n(row.data() + own, count, whole.data() + of_whole);
+  });
 }
 
 void take_from_whole(const Piece& piece, std::span<const float> whole, std::span<float> row) {
-  each_number(piece, [&](std::size_t own, std::size_t of_whole) { row[own] = whole[of_whole]; });
+  each_run(piece, [&](std::size_t own, std::size_t of_whole, std::size_t count) {
+    std::copy_n(whole.data() + of_whole, count, row.data() + own);
+  });
 }
 
 Result<std::unique_ptr<Parameters>> Parameters::of_model(kernels::Backend& backend, model::Decoder& decoder,
@@ -62,6 +72,7 @@ Result<std::unique_ptr<Parameters>> Parameters::of_model(kernels::Backend& backe
   it->lay_out();
   if (auto has = it->allocate(average); !has) return has.error();
   const auto stream = backend.make_stream();
+  backend.clear(*stream, it->values_.data, static_cast<std::size_t>(it->count_) * sizeof(float));
   for (std::size_t i = 0; i < all.size(); ++i) {
     const std::int64_t at = it->pieces_[first_pieces[i]].at;
     it->add_weights(all[i], at);
@@ -123,6 +134,7 @@ void Parameters::add_weights(const Trainable& trainable, std::int64_t at) {
 // One after another: of a large model the host never has much more than the largest matrix.
 Result<bool> Parameters::read_begin(Stream& stream, const Trainable& trainable, std::int64_t at) {
   for (const Source& source : trainable.stack) {
+    if (!source.runs.front().tensor) continue;  // of shapes alone (model::shapes_of) there is nothing to read
     const std::vector<float> numbers = model::read_all(source);
     backend_.upload(stream, static_cast<float*>(values_.data) + at, numbers.data(), numbers.size() * sizeof(float));
     if (auto waited = backend_.wait(stream); !waited) return waited.error();
