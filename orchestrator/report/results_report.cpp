@@ -10,6 +10,7 @@
 
 #include "base/text.h"
 #include "base/units.h"
+#include "report/csv.h"
 #include "report/json_values.h"
 
 namespace orch::report {
@@ -161,18 +162,6 @@ void print_markdown(std::ostream& out, const Sheet& sheet) {
     for (const std::string& cell : row) out << " " << markdown_cell(cell) << " |";
     out << "\n";
   }
-}
-
-std::string csv_field(const std::string& text) {
-  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
-  std::string quoted = "\"";
-  for (const char c : text) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
-  return quoted + "\"";
-}
-
-void write_csv_line(std::ostream& out, const std::vector<std::string>& fields) {
-  for (std::size_t i = 0; i < fields.size(); ++i) out << (i ? "," : "") << csv_field(fields[i]);
-  out << "\r\n";
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 
 #include "base/text.h"
 #include "base/units.h"
+#include "report/curve_report.h"
 #include "report/json_values.h"
 #include "report/plan_report.h"
 #include "report/results_report.h"
@@ -224,9 +225,14 @@ void print_status(std::ostream& out, const Style& style, const Json& status) {
   if (jobs.is_array())
     for (const Json& job : jobs)
       if (text_in(job, "state") != "ended") current.push_back(job);
-  if (current.empty()) return;
+  if (!current.empty()) {
+    out << "\n";
+    print_job_list(out, style, current);
+  }
+  const Json& trainings = member(status, "trainings");
+  if (!trainings.is_array() || trainings.empty()) return;
   out << "\n";
-  print_job_list(out, style, current);
+  print_trainings(out, style, trainings);
 }
 
 void print_cell_list(std::ostream& out, const Style& style, const Json& cells) {
@@ -309,6 +315,7 @@ void print_cell_details(std::ostream& out, const Style& style, const Json& cell)
   line(out, "adapter", text_in(cell, "adapter"));
   if (const Json& progress = member(cell, "progress"); progress.is_number())
     line(out, "progress", format_fixed(100 * progress.get<double>(), 1) + " %");
+  line(out, "training", training_text(member(cell, "live")));
   line(out, "needs", need_text(member(cell, "need")));
   line(out, "takes",
        "about " + format_duration(number_in(cell, "expected_s")) + ", at most " +

@@ -46,6 +46,7 @@ constexpr std::array kTargets = {
     Target{"task", orch::fuzz::task_target, 600},
     Target{"rows", orch::fuzz::rows_target, 800},
     Target{"reward", orch::fuzz::reward_target, 600},
+    Target{"curve", orch::fuzz::curve_target, 600},
     Target{"checkpoint", orch::fuzz::checkpoint_target, 2000},
     Target{"calls", orch::fuzz::calls_target, 1500},
     Target{"sandbox", orch::fuzz::sandbox_target, 4000},

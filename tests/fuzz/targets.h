@@ -23,6 +23,7 @@ void safetensors_target(std::string_view bytes);  ///< a file of tensors, and al
 void config_target(std::string_view bytes);       ///< a model's config.json
 void task_target(std::string_view bytes);    ///< a task file, ours or the harness's; after a line `---8<---` its data
 void rows_target(std::string_view bytes);    ///< a data set for training, read as each of its kinds
+void curve_target(std::string_view bytes);   ///< a training's curve, and all that is drawn of it
 void reward_target(std::string_view bytes);  ///< a file of rewards; after a line `---8<---` a completion of a model's
 void checkpoint_target(
     std::string_view bytes);  ///< a checkpoint's state.json; after a line `---8<---` the header of its numbers, too
