@@ -6,6 +6,8 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
+#include "api/curve_files.h"
+#include "api/view_parts.h"
 #include "api/worker_calls.h"
 #include "base/text.h"
 #include "report/policy_report.h"
@@ -123,6 +125,7 @@ class Routes {
     add(router, "POST", "/v1/sweeps/{sweep}/{verb}", Role::kSubmit, &Routes::change_sweep);
     add(router, "POST", "/v1/models/{model}/{verb}", Role::kAdmin, &Routes::hold_model);
     add(router, "GET", "/v1/cells/{cell}", Role::kRead, &Routes::cell);
+    add(router, "GET", "/v1/cells/{cell}/curve", Role::kRead, &Routes::curve);
     add(router, "GET", "/v1/jobs", Role::kRead, &Routes::jobs);
     add(router, "GET", "/v1/jobs/{job}", Role::kRead, &Routes::job);
     add(router, "GET", "/v1/events", Role::kRead, &Routes::events);
@@ -389,6 +392,52 @@ class Routes {
         answer(responder, 200, cell_json(state, this_.desk_.store(), *found, now));
       });
     });
+  }
+
+  /// Of a cell that is done: of the attempt whose result it has; else of the newest that has begun one.
+  void curve(const Request& request, const Responder& responder) const {
+    const std::string of = request.part("cell");
+    constexpr auto kMost = static_cast<std::int64_t>(report::kMostCurvePoints);
+    const auto most_asked = asked_number(request, responder, "most", kMost);
+    if (!most_asked) return;
+    const auto most = static_cast<std::size_t>(std::clamp<std::int64_t>(*most_asked, 2, kMost));
+    desk_.look([this_ = *this, of, most, responder](const State& state, Now) {
+      guarded(responder, [&] {
+        const auto found = find_cell(state, this_.desk_.store(), of);
+        if (!found) return refuse(responder, 404, found.error().what);
+        const control::Cell& cell = state.cells[index(*found)];
+        ordered_json head = {{"key", to_hex(cell.key)},
+                             {"cell", id_of(*found)},
+                             {"model", state.names[cell.model]},
+                             {"task", state.names[cell.task]},
+                             {"state", std::string(control::name_of(cell.state))}};
+        std::vector<std::filesystem::path> jobs;
+        for (const auto& [id, job] : state.jobs)
+          if (job.epoch != control::Epoch{}) jobs.push_back(this_.desk_.folder_of(job.name));
+        const bool done = cell.state == control::CellState::kDone;
+        this_.desk_.later([this_, id = *found, head = std::move(head), jobs = std::move(jobs), done, most, responder] {
+          guarded(responder, [&] { this_.send_curve(id, head, jobs, done, most, responder); });
+        });
+      });
+    });
+  }
+
+  void send_curve(control::CellId cell, ordered_json body, std::vector<std::filesystem::path> jobs, bool done,
+                  std::size_t most, const Responder& responder) const {
+    if (done) {
+      const std::string job = desk_.store().job_with_result(cell);
+      jobs.clear();
+      if (!job.empty()) jobs.push_back(desk_.folder_of(job));
+    }
+    const auto file = newest_curve(jobs, cell);
+    CurveRead read = file ? read_curve_file(*file, most) : CurveRead();
+    body["settings"] = settings_json(desk_.store().cell(cell).settings);
+    body["file"] = file ? ordered_json(file->string()) : ordered_json();
+    body["read"] = read.curve.read;
+    body["thinned"] = read.curve.thinned;
+    body["whole"] = read.whole;
+    body["points"] = std::move(read.curve.points);
+    answer(responder, 200, body);
   }
 
   // Jobs.

@@ -122,10 +122,19 @@ ordered_json adapter_of(const std::string& content) {
   return content.substr(kStart.size(), kKey);
 }
 
+/// Of what the key is made of: eval, train, … Nothing deeper than its own members is kept.
+std::string kind_of(const std::string& content) {
+  const auto shallow = [](int depth, ordered_json::parse_event_t, ordered_json&) { return depth <= 1; };
+  const auto said = ordered_json::parse(content, shallow, false);
+  const auto kind = said.is_object() ? said.find("kind") : said.end();
+  return kind != said.end() && kind->is_string() ? kind->get<std::string>() : "";
+}
+
 ordered_json result_row(const store::ResultRow& row, const std::string& sweep, CellState state) {
   ordered_json json;
   json["key"] = row.text.key;
   json["sweep"] = sweep;
+  json["kind"] = kind_of(row.text.content);
   json["model"] = row.text.model;
   json["task"] = row.text.task;
   json["adapter"] = adapter_of(row.text.content);
@@ -259,6 +268,12 @@ std::optional<double> progress(const State& state, CellId id) {
   return chunks / cell.chunks;
 }
 
+ordered_json live_json(const State& state, CellId id) {
+  for (auto at = state.leases.all().lower_bound({id, 0}); at != state.leases.all().end() && at->first.cell == id; ++at)
+    if (!at->second.live.empty()) return ordered_json::parse(at->second.live, nullptr, false);
+  return nullptr;
+}
+
 void write_cells(std::ostream& out, const State& state, SweepId sweep, std::optional<CellState> only) {
   Rows rows(out);
   for (const Wanted& wanted : state.sweeps[index(sweep)].cells) {
@@ -282,6 +297,7 @@ void write_cells(std::ostream& out, const State& state, SweepId sweep, std::opti
     const Estimate takes = estimate(state, wanted.cell);
     const auto share = progress(state, wanted.cell);
     json["progress"] = share ? ordered_json(*share) : ordered_json();
+    json["live"] = newest ? live_json(state, wanted.cell) : ordered_json();
     json["expected_s"] = takes.expected;
     json["expected_from"] = basis_of(state, wanted.cell, takes);
     rows.add(json);

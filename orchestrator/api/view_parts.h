@@ -20,6 +20,9 @@ std::set<control::JobId> jobs_at(const control::State& state, control::CellId ce
 /// The share of the cell that is done, from 0 to 1; nothing where nobody tells of it.
 std::optional<double> progress(const control::State& state, control::CellId cell);
 
+/// Of a training that runs: what its worker said last of it; null where nothing was said.
+nlohmann::ordered_json live_json(const control::State& state, control::CellId cell);
+
 /// An object; an empty one where the text is none.
 nlohmann::ordered_json settings_json(const std::string& text);
 

@@ -291,6 +291,7 @@ ordered_json cell_json(const State& state, const store::Store& store, CellId id,
   json["figures"] = std::move(found.figures);
   const auto share = progress(state, id);
   json["progress"] = share ? ordered_json(*share) : ordered_json();
+  json["live"] = live_json(state, id);
   json["job"] = jobs.empty() ? ordered_json() : ordered_json(id_of(*jobs.begin()));
   json["position"] = place ? ordered_json(*place) : ordered_json();
   json["why"] = why(state, id, now);

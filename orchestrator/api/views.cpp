@@ -110,6 +110,25 @@ ordered_json sweep_row(const State& state, const Sweep& sweep, double hours) {
   return json;
 }
 
+/// A training that runs, with its figures of the last step.
+ordered_json training_row(const State& state, const Chunk& chunk, const Lease& lease) {
+  const Cell& cell = state.cells[index(chunk.cell)];
+  ordered_json json;
+  json["cell"] = id_of(chunk.cell);
+  json["key"] = to_hex(cell.key);
+  json["model"] = state.names[cell.model];
+  json["task"] = state.names[cell.task];
+  json["job"] = id_of(lease.job);
+  json["live"] = ordered_json::parse(lease.live, nullptr, false);
+  return json;
+}
+
+bool is_wanted_by(const State& state, CellId cell, SweepId sweep) {
+  bool wanted = false;
+  state.each_want(cell, [&](const Want& want) { wanted = wanted || want.sweep == sweep; });
+  return wanted;
+}
+
 bool is_shown(const Job& job, Utc since) { return job.state != JobState::kEnded || job.ended >= since; }
 
 }  // namespace
@@ -192,6 +211,10 @@ ordered_json status_json(const State& state, const DaemonView& daemon, std::opti
   const Utc since = daemon.since == Utc{} ? Utc::max() : daemon.since;
   for (const auto& [id, job] : state.jobs)
     if (is_shown(job, since) && (!only || job.sweep == *only)) jobs.push_back(rows.row(job));
+  ordered_json& trainings = json["trainings"] = ordered_json::array();
+  for (const auto& [chunk, lease] : state.leases.all())
+    if (!lease.live.empty() && (!only || is_wanted_by(state, chunk.cell, *only)))
+      trainings.push_back(training_row(state, chunk, lease));
   return json;
 }
 

@@ -58,7 +58,8 @@ nlohmann::ordered_json job_json(const control::State& state, const control::Job&
 /// Jobs that are not over, and those that ended at `since` or later, the newest last.
 nlohmann::ordered_json jobs_json(const control::State& state, control::Utc since, control::Now now);
 
-/// Daemon, sweeps and jobs; of `only`, its sweep and its jobs. While the daemon is down, only jobs that had not ended.
+/// Daemon, sweeps, jobs, and trainings that run and tell of themselves; of `only`, its own. While the daemon is down,
+/// only jobs that had not ended.
 nlohmann::ordered_json status_json(const control::State& state, const DaemonView& daemon,
                                    std::optional<control::SweepId> only, control::Now now);
 

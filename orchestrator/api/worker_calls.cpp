@@ -6,12 +6,14 @@
 #include <map>
 #include <nlohmann/json.hpp>
 
+#include "api/curve_files.h"
 #include "base/text.h"
 #include "base/training_data.h"
 #include "base/wire/messages.h"
 #include "http/message.h"
 #include "matrix/run_line.h"
 #include "policy/remedy.h"
+#include "report/curve.h"
 
 namespace orch::api {
 namespace {
@@ -43,9 +45,7 @@ std::optional<WorkerReply> refusal(const Answer& answer) {
 }
 
 /// The folder of an attempt, relative to the job's: no two attempts share one.
-std::string folder_of(control::CellId cell, control::Ticket ticket) {
-  return "cells/" + std::to_string(index(cell)) + "-" + std::to_string(index(ticket));
-}
+std::string folder_of(control::CellId cell, control::Ticket ticket) { return "cells/" + attempt_name(cell, ticket); }
 
 /// What the state knows of a cell of the native engine beside what the store has of it.
 struct Placed {
@@ -217,7 +217,8 @@ void heartbeat(Desk& desk, const std::string& job, std::string_view body, Reply 
   if (!message) return;
   control::event::Heartbeat event{{}, job, control::Epoch{message->epoch}, {}};
   for (const auto& held : message->held)
-    event.held.push_back({chunk_of(held.chunk), held.running, held.done, held.all});
+    // What is no line of a curve is passed over: a training does not end because of what is shown of it.
+    event.held.push_back({chunk_of(held.chunk), held.running, held.done, held.all, report::live_line(held.live)});
   desk.put(std::move(event), [reply](const Answer& answer) {
     if (auto refused = refusal(answer)) return reply(*std::move(refused));
     wire::Beat beat;

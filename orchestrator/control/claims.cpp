@@ -83,7 +83,7 @@ void heartbeat(Step& step, const event::Heartbeat& beat) {
     if (!lease || lease->job != job->id)
       answer.drop.push_back(held.chunk);
     else
-      step.state.leases.set_running(held.chunk, held.running, held.done, held.all);
+      step.state.leases.set_running(held.chunk, held.running, held.done, held.all, held.live);
   }
   step.act(std::move(answer));
 }

@@ -106,7 +106,8 @@ struct Heartbeat {
   struct Held {
     Chunk chunk;
     bool running = false;            ///< or stands behind others in the worker
-    std::int64_t done = 0, all = 0;  ///< samples; 0 and 0: it does not say
+    std::int64_t done = 0, all = 0;  ///< samples, or steps of a training; 0 and 0: it does not say
+    std::string live = {};           ///< of a training: see Lease::live
   };
   std::vector<Held> held;
 };

@@ -1,5 +1,7 @@
 #include "control/leases.h"
 
+#include <utility>
+
 namespace orch::control {
 
 bool Leases::grant(Chunk chunk, JobId job, Epoch epoch, Ticket ticket, Serving now) {
@@ -12,12 +14,13 @@ void Leases::renew(JobId job, Serving now) {
   for (const Chunk& chunk : of(job)) held_.at(chunk).expires = now + term_;
 }
 
-void Leases::set_running(Chunk chunk, bool running, std::int64_t done, std::int64_t all) {
+void Leases::set_running(Chunk chunk, bool running, std::int64_t done, std::int64_t all, std::string live) {
   const auto at = held_.find(chunk);
   if (at == held_.end()) return;
   at->second.running = running;
   at->second.done = done;
   at->second.all = all;
+  at->second.live = std::move(live);
 }
 
 void Leases::renew_all(Serving now) {

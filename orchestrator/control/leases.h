@@ -20,8 +20,12 @@ struct Lease {
   Epoch epoch{};
   Ticket ticket{};
   Serving expires{};
-  bool running = false;            ///< the worker said so; before, it may stand behind others
-  std::int64_t done = 0, all = 0;  ///< samples, as the worker said last; 0 and 0: it does not say
+  bool running = false;  ///< the worker said so; before, it may stand behind others
+  std::int64_t done = 0,
+               all = 0;  ///< samples, or steps of a training, as the worker said last; 0 and 0: it does not say
+  /// Of a training: its last step's figures, JSON that was looked through (report/curve.h); empty: there is none. Like
+  /// `done` it is in memory alone, and goes with the lease.
+  std::string live = {};
 };
 
 class Leases {
@@ -35,7 +39,7 @@ class Leases {
   void renew(JobId job, Serving now);
 
   /// What a heartbeat says of a chunk.
-  void set_running(Chunk chunk, bool running, std::int64_t done = 0, std::int64_t all = 0);
+  void set_running(Chunk chunk, bool running, std::int64_t done = 0, std::int64_t all = 0, std::string live = {});
 
   /// A restart of the daemon: every lease there is gets a full term.
   void renew_all(Serving now);

@@ -130,8 +130,11 @@ struct CellsArguments {
 int cells(Session& session, const CellsArguments& arguments);
 
 struct ResultsArguments {
-  std::string sweep;
+  std::string sweep;  ///< empty: of one cell's curve
   std::string format = "table";
+  bool curves = false;  ///< of all its cells that train, in place of what they measured
+  std::string curve;    ///< of this cell alone
+  std::string output;   ///< the file that is written; empty: standard output
 };
 int results(Session& session, const ResultsArguments& arguments);
 

@@ -428,16 +428,22 @@ void add_looks(CLI::App& app, Session& session, Chosen& chosen) {
   on(of_cells, chosen, session, cells, cells_arguments);
 
   CLI::App* of_results = add_asking(app, session, "results", "show what a sweep has measured",
-                                    "orchctl results s3\n  orchctl results nightly-core --format csv > nightly.csv");
+                                    "orchctl results s3\n  orchctl results nightly-core --format csv > nightly.csv\n"
+                                    "  orchctl results s3 --curves --format html --output curves.html");
   auto results_arguments = std::make_shared<ResultsArguments>();
-  of_results->add_option("sweep", results_arguments->sweep, "s3, or its name: then the newest")
-      ->required()
-      ->type_name("SWEEP");
+  of_results->add_option("sweep", results_arguments->sweep, "s3, or its name: then the newest")->type_name("SWEEP");
+  of_results->add_flag("--curves", results_arguments->curves,
+                       "how its trainings went, step by step; also while they run");
+  of_results->add_option("--curve", results_arguments->curve, "the same of one cell: the beginning of its key, or c345")
+      ->type_name("CELL");
   of_results
       ->add_option("-f,--format", results_arguments->format,
-                   "table, csv (a line a metric, RFC 4180), json or md (Markdown)")
-      ->check(one_of({"table", "csv", "json", "md"}))
+                   "table, csv (a line a metric, RFC 4180), json or md (Markdown); of curves table, csv (a line a step "
+                   "and figure), json, svg or html")
+      ->check(one_of({"table", "csv", "json", "md", "svg", "html"}))
       ->type_name("FORMAT");
+  of_results->add_option("-o,--output", results_arguments->output, "write it to this file, in place of what it holds")
+      ->type_name("FILE");
   on(of_results, chosen, session, results, results_arguments);
 
   CLI::App* of_diff = add_asking(app, session, "diff", "compare the results of two sweeps, cell by cell",

@@ -142,6 +142,14 @@ Result<ordered_json, Refusal> Source::cell(const std::string& id) {
   }));
 }
 
+Result<ordered_json, Refusal> Source::curve(const std::string& id, std::size_t most) {
+  return json_of(read("/v1/cells/" + http::percent_encode(id) + "/curve?most=" + std::to_string(most),
+                      [](const Left&) -> Result<std::string, Refusal> {
+                        return Refusal{kNoDaemon, "curves are files that the daemon reads; start it with: orchctl up",
+                                       "", false, false};
+                      }));
+}
+
 Result<ordered_json, Refusal> Source::job(const std::string& id) {
   return json_of(read("/v1/jobs/" + http::percent_encode(id), [&](const Left& left) -> Result<std::string, Refusal> {
     const auto found = api::find_job(left.state, id);

@@ -26,6 +26,8 @@ class Source {
   Result<std::string, Refusal> cells(const std::string& sweep, const std::string& state);
   Result<std::string, Refusal> results(const std::string& sweep);
   Result<nlohmann::ordered_json, Refusal> cell(const std::string& id);
+  /// Of at most so many points. It is a file that the daemon reads: there is none in its store.
+  Result<nlohmann::ordered_json, Refusal> curve(const std::string& id, std::size_t most);
   Result<nlohmann::ordered_json, Refusal> job(const std::string& id);
 
   /// Whether the last answer came from the store.

@@ -72,7 +72,7 @@ TEST(Status, IsAsTheContractSays) {
     "jobs": [{"id": "j1", "slurm_job_id": "4711", "name": "", "profile": "small", "model": "a", "state": "running",
               "reason": "", "cells_done": 1, "nodes": ["n1", "n2"], "gpus": 1.0, "time_limit_s": 0,
               "submitted": "2019-12-20T12:00:00Z", "started": "2019-12-20T12:00:00Z", "ended": null,
-              "gpu_hours": 0.03333333333333333}]})");
+              "gpu_hours": 0.03333333333333333}], "trainings": []})");
   json shown = status_json(office.state, daemon, std::nullopt, office.now);
   // Of the store's own drawing, and of the planner's.
   EXPECT_EQ(shown["jobs"][0]["name"], "orch-" + office.store->instance() + "-1");
@@ -231,7 +231,7 @@ TEST(Cells, AreListedInTheSweepsOrderWithTheirState) {
   Halfway office;
   const json cells = cells_of(office, office.sweep);
   const json second = json::parse(R"({"key": "", "cell": "c1", "model": "a", "task": "y", "state": "running",
-      "score": 2.0, "attempts": 0, "reason": "", "job": "j1", "progress": null,
+      "score": 2.0, "attempts": 0, "reason": "", "job": "j1", "progress": null, "live": null,
       "expected_s": 100.0, "expected_from": "as it was asked for"})");
   ASSERT_EQ(cells.size(), 3u);
   EXPECT_EQ(cells[0]["state"], "done");
@@ -257,7 +257,7 @@ TEST(Cells, OfAnOlderGenerationAreDoneWhateverBecomesOfTheNewer) {
 TEST(Results, AreAsTheContractSays) {
   Halfway office;
   const json results = results_of(office, office.sweep);
-  const json first = json::parse(R"({"key": "", "sweep": "s1", "model": "a", "task": "x", "adapter": null,
+  const json first = json::parse(R"({"key": "", "sweep": "s1", "kind": "", "model": "a", "task": "x", "adapter": null,
       "settings": {}, "metrics": {"acc": {"value": 0.5, "stderr": 0.1}}, "figures": {}, "state": "done", "attempts": 1,
       "gpu_seconds": 30.0, "seconds": 15.0, "score": 3.0, "reason": ""})");
   ASSERT_EQ(results.size(), 3u);
@@ -377,6 +377,62 @@ TEST(Cells, SayHowFarTheyAreWhereTheirWorkerDoes) {
   EXPECT_THAT(cell_of(office, 0)["why"].get<std::string>(), testing::HasSubstr("18.8 % of it is done"));
 }
 
+TEST(Trainings, ShowWhatTheirWorkerSaidLast) {
+  Halfway office;
+  const auto beat = [&](const std::string& live) {
+    office.ask(event::Heartbeat{{}, office.job->name, office.job->epoch, {{office.second.chunk, true, 12, 300, live}}});
+  };
+  beat(R"({"step": 11})");
+  beat(R"({"step": 12, "steps": 300, "loss": 1.5})");
+  const json live = {{"step", 12}, {"steps", 300}, {"loss", 1.5}};
+  const json status = status_json(office.state, {}, std::nullopt, office.now);
+  EXPECT_EQ(
+      status["trainings"],
+      json::array(
+          {{{"cell", "c1"}, {"key", "a2" + kZeros}, {"model", "a"}, {"task", "y"}, {"job", "j1"}, {"live", live}}}));
+  EXPECT_EQ(cells_of(office, office.sweep)[1]["live"], live);
+  EXPECT_EQ(cells_of(office, office.sweep)[1]["progress"], 0.04);
+  EXPECT_EQ(cell_of(office, 1)["live"], live);
+  const SweepId other = office.submit({Office::cell(0xb1, "b", "y")}, "other");
+  EXPECT_EQ(status_json(office.state, {}, other, office.now)["trainings"], json::array()) << "it is not of that sweep";
+  EXPECT_EQ(status_json(office.state, {}, office.sweep, office.now)["trainings"].size(), 1u);
+
+  office.deliver(*office.job, office.second, "{}");
+  EXPECT_EQ(status_json(office.state, {}, std::nullopt, office.now)["trainings"], json::array());
+  EXPECT_EQ(cell_of(office, 1)["live"], nullptr) << "it went with the lease";
+}
+
+TEST(Trainings, AreToldOfNeitherByTheStoreNorByAWorkerThatSaysNothing) {
+  Halfway office;
+  office.ask(
+      event::Heartbeat{{}, office.job->name, office.job->epoch, {{office.second.chunk, true, 1, 2, R"({"step": 1})"}}});
+  const State restored = office.store->restore(office.state.policy, {});
+  EXPECT_EQ(status_json(restored, {}, std::nullopt, office.now)["trainings"], json::array());
+  office.begin(*office.job, office.second.chunk);
+  EXPECT_EQ(status_json(office.state, {}, std::nullopt, office.now)["trainings"], json::array());
+}
+
+TEST(Results, NameTheKindOfTheirCell) {
+  Office office;
+  std::vector<event::AskedCell> cells = {Office::cell(1, "a", "x"), Office::cell(2, "a", "y"),
+                                         Office::cell(3, "a", "z")};
+  cells[0].content =
+      R"({"command":["\"kind\":\"train\""],"env":{"kind":"train"},"kind":"command","task":{"kind":"train"}})";
+  cells[1].content = R"({"kind":"train","version":1})";
+  cells[2].content = "no JSON";
+  const json results = results_of(office, office.submit(cells));
+  EXPECT_EQ(results[0]["kind"], "command");
+  EXPECT_EQ(results[1]["kind"], "train");
+  EXPECT_EQ(results[2]["kind"], "");
+}
+
+TEST(Results, AreOfTheJobThatDeliveredThem) {
+  Halfway office;
+  EXPECT_EQ(office.store->job_with_result(CellId{0}), office.job->name);
+  EXPECT_EQ(office.store->job_with_result(CellId{1}), "") << "it runs";
+  EXPECT_EQ(office.store->job_with_result(CellId{99}), "");
+}
+
 TEST(Metrics, ThatAreNoMetricsAreLeftOut) {
   EXPECT_EQ(merged_metrics({"", "[1]", R"({"acc": 3, "b": {"stderr": 1}})"}), json::object());
 }
@@ -388,7 +444,7 @@ TEST(Explanation, OfACellIsAsTheContractSays) {
       "expected_s": 100.0, "bound_s": 100.0,
       "need": {"gpus": 1.0, "nodes": 1, "cpus": 2, "memory": 1073741824, "profile": "small", "load_s": 0.0},
       "sweeps": [{"id": "s1", "name": "nightly", "order": 0, "state": "running"}], "failures": [],
-      "metrics": {"acc": {"value": 0.5, "stderr": 0.1}}, "figures": {}, "progress": null, "job": null, "position": null, "why": "it is done",
+      "metrics": {"acc": {"value": 0.5, "stderr": 0.1}}, "figures": {}, "progress": null, "live": null, "job": null, "position": null, "why": "it is done",
       "expected_from": "as it was asked for"})");
   json shown = cell_of(office, 0);
   EXPECT_EQ(shown["key"], "a1" + kZeros);

@@ -62,6 +62,25 @@ TEST(Wire, WritesTheNamesThatTheApiDescribes) {
      "seconds": 1.5, "gpu_seconds": 3.0}]})"));
 }
 
+TEST(Wire, CarriesWhatATrainingTellsOfItself) {
+  Heartbeat beat;
+  beat.epoch = 2;
+  beat.held.push_back({{1, 0}, true, 3, 9, R"({"step": 3, "loss": 1.5})"});
+  EXPECT_EQ(nlohmann::json::parse(write(beat)), nlohmann::json::parse(R"({"epoch": 2, "held": [
+    {"cell": 1, "chunk": 0, "running": true, "done": 3, "all": 9, "live": "{\"step\": 3, \"loss\": 1.5}"}]})"));
+  const Result<Heartbeat> read_back = read<Heartbeat>(write(beat));
+  ASSERT_TRUE(read_back.ok()) << read_back.error().what;
+  EXPECT_EQ(read_back->held.at(0).live, beat.held[0].live);
+}
+
+TEST(Wire, UnderstandsAWorkerThatTellsNothingOfTrainings) {
+  const std::string before = R"({"epoch": 2, "held": [{"cell": 1, "chunk": 0, "running": true, "done": 3, "all": 9}]})";
+  const Result<Heartbeat> read_back = read<Heartbeat>(before);
+  ASSERT_TRUE(read_back.ok()) << read_back.error().what;
+  EXPECT_EQ(read_back->held.at(0).live, "");
+  EXPECT_EQ(nlohmann::json::parse(write(*read_back)), nlohmann::json::parse(before));
+}
+
 TEST(Wire, CarriesAnyBytesThatAProgramPrinted) {
   Exit exit;
   exit.reason = "a\xff\x00 b";
@@ -91,6 +110,8 @@ INSTANTIATE_TEST_SUITE_P(
             "held[0].running must be true or false"},
         Bad{R"({"epoch": 1, "held": [{"cell": 1, "chunk": 0, "running": true, "done": 0, "all": 0, "x": 1}]})",
             "held[0] has a member that is not known"},
+        Bad{R"({"epoch": 1, "held": [{"cell": 1, "chunk": 0, "running": true, "done": 0, "all": 0, "live": {}}]})",
+            "held[0].live must be a text"},
         Bad{R"({"epoch": 1, "held": [], "path": "/etc"})", "the message has a member that is not known"}));
 
 }  // namespace

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import xml.etree.ElementTree
 
 from fake_daemon import Each, FakeDaemon, error, result, status, sweep, write_endpoint
 from program import ORCHCTL, ROOT, main, orchctl
@@ -91,6 +92,67 @@ class Looking(Case):
         lines = list(csv.DictReader(io.StringIO(self.run_with(answers, "results", "core", "-f", "csv").out)))
         self.assertEqual([(line["model"], line["metric"], line["value"], line["state"]) for line in lines],
                          [("a", "acc", "0.5", "done"), ("b", "", "", "failed")])
+
+    def test_curves_of_a_sweep_are_those_of_its_cells_that_train(self):
+        def curve(key, rate):
+            return {"key": key, "cell": "c1", "model": "<m>", "task": "t", "state": "done", "settings": {"rate": rate}, "file": "/f",
+                    "read": 2, "thinned": False, "whole": True,
+                    "points": [{"step": 1, "steps": 2, "loss": 2, "rate": rate}, {"step": 2, "steps": 2, "loss": 1, "held_out": {"loss": 3}}]}
+
+        first, second = "cd" * 32, "ef" * 32
+        rows = [dict(result("m", "x", {}), kind="eval"), dict(result("m", "t", {}), kind="train", key=first),
+                dict(result("m", "t", {}), kind="train", key=second)]
+        answers = {"GET /v1/sweeps/core/results": rows, f"GET /v1/cells/{first}/curve": curve(first, 0.5),
+                   f"GET /v1/cells/{second}/curve": curve(second, 0.25)}
+        ended = self.run_with(answers, "results", "core", "--curves", "--json")
+        self.assertEqual(ended.json, [curve(first, 0.5), curve(second, 0.25)])
+        self.assertEqual(faults(output_schema("curves"), ended.json), [])
+        self.assertEqual(self.run_with(answers, "results", "core", "--curves").out,
+                         "  cell          model  task  rate  state    step  loss  held-out loss  rate  norm  tokens/s  memory\n"
+                         "  cdcdcdcdcdcd  <m>    t     0.5   done   2 of 2     1              3   0.5\n"
+                         "  efefefefefef  <m>    t     0.25  done   2 of 2     1              3  0.25\n")
+        ended = self.run_with(answers, "results", "--curve", first, "-f", "csv")
+        lines = [(line["key"], line["step"], line["figure"], line["value"]) for line in csv.DictReader(io.StringIO(ended.out))]
+        self.assertEqual(lines, [(first, "1", "loss", "2"), (first, "1", "rate", "0.5"), (first, "2", "loss", "1"),
+                                 (first, "2", "held_out_loss", "3")])
+
+        # A drawing is XML that another reader takes, and so is what stands in the page.
+        file = self.folder / "curves.svg"
+        file.write_text("an older drawing")
+        ended = self.run_with(answers, "results", "core", "--curves", "--format", "svg", "--output", file)
+        self.assertEqual((ended.code, ended.out, ended.err), (0, "", ""))
+        svg = "{http://www.w3.org/2000/svg}"
+        drawn = xml.etree.ElementTree.fromstring(file.read_text())
+        texts = [text.text for text in drawn.iter(f"{svg}text")]
+        for text in ("Trainings of core", "loss", "learning rate", "cdcdcdcdcdcd  <m>/t  rate=0.5"):
+            self.assertIn(text, texts)
+        self.assertEqual({each.tag for each in drawn.iter()},
+                         {svg + name for name in ("svg", "title", "rect", "text", "line", "polyline", "circle")})
+        page = self.run_with(answers, "results", "core", "--curves", "-f", "html").out
+        self.assertIn("<td>&lt;m&gt;</td>", page)
+        xml.etree.ElementTree.fromstring(page.replace("<!DOCTYPE html>", "").replace('<meta charset="utf-8">', ""))
+
+        self.assertEqual(self.run_with({"GET /v1/sweeps/core/results": rows[:1]}, "results", "core", "--curves").err,
+                         "orchctl: no cell of the sweep core trains\n")
+        for change, what in (({"points": []}, "has no curve: it does not train"), ({"whole": False}, "its last steps are missing")):
+            ended = self.run_with({f"GET /v1/cells/{first}/curve": {**curve(first, 1), **change}}, "results", "--curve", first)
+            self.assertEqual(ended.code, 0, ended)
+            self.assertTrue(ended.err.startswith("orchctl: cell cdcdcdcdcdcd has "), ended)
+            self.assertIn(what, ended.err)
+        for arguments, what in ((("results",), "which sweep?"), (("results", "core", "--curve", first), "--curve names the one cell"),
+                                (("results", "core", "-f", "svg"), "svg is for curves"),
+                                (("results", "core", "--curves", "-f", "md"), "not as md"),
+                                (("results", "core", "-o", self.folder / "none" / "x"), "cannot write")):
+            ended = self.run_with(answers, *arguments)
+            self.assertEqual((ended.code, ended.out), (2, ""), arguments)
+            self.assertIn(what, ended.err)
+
+    def test_status_shows_the_trainings_that_run(self):
+        answer = dict(status(), trainings=[{"cell": "c1", "key": "ab" * 32, "model": "m", "task": "t", "job": "j1",
+                                            "live": {"step": 3, "steps": 9, "loss": 1.5}}])
+        self.assertEqual(faults(output_schema("status"), answer), [])
+        ended = self.run_with({"GET /v1/status": answer}, "status")
+        self.assertIn("  abababababab  m      t     j1   3 of 9   1.5", ended.out)
 
     def test_diff_fails_on_a_regression_only_when_told_to(self):
         def of(value, name):
@@ -456,6 +518,11 @@ class Down(Case):
             ended = orchctl(*arguments, "--state", self.state)
             self.assertEqual(ended.code, 2, ended)
             self.assertIn(what, ended.err)
+
+    def test_curves_are_files_that_it_does_not_have(self):
+        ended = orchctl("results", "--curve", "c0", "--state", self.state)
+        self.assertEqual(ended.code, 4, ended)
+        self.assertIn("curves are files that the daemon reads; start it with: orchctl up", ended.err)
 
     def test_orders_are_not_taken(self):
         self.assertEqual(orchctl("cancel", "s1", "--state", self.state).code, 4)

@@ -12,7 +12,7 @@ import threading
 STATUS = {
     "daemon": {"state": "up", "since": "2026-11-21T17:00:00Z", "version": "0.1.0", "host": "here", "instance": "abcdefgh",
                "cluster": "local", "policy": "default"},
-    "sweeps": [], "jobs": [],
+    "sweeps": [], "jobs": [], "trainings": [],
 }
 
 
@@ -30,7 +30,7 @@ def status(*sweeps):
 
 
 def result(model, task, metrics, state="done", sweep="s1", settings=None):
-    return {"key": "ab" * 32, "sweep": sweep, "model": model, "task": task, "adapter": None, "settings": settings or {},
+    return {"key": "ab" * 32, "sweep": sweep, "kind": "eval", "model": model, "task": task, "adapter": None, "settings": settings or {},
             "metrics": metrics, "state": state, "attempts": 1, "gpu_seconds": 30.5, "seconds": 15.0, "score": 0.5,
             "reason": "" if state == "done" else "exit code 1"}
 

@@ -35,6 +35,9 @@ for what in rest:
         print("the reason is", value)
         sys.exit(3)
     elif name == "kill": os.kill(os.getpid(), int(value))
+    elif name == "curve":
+        lines = [json.dumps({"step": step, "steps": int(value), "loss": 1 / step}) for step in range(1, int(value) + 1)]
+        (pathlib.Path(out).parent / "curve.jsonl").write_text("\n".join(lines) + "\n{\"step\": 9")
     elif name == "environment": text = json.dumps({"length": len(os.environ.get(value, ""))})
     elif name == "raw":
         pathlib.Path(out).write_text(value)

@@ -250,6 +250,7 @@ class Routes(ApiTest):
             self.check("results", 200, {"sweep": sweep})
             for cell in self.check("cells", 200, {"sweep": sweep}):
                 self.check("cell", 200, {"cell": cell["key"]})
+                self.assertEqual(self.check("curve", 200, {"cell": cell["key"]})["points"], [])
                 self.assertTrue(self.check("log", 200, {"id": cell["cell"]})["file"])
         for state in DOCUMENT["components"]["schemas"]["CellState"]["enum"]:
             self.check("cells", 200, {"sweep": good}, f"?state={state}")
@@ -278,11 +279,13 @@ class Routes(ApiTest):
         for name in ("results", "cells", "holdSweep", "releaseSweep", "cancelSweep", "retrySweep"):
             self.check(name, 404, {"sweep": "s99"})
         self.check("status", 404, query="?sweep=s99")
-        self.check("cell", 404, {"cell": "000000"}), self.check("job", 404, {"job": "j99"}), self.check("log", 404, {"id": "c99"})
+        self.check("cell", 404, {"cell": "000000"}), self.check("curve", 404, {"cell": "c99"})
+        self.check("job", 404, {"job": "j99"}), self.check("log", 404, {"id": "c99"})
         self.check("cancelJob", 404, {"job": "j99"})
         self.check("cells", 400, {"sweep": good}, "?state=finished")
         for query in ("?after=x", "?most=x", "?after=1e3", "?after=99999999999999999999"):
             self.check("events", 400, query=query)
+        self.check("curve", 400, {"cell": "c0"}, "?most=many")
         for query in ("?offset=x", "?most=", "?offset=1.5"):
             self.check("log", 400, {"id": "c0"}, query)
         for name in ("holdSweep", "releaseSweep", "cancelSweep"):
@@ -311,6 +314,14 @@ class Routes(ApiTest):
         ask = {"epoch": epoch, "time_left": 3000, "most": 4, "loaded": ["m"], "held": []}
         leased = self.check("lease", 200, of, body=ask, **as_worker)["leased"]
         self.assertEqual(len(leased), 1)
+        # What it tells of a training is shown, and of anything else nothing is.
+        held = {"cell": leased[0]["cell"], "chunk": 0, "running": True, "done": 3, "all": 9}
+        live = {"step": 3, "steps": 9, "loss": 1.5, "reward": None, "held_out": {"loss": 2.5}, "note": "skipped: NaN"}
+        for said, shown in ((json.dumps(live), live), ("[1, 2", None), ('{"loss": 1}', None), ('{"step": 1, "x": "' + "x" * 3000 + '"}', None),
+                            ('{"step": 4, "loss": {"a": "<b>"}, "Bad": 1}', {"step": 4}), ("", None)):
+            self.check("heartbeat", 200, of, body={"epoch": epoch, "held": [{**held, "live": said}]}, **as_worker)
+            self.assertEqual([row["live"] for row in self.check("status", 200)["trainings"]], [shown] if shown else [])
+            self.assertEqual(self.check("cell", 200, {"cell": f"c{held['cell']}"})["live"], shown)
         item = {"cell": leased[0]["cell"], "chunk": 0, "ticket": leased[0]["ticket"], "generation": 1, "what": "done",
                 "metrics": '{"n": {"value": 1.5, "stderr": null}}', "figures": "", "cause": "", "reason": "", "seconds": 2, "gpu_seconds": 0}
         self.assertEqual(self.check("deliver", 200, of, body={"epoch": epoch, "items": [item]}, **as_worker), {"accepted": 1})

@@ -1,6 +1,7 @@
 """A sweep from its submission to its results: on programs that succeed, fail, hang, lie, and on people who change their mind."""
 
 import json
+import pathlib
 import shutil
 import signal
 
@@ -36,6 +37,25 @@ class Sweep(DaemonTest):
         self.assertEqual(fresh["reused"], 0)
         self.daemon.wait("s3")
         self.assertCountEqual(self.runs(), ["a", "b", "a", "b"])
+
+    def test_shows_the_curve_that_a_program_writes_while_it_runs_and_afterwards(self):
+        self.addCleanup((self.folder / "go").touch)
+        sweep = self.daemon.submit(self.matrix("curve", ["a", "b"], "curve=3", "wait=go"))["sweep"]
+        (key, other) = [cell["key"] for cell in self.daemon.get(f"/v1/sweeps/{sweep}/cells")]
+        points = [{"step": 1, "steps": 3, "loss": 1.0}, {"step": 2, "steps": 3, "loss": 0.5}, {"step": 3, "steps": 3, "loss": 1 / 3}]
+        curve = eventually("a curve", lambda: (lambda it: it if it["points"] else None)(self.daemon.get(f"/v1/cells/{key}/curve")))
+        self.assertEqual((curve["points"], curve["read"], curve["thinned"], curve["whole"]), (points, 3, False, True))
+        self.assertEqual((curve["key"], curve["task"], curve["state"]), (key, "a", "running"))
+        (self.folder / "go").touch()
+        self.daemon.wait(sweep)
+        done = self.daemon.get(f"/v1/cells/{key}/curve")
+        self.assertEqual((done["state"], done["points"], done["file"]), ("done", points, curve["file"]))
+        self.assertEqual(self.daemon.get(f"/v1/cells/{key[:8]}/curve?most=2")["points"], [points[0], points[2]])
+        # Files go, what was measured stays.
+        pathlib.Path(self.daemon.get(f"/v1/cells/{other}/curve")["file"]).unlink()
+        gone = self.daemon.get(f"/v1/cells/{other}/curve")
+        self.assertEqual((gone["file"], gone["points"], gone["state"]), (None, [], "done"))
+        self.assertEqual([row["kind"] for row in self.daemon.results(sweep)], ["command", "command"])
 
     def test_submitted_twice_under_one_key_is_one_sweep(self):
         body = {"matrix": self.matrix("once", ["a"]), "file": "x.yaml"}

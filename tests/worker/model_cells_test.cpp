@@ -3,6 +3,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <map>
 
 #include "run/loop.h"
@@ -59,6 +60,7 @@ class PlayedEngine : public ModelEngine {
     Clock::time_point due() const override { return Clock::now() + 10ms; }
     std::int64_t done() const override { return 3; }
     std::int64_t all() const override { return 7; }
+    std::string live() const override { return R"({"step": 3})"; }
 
    private:
     std::optional<Outcome> outcome_;
@@ -112,6 +114,20 @@ TEST_F(ModelCells, AreDeliveredWithWhatWasCounted) {
   EXPECT_EQ(daemon_.delivered[0].seconds, 2);
   EXPECT_EQ(daemon_.delivered[0].gpu_seconds, 4);
   EXPECT_THAT(engine_.folders, ElementsAre("cells/1"));
+}
+
+TEST_F(ModelCells, TellHowFarTheyAre) {
+  add(1, 1);
+  const auto tells = [](const wire::Heartbeat& beat) { return !beat.held.empty() && beat.held[0].running; };
+  daemon_.on_call = [&] {
+    if (std::ranges::any_of(daemon_.beats, tells)) daemon_.drop = {{1, 0}};
+  };
+  run(with({"0"}));
+  const auto beat = std::ranges::find_if(daemon_.beats, tells);
+  ASSERT_NE(beat, daemon_.beats.end());
+  EXPECT_EQ(beat->held[0].done, 3);
+  EXPECT_EQ(beat->held[0].all, 7);
+  EXPECT_EQ(beat->held[0].live, R"({"step": 3})");
 }
 
 TEST_F(ModelCells, HaveTheRanksOfTheirGpusOnEveryNode) {

@@ -33,6 +33,7 @@ class PlayedDaemon : public Transport {
       return {Reply::What::kOk, "{}", ""};
     }
     if (verb == "heartbeat") {
+      beats.push_back(*wire::read<wire::Heartbeat>(body));
       wire::Beat beat;
       beat.drop = drop;
       beat.drain = drain;
@@ -82,6 +83,7 @@ class PlayedDaemon : public Transport {
   std::vector<wire::Delivered> delivered;
   std::vector<wire::Chunk> drop;
   std::vector<std::string> calls, exits;
+  std::vector<wire::Heartbeat> beats;
   std::function<void()> on_call, on_lease;
   std::function<void(const wire::Delivered&)> on_deliver;
   std::size_t most = 64;

@@ -13,7 +13,8 @@ using nlohmann::json;
 constexpr std::size_t kMostItems = 100'000;  // of a list
 constexpr std::size_t kMostText = 1u << 20;  // bytes of a string
 
-// One list of members for reading and writing: `visit(name, member)`.
+// One list of members for reading and writing: `visit(name, member)`; `visit.may(name, member)` of one that is left out
+// where it is empty, so that a program of before it is understood.
 
 template <class V>
 void members(V&& visit, auto& m) requires std::same_as<std::remove_cvref_t<decltype(m)>, Chunk> {
@@ -104,7 +105,7 @@ void members(V&& visit, auto& m) requires std::same_as<std::remove_cvref_t<declt
   visit("running", m.running);
   visit("done", m.done);
   visit("all", m.all);
-  visit("live", m.live);
+  visit.may("live", m.live);
 }
 template <class V>
 void members(V&& visit, auto& m) requires std::same_as<std::remove_cvref_t<decltype(m)>, Heartbeat> {
@@ -178,6 +179,9 @@ class Writer {
   void operator()(const char* name, const T& value) {
     out_[name] = json_of(value);
   }
+  void may(const char* name, const std::string& value) {
+    if (!value.empty()) out_[name] = value;
+  }
 
  private:
   template <class T>
@@ -215,6 +219,10 @@ class Reader {
     const auto member = in_.find(name);
     if (member == in_.end()) return fail(name, "is missing");
     take(*member, path_ + name, value);
+  }
+
+  void may(const char* name, std::string& value) {
+    if (in_.contains(name)) (*this)(name, value);
   }
 
   /// After all members: whether there is one that nobody asked for.
