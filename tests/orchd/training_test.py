@@ -20,13 +20,14 @@ import http.client, json, os, pathlib, socket, sys
 if int(os.environ.get("OMPI_COMM_WORLD_RANK", "0")) > 0: sys.exit(0)
 job = json.loads(pathlib.Path(sys.argv[sys.argv.index("--job") + 1]).read_text())
 folder = pathlib.Path(sys.argv[sys.argv.index("--job") + 1]).parent
+token = (folder / "token").read_text().strip()
 class Connection(http.client.HTTPConnection):
     def connect(self):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.connect(json.loads(pathlib.Path(job["endpoint"]).read_text())["socket"])
 def say(verb, message):
     connection = Connection("orchd", timeout=60)
-    connection.request("POST", f"/v1/jobs/{job['job']}/{verb}", body=json.dumps(message))
+    connection.request("POST", f"/v1/jobs/{job['job']}/{verb}", body=json.dumps(message), headers={"Authorization": f"Bearer {token}"})
     answer = connection.getresponse()
     content = answer.read()
     if answer.status != 200: sys.exit(f"{verb}: {answer.status} {content}")
@@ -36,7 +37,7 @@ while True:
     given = say("lease", {"epoch": epoch, "time_left": 3600, "most": 1, "loaded": [], "held": []})
     if given["nothing_left"] or given["drain"]: break
     for leased in given["leased"]:
-        with open(pathlib.Path(__file__).parent / "leases", "a") as log:
+        with open(pathlib.Path(__file__).resolve().parent / "leases", "a") as log:
             log.write(json.dumps({**leased, "job": job["job"]}) + "\n")
         ask = leased.get("ask") or {}
         item = {"cell": leased["cell"], "chunk": leased["chunk"], "ticket": leased["ticket"], "generation": leased["generation"],
