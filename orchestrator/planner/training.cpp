@@ -27,18 +27,18 @@ double tidy(double rate) {
   return rounded > 0 ? rounded : rate;
 }
 
-// The shape with the most GPU memory that may run the model.
+// The shape with the most GPU memory that may run the model; without stages a copy of it is on one node.
 struct Largest {
   const Profile* profile = nullptr;
   const Gpu* gpu = nullptr;
   double memory() const { return profile ? profile->gpus() * gpu->memory : 0; }
 };
 
-Largest largest_shape(const Model& model, const Site& site) {
+Largest largest_shape(const Model& model, const Site& site, bool native) {
   Largest largest;
   for (const Shape& shape : shapes_of(site).usable) {
     const Profile& profile = site.catalog.profiles[shape.profile];
-    if (use_rank(profile, model) == 2) continue;
+    if (use_rank(profile, model) == 2 || (native && profile.nodes > 1)) continue;
     const Largest found{&profile, site.catalog.gpus.find(site.cluster.partitions[shape.partition].gpu)};
     if (found.memory() > largest.memory()) largest = found;
   }
@@ -94,7 +94,8 @@ std::vector<std::string> complete_training(const Model& model, const Task& task,
   const policy::AdapterFactors adjust = table.factors(task.type);
   const std::string row_name(name_of(size));
   const bool full = settings.truth("full").value_or(false);
-  const Largest largest = largest_shape(model, site);
+  const bool native = settings.text("engine") == name_of(Engine::kNative);
+  const Largest largest = largest_shape(model, site, native);
   put(settings, "ema_decay", table.ema_decay);
 
   if (model.decoder) {
@@ -155,7 +156,6 @@ std::vector<std::string> complete_training(const Model& model, const Task& task,
         const policy::Planning& planning = site.policy.planning;
         const double share = std::clamp(std::min(planning.memory_high, planning.memory_most), 0.0, 1.0);
         const bool ema = settings.number("ema_decay").value_or(0) > 0;
-        const bool native = settings.text("engine") == name_of(Engine::kNative);
         const auto fitting = rank_that_fits(model, weights, sequence, ema, rank, largest, share, native);
         if (fitting && *fitting < rank) {
           reasons.push_back("rank " + std::to_string(rank) + " is capped at " + std::to_string(*fitting) +

@@ -242,6 +242,14 @@ TEST(Asking, CopiesOfATrainingStayTogether) {
   EXPECT_EQ(nlohmann::json::parse(sweep.needs[0].script_values)["job"]["layout"]["dp"], 4);
 }
 
+TEST(Asking, RanksOfTrainingsAreWhatANodeHolds) {
+  // Without stages no second node helps: what the tables would give is lowered to what eight GPUs hold.
+  World world("name: n\nkind: train\nmodels: [llama31_70b]\ntasks: [sft_instruct]\nsettings: {engine: native}\n");
+  const Asked asked = world.ask();
+  ASSERT_THAT(asked.sweep.cells, SizeIs(1)) << asked.sweep.rejected;
+  EXPECT_LE(asked.sweep.needs.at(0).resources.gpus, 8);
+}
+
 TEST(Asking, TakesTrainingsThatAreLongerThanAnyJob) {
   World world(
       "name: n\nkind: train\nmodels: [llama31_70b]\ntasks: [sft_instruct]\nsettings: {engine: native, epochs: 1000}\n");
