@@ -131,8 +131,9 @@ class Tuning {
     log_ << what << std::endl;
     if (hooks_.say) hooks_.say(what);
   }
+  /// Into the log alone: who called is told by what comes back.
   Trouble fail(Trouble trouble) {
-    say("failed: " + trouble.reason);
+    if (is_first()) log_ << "failed: " << trouble.reason << std::endl;
     return trouble;
   }
 
@@ -196,7 +197,7 @@ class Tuning {
     const auto rows = count_rows(rules_.data, rules_.rows, diagnostics);
     if (!rows) return Error{text_of(diagnostics)};
     auto chat = model::ChatTemplate::open(rules_.model);
-    if (!chat) say("the model has no chat template: " + chat.error().what);
+    if (!chat) say("no chat template is used: " + chat.error().what);
     MaterialRules material;
     material.file = rules_.data;
     material.rows = rules_.rows;
