@@ -1,7 +1,5 @@
 #include "inputs/training.h"
 
-#include <unistd.h>
-
 #include <array>
 #include <optional>
 #include <set>
@@ -15,20 +13,13 @@
 #include "matrix/content.h"
 #include "train/rows.h"
 #ifdef ORCH_EVAL
-#include "reward/rules.h"
+#include "reward/load_reward.h"
 #endif
 
 namespace orch::inputs {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::optional<train::RowKind> kind_of(const std::string& rows) {
-  using enum train::RowKind;
-  for (const train::RowKind kind : {kText, kInstruction, kPreference, kPrompt})
-    if (train::name_of(kind) == rows) return kind;
-  return std::nullopt;
-}
 
 /// What completions are rewarded by: rules that were read, or a program.
 struct Rewards {
@@ -48,8 +39,6 @@ struct Rewards {
   }
 };
 
-bool is_yaml(const fs::path& file) { return file.extension() == ".yaml" || file.extension() == ".yml"; }
-
 class Look {
  public:
   Look(const fs::path& data, const fs::path& known, Diagnostics& diagnostics)
@@ -61,7 +50,7 @@ class Look {
       files.why_not = std::move(why);
       return files;
     };
-    const auto kind = kind_of(task.rows);
+    const auto kind = train::row_kind_named(task.rows);
     if (!kind) return missing("the catalog does not say what a row of its data is (key 'rows')");
     const auto file = find_training_data(said, task.name, task.hf_id, data_);
     if (!file) return missing(file.error().what);
@@ -91,16 +80,14 @@ class Look {
  private:
   /// Why it cannot be used; what is wrong in it goes to the diagnostics.
   std::optional<std::string> read(const fs::path& file, Rewards& rewards) {
-    if (!is_yaml(file)) {
-      if (::access(file.c_str(), X_OK) == 0) return std::nullopt;
-      return file.string() + " is neither a file of rules (.yaml) nor a program that may be run";
-    }
 #ifdef ORCH_EVAL
-    if (auto rules = reward::load_rules(file, diagnostics_)) rewards.rules.emplace(*std::move(rules));
+    auto reward = reward::load_reward(file, diagnostics_);
+    if (auto* rules = reward ? std::get_if<reward::Rules>(&*reward) : nullptr) rewards.rules.emplace(std::move(*rules));
     return std::nullopt;
 #else
+    static_cast<void>(file);
     static_cast<void>(rewards);
-    return "this program was built without PCRE2, which rules need";
+    return "this program was built without PCRE2, which rewards need";
 #endif
   }
 

@@ -198,10 +198,17 @@ std::set<std::string> settings_that_differ(const Json& rows) {
   for (const Json& row : rows)
     if (const Json& settings = member(row, "settings"); settings.is_object())
       for (const auto& [name, value] : settings.items()) names.insert(name);
-  for (const std::string& name : names)
-    for (const Json& row : rows)
-      if (member(member(row, "settings"), name.c_str()) != member(member(rows[0], "settings"), name.c_str()))
-        differ.insert(name);
+  for (const std::string& name : names) {
+    // Kinds of cells have settings of their own: that the others have none of that name is no difference.
+    std::map<std::string, const Json*> first_of;
+    const Json* first = nullptr;
+    for (const Json& row : rows) {
+      const Json& value = member(member(row, "settings"), name.c_str());
+      const Json* const of_kind = first_of.emplace(text_in(row, "kind"), &value).first->second;
+      if (!first && !value.is_null()) first = &value;
+      if (value != *of_kind || (first && !value.is_null() && value != *first)) differ.insert(name);
+    }
+  }
   return differ;
 }
 

@@ -61,6 +61,20 @@ TEST(ResultsTable, WithSeveralSettingsHasARowAMetricAndThoseThatDiffer) {
             "  a      x     1                    failed\n");
 }
 
+TEST(ResultsTable, TakesSettingsThatOtherKindsOfCellsDoNotHaveForNoDifference) {
+  ordered_json asked = row("a", "x", {{"acc", metric(0.25)}}, "done", {{"dtype", "fp32"}, {"shots", 0}});
+  ordered_json taught = row("a", "y", {{"loss", metric(0.5)}}, "done", {{"dtype", "bf16"}, {"rank", 8}});
+  asked["kind"] = "eval";
+  taught["kind"] = "train";
+  EXPECT_EQ(printed({asked, taught}),
+            "  model  task  dtype  metric  value  state\n"
+            "  a      x     fp32   acc      0.25  done\n"
+            "  a      y     bf16   loss      0.5  done\n");
+  ordered_json other = taught;
+  other["settings"].erase("rank");
+  EXPECT_NE(printed({asked, taught, other}).find("rank"), std::string::npos) << "of one kind it is one";
+}
+
 TEST(ResultsTable, OfTooManyTasksForAScreenIsLong) {
   ordered_json rows = ordered_json::array();
   for (int i = 0; i < 13; ++i) rows.push_back(row("a", "t" + std::to_string(i), {{"acc", metric(1)}}));

@@ -1,6 +1,6 @@
 #include "reward/load_reward.h"
 
-#include <algorithm>
+#include <unistd.h>
 
 #include "base/fields.h"
 
@@ -35,6 +35,15 @@ std::optional<RewardFile> read_reward(const Yaml& root, const std::string& file,
 }
 
 std::optional<RewardFile> load_reward(const std::filesystem::path& file, Diagnostics& diagnostics) {
+  if (file.extension() != ".yaml" && file.extension() != ".yml") {
+    if (::access(file.c_str(), X_OK) == 0 && std::filesystem::is_regular_file(file)) {
+      CommandSettings program;
+      program.run = {std::filesystem::absolute(file).string()};
+      return program;
+    }
+    diagnostics.error({file.string()}, "neither a reward file (.yaml) nor a program that may be run");
+    return std::nullopt;
+  }
   const auto root = load_yaml(file, diagnostics);
   if (!root) return std::nullopt;
   return read_reward(*root, file.string(), diagnostics);

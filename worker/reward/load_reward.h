@@ -16,7 +16,9 @@ namespace orch::reward {
 
 using RewardFile = std::variant<Rules, CommandSettings>;
 
+/// Of what stands in a file.
 std::optional<RewardFile> read_reward(const Yaml& root, const std::string& file, Diagnostics& diagnostics);
+/// Of a .yaml file; any other is a program itself, without further words.
 std::optional<RewardFile> load_reward(const std::filesystem::path& file, Diagnostics& diagnostics);
 
 /// `environment`: of a program, NAME=value; empty: this process's own.
