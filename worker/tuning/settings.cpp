@@ -85,7 +85,7 @@ bool targets(const json& value, std::vector<std::string>& to) {
   if (!value.is_string()) return false;
   to.clear();
   const std::string& text = value.get_ref<const std::string&>();
-  if (trim(text).empty()) return true;
+  if (trim(text).empty() || trim(text) == "all") return true;
   for (const std::string_view each : split(text, ',')) to.emplace_back(trim(each));
   return std::none_of(to.begin(), to.end(), [](const std::string& each) { return each.empty(); });
 }
@@ -113,7 +113,7 @@ const std::vector<Setting>& all_settings() {
        [](const S& it) { return it.full ? json() : json(it.dropout); }},
       {"rank_stabilised", "true or false", [](S& it, const json& v) { return truth(v, it.rank_stabilised); },
        [](const S& it) { return json(it.rank_stabilised); }},
-      {"targets", "names with commas between them, such as q_proj,v_proj:16",
+      {"targets", "all, or names with commas between them, such as q_proj,v_proj:16",
        [](S& it, const json& v) { return targets(v, it.targets); }, [](const S& it) { return json(it.targets); }},
       {"learning_rate", "a number from 1e-12 to 10",
        [](S& it, const json& v) { return number(v, 1e-12, 10, it.learning_rate); },

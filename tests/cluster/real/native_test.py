@@ -6,7 +6,6 @@ others have trained, cut into 2 tensor ranks × 2 stages over both nodes; one of
 which there are copies that share the work. The tasks are published ones ($ORCH_TEST_DATA, or ../shared/data beside the tree)."""
 
 import collections
-import contextlib
 import json
 import os
 import pathlib
@@ -17,7 +16,8 @@ import tempfile
 import unittest
 
 import small_checkpoints
-from slurm_daemon import ROOT, SlurmDaemon, SlurmDaemonTest, cluster, eventually, main, run, write_cluster
+from slurm_daemon import ROOT, eventually, main, run, write_cluster
+from strikes import StruckTest, held_still, number_of_cell, ranks, variables
 
 DATA = pathlib.Path(os.environ.get("ORCH_TEST_DATA") or ROOT.parent / "shared" / "data")
 TRAINED = DATA / "models" / "tinystories-656k"
@@ -105,55 +105,8 @@ def write_data(folder):
     write_rows(folder / "arc_challenge" / "train.jsonl", rows[-200:])
 
 
-def number_of_cell(folder):
-    """Of an attempt's folder, `cells/CELL-TICKET`."""
-    return folder.name.partition("-")[0]
-
-
-def variables(pid):
-    lines = pathlib.Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace").split("\0")
-    return dict(line.partition("=")[::2] for line in lines)
-
-
-def ranks(slurm_job):
-    """The processes of a job, by rank: of each the first, which has made the helper that starts programs."""
-    found = {}
-    for folder in pathlib.Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            if (folder / "cmdline").read_bytes().split(b"\0")[0].endswith(b"/orch-worker"):
-                of = variables(folder.name)
-                if of.get("SLURM_JOB_ID") == slurm_job and "SLURM_PROCID" in of:
-                    pid, number = int(folder.name), int(of["SLURM_PROCID"])
-                    found[number] = min(pid, found.get(number, pid))
-    return found
-
-
-@contextlib.contextmanager
-def held_still(slurm_job):
-    """Nothing goes on in the job meanwhile, so that what is seen of it is true until it is struck."""
-    held = ranks(slurm_job).values()
-
-    def signal_all(which):
-        for pid in held:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(pid, which)
-
-    signal_all(signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        signal_all(signal.SIGCONT)
-
-
-class NativeDaemon(SlurmDaemon):
-    # Open MPI keeps some of its memory to the end: that is not ours to mend.
-    VARIABLES = SlurmDaemon.VARIABLES | {"ASAN_OPTIONS": "detect_leaks=0"}
-
-
 @unittest.skipUnless(TRAINED.exists() or os.environ.get("ORCH_NEED_TEST_DATA"), f"{TRAINED} is not here")
-class Native(SlurmDaemonTest):
-    DAEMON = NativeDaemon
-
+class Native(StruckTest):
     def setUp(self):
         held = tempfile.TemporaryDirectory(prefix="orch-native-", dir="/tmp")
         self.addCleanup(held.cleanup)
@@ -236,20 +189,6 @@ class Native(SlurmDaemonTest):
         cell, lines = self.attempts()[folder]
         return bool(lines) and len(lines) < self.longest[cell]
 
-    def state_of(self, job):
-        return self.daemon.get(f"/v1/jobs/{job['id']}")["state"]
-
-    def ended(self, job, *ends):
-        eventually(f"the end of {job['id']}", lambda: self.state_of(job) == "ended", 90)
-        it = self.daemon.get(f"/v1/jobs/{job['id']}")
-        self.assertIn(it["end"], ends, it)
-        return it
-
-    def noted(self, kind, cell, text):
-        """What the journal says of the cell, by which `orchctl events` and `explain` go."""
-        notes = [note["text"] for note in self.daemon.get("/v1/events") if note["cell"] == cell and re.fullmatch(kind, note["kind"])]
-        self.assertTrue(any(re.search(text, note) for note in notes), (kind, cell, text, notes))
-
     # What is done while the job is held still; then what must be whole again before anything else is struck; at last what
     # came of it. Nobody waits for that in between: by then the other models' cells would be done.
 
@@ -261,28 +200,6 @@ class Native(SlurmDaemonTest):
         yield
         self.assertRegex(self.ended(job, "lost_peer")["reason"], rf"rank 3 \(process {killed} on \S+\) is gone")
         self.noted("cell.attempt_failed", cell, "^lost_peer: .*rank 3")
-
-    def end_node(self, job, cell):
-        cluster("node", "gpu2", "down")
-        run("scontrol", "update", "nodename=gpu2", "state=down", "reason=test")
-        yield
-        # Either comes first: the last word of a worker that lost a peer, or Slurm, which puts the job back into its queue.
-        eventually(f"the end of {job['id']}, or its return to the queue", lambda: self.state_of(job) in ("ended", "queued"), 90)
-        has_ended = self.state_of(job) == "ended"
-        cluster("node", "gpu2", "up")
-        # It may be up by itself already, as Slurm sees that it answers.
-        run("scontrol", "update", "nodename=gpu2", "state=resume", check=False)
-        eventually("the return of the node", lambda: not run("sinfo", "-h", "-n", "gpu2", "-t", "down,drain", "-o", "%N"), 60)
-        yield
-        if has_ended:
-            self.ended(job, "lost_peer", "node_failure")
-            self.noted("cell.attempt_failed", cell, "^(lost_peer|node_failure): ")
-
-    def cancel_job(self, job, cell):
-        run("scancel", job["slurm_job_id"])
-        yield
-        yield
-        self.ended(job, "drained", "cancelled")
 
     def kill_daemon(self, job, cell):
         self.daemon.kill()
