@@ -27,10 +27,20 @@ std::optional<std::uint64_t> ticket_of(const std::string& name, const std::strin
   return error == std::errc() && end == last ? std::optional(ticket) : std::nullopt;
 }
 
+bool is_file(const fs::path& path) {
+  std::error_code absent;
+  return fs::is_regular_file(fs::symlink_status(path, absent));
+}
+
 }  // namespace
 
 std::string attempt_name(control::CellId cell, control::Ticket ticket) {
   return std::to_string(index(cell)) + "-" + std::to_string(index(ticket));
+}
+
+std::optional<fs::path> curve_of(const fs::path& job, control::CellId cell, control::Ticket ticket) {
+  fs::path file = job / "cells" / attempt_name(cell, ticket) / kFile;
+  return is_file(file) ? std::optional(std::move(file)) : std::nullopt;
 }
 
 std::optional<fs::path> newest_curve(const std::vector<fs::path>& jobs, control::CellId cell) {
@@ -41,8 +51,7 @@ std::optional<fs::path> newest_curve(const std::vector<fs::path>& jobs, control:
     std::error_code error;
     for (fs::directory_iterator at(job / "cells", error), end; !error && at != end; at.increment(error)) {
       const auto ticket = ticket_of(at->path().filename().string(), prefix);
-      std::error_code absent;
-      if (!ticket || *ticket < best || !fs::is_regular_file(fs::symlink_status(at->path() / kFile, absent))) continue;
+      if (!ticket || *ticket < best || !is_file(at->path() / kFile)) continue;
       best = *ticket;
       newest = at->path() / kFile;
     }

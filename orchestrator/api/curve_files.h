@@ -14,7 +14,11 @@ namespace orch::api {
 /// `12-34`: the folder of an attempt at a cell, below `cells` in a job's; the ticket tells the newer.
 std::string attempt_name(control::CellId cell, control::Ticket ticket);
 
-/// The curve of the newest attempt at the cell that has one, in these jobs' folders. Looks at the disk.
+/// The curve of this attempt, if it has one. Looks at the disk, as does the next.
+std::optional<std::filesystem::path> curve_of(const std::filesystem::path& job, control::CellId cell,
+                                              control::Ticket ticket);
+
+/// The curve of the newest attempt at the cell that has one, in these jobs' folders.
 std::optional<std::filesystem::path> newest_curve(const std::vector<std::filesystem::path>& jobs, control::CellId cell);
 
 struct CurveRead {

@@ -422,14 +422,14 @@ class Routes {
     });
   }
 
-  void send_curve(control::CellId cell, ordered_json body, std::vector<std::filesystem::path> jobs, bool done,
+  void send_curve(control::CellId cell, ordered_json body, const std::vector<std::filesystem::path>& jobs, bool done,
                   std::size_t most, const Responder& responder) const {
-    if (done) {
-      const std::string job = desk_.store().job_with_result(cell);
-      jobs.clear();
-      if (!job.empty()) jobs.push_back(desk_.folder_of(job));
+    std::optional<std::filesystem::path> file;
+    if (!done) {
+      file = newest_curve(jobs, cell);
+    } else if (const auto attempt = desk_.store().accepted(cell)) {
+      file = curve_of(desk_.folder_of(attempt->job), cell, attempt->ticket);
     }
-    const auto file = newest_curve(jobs, cell);
     CurveRead read = file ? read_curve_file(*file, most) : CurveRead();
     body["settings"] = settings_json(desk_.store().cell(cell).settings);
     body["file"] = file ? ordered_json(file->string()) : ordered_json();

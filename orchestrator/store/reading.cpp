@@ -199,12 +199,6 @@ std::vector<std::string> read_jobs_of(Database& database, CellId cell) {
   return names;
 }
 
-std::string read_job_with_result(Database& database, CellId cell) {
-  return first_text(database.prepared("SELECT j.name FROM results r JOIN jobs j ON j.id = r.job WHERE r.cell = ?"
-                                      " ORDER BY r.generation DESC, r.chunk LIMIT 1"),
-                    static_cast<std::int64_t>(index(cell)));
-}
-
 std::string read_matrix(Database& database, SweepId sweep) {
   return first_text(database.prepared("SELECT matrix FROM sweep_texts WHERE sweep = ?"),
                     static_cast<std::int64_t>(index(sweep)));

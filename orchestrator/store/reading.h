@@ -26,7 +26,6 @@ control::row::PutFailure failure_of(Statement& row);
 std::vector<control::row::PutFailure> read_failures(Database& database, control::CellId cell);
 std::optional<Attempt> read_accepted(Database& database, control::CellId cell);
 std::vector<std::string> read_jobs_of(Database& database, control::CellId cell);
-std::string read_job_with_result(Database& database, control::CellId cell);
 std::string read_matrix(Database& database, control::SweepId sweep);
 std::string read_rejected(Database& database, control::SweepId sweep);
 

@@ -272,10 +272,6 @@ std::optional<Attempt> Store::accepted(CellId cell) const { return read_accepted
 
 std::vector<std::string> Store::jobs_of(CellId cell) const { return read_jobs_of(Reader(*inside_).database(), cell); }
 
-std::string Store::job_with_result(CellId cell) const {
-  return read_job_with_result(Reader(*inside_).database(), cell);
-}
-
 std::string Store::matrix_of(SweepId sweep) const { return read_matrix(Reader(*inside_).database(), sweep); }
 
 std::string Store::rejected_of(SweepId sweep) const { return read_rejected(Reader(*inside_).database(), sweep); }

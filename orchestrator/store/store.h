@@ -103,9 +103,6 @@ class Store {
   std::optional<Attempt> accepted(control::CellId cell) const;
   /// The names of the jobs in which it was measured or failed, the oldest first.
   std::vector<std::string> jobs_of(control::CellId cell) const;
-  /// The name of the job whose delivery is the cell's result (of several chunks the first's, of several generations the
-  /// newest's); empty: there is none.
-  std::string job_with_result(control::CellId cell) const;
   std::string matrix_of(control::SweepId sweep) const;
   std::string rejected_of(control::SweepId sweep) const;
 

@@ -40,6 +40,8 @@ TEST_F(CurveFiles, AreThoseOfTheNewestAttemptInWhateverJob) {
   fs::create_directories(folder_ / "a/cells/3-40");  // it has begun, and has written no step
   EXPECT_THAT(newest(3), Optional(Eq(newest_one)));
   EXPECT_THAT(newest(4), Eq(std::nullopt));
+  EXPECT_THAT(curve_of(folder_ / "b", control::CellId{3}, control::Ticket{10}), Optional(Eq(newest_one)));
+  EXPECT_THAT(curve_of(folder_ / "a", control::CellId{3}, control::Ticket{10}), Eq(std::nullopt));
   EXPECT_EQ(attempt_name(control::CellId{3}, control::Ticket{10}), "3-10");
 }
 

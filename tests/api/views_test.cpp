@@ -426,13 +426,6 @@ TEST(Results, NameTheKindOfTheirCell) {
   EXPECT_EQ(results[2]["kind"], "");
 }
 
-TEST(Results, AreOfTheJobThatDeliveredThem) {
-  Halfway office;
-  EXPECT_EQ(office.store->job_with_result(CellId{0}), office.job->name);
-  EXPECT_EQ(office.store->job_with_result(CellId{1}), "") << "it runs";
-  EXPECT_EQ(office.store->job_with_result(CellId{99}), "");
-}
-
 TEST(Metrics, ThatAreNoMetricsAreLeftOut) {
   EXPECT_EQ(merged_metrics({"", "[1]", R"({"acc": 3, "b": {"stderr": 1}})"}), json::object());
 }

@@ -51,6 +51,12 @@ class Sweep(DaemonTest):
         done = self.daemon.get(f"/v1/cells/{key}/curve")
         self.assertEqual((done["state"], done["points"], done["file"]), ("done", points, curve["file"]))
         self.assertEqual(self.daemon.get(f"/v1/cells/{key[:8]}/curve?most=2")["points"], [points[0], points[2]])
+        # An attempt that nobody accepted is not shown in place of the one that was.
+        accepted = pathlib.Path(done["file"]).parent
+        late = accepted.with_name(accepted.name.split("-")[0] + "-999999")
+        late.mkdir()
+        (late / "curve.jsonl").write_text('{"step": 7}\n')
+        self.assertEqual(self.daemon.get(f"/v1/cells/{key}/curve")["file"], done["file"])
         # Files go, what was measured stays.
         pathlib.Path(self.daemon.get(f"/v1/cells/{other}/curve")["file"]).unlink()
         gone = self.daemon.get(f"/v1/cells/{other}/curve")

@@ -79,7 +79,13 @@ Outcome train(const Order& order, const TrainingPlace& place, comm::Transport& r
   rules.environment = worker::for_programs(worker::environment_of(environ));
   tuning::TuneHooks hooks;
   hooks.wish = [&] { return stopping ? train::Wish::kEnd : train::Wish::kNone; };
-  hooks.step = [&](const nlohmann::ordered_json& line) {
+  // A heartbeat comes between many steps: what was held out is told until it is judged again.
+  nlohmann::ordered_json held_out;
+  hooks.step = [&](nlohmann::ordered_json line) {
+    if (line.contains("held_out"))
+      held_out = line["held_out"];
+    else if (!held_out.is_null())
+      line["held_out"] = held_out;
     on_step(line["step"], line["steps"], line.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
   };
   const auto end = tuning::tune(rules, ranks, hooks);
