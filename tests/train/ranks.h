@@ -37,7 +37,8 @@ struct AtRank {
   const model::Sources& sources;
   model::Decoder& decoder;
   comm::Communicator& data;
-  comm::Transport& host;  ///< the same ranks as `data`
+  comm::Transport& host;     ///< the same ranks as `data`
+  comm::Transport& sharing;  ///< the ranks that share the layers
 };
 
 inline void on_rank(const std::filesystem::path& folder, const RanksSetting& setting,
@@ -52,11 +53,12 @@ inline void on_rank(const std::filesystem::path& folder, const RanksSetting& set
   const auto tensor = comm::make_host_communicator(*backend, take(all->split(rank / setting.tensor)));
   const auto data = comm::make_host_communicator(*backend, take(all->split(shard.rank)));
   const auto host = take(all->split(shard.rank));
+  const auto sharing = take(all->split(rank / setting.tensor));
   const model::Architecture it = take(model::open_architecture(folder));
   const model::Checkpoint checkpoint = take(model::Checkpoint::open(folder));
   const model::Sources sources = take(model::find_sources(it, checkpoint, shard));
   const auto decoder = take(model::Decoder::load(*backend, it, sources, shard, setting.formats, tensor.get()));
-  work({rank, *backend, it, sources, *decoder, *data, *host});
+  work({rank, *backend, it, sources, *decoder, *data, *host, *sharing});
 }
 
 inline void on_ranks(const std::filesystem::path& folder, const RanksSetting& setting,
