@@ -2,7 +2,7 @@
 
 #include "base/text.h"
 #include "promise.h"
-#include "reward/rules.h"
+#include "reward/load_reward.h"
 #include "targets.h"
 
 namespace orch::fuzz {
@@ -46,9 +46,15 @@ void reward_target(std::string_view bytes) {
   const std::string_view said = mark == std::string_view::npos ? kSaid : bytes.substr(mark + kMark.size());
   Diagnostics diagnostics;
   const auto root = parse(bytes.substr(0, mark), diagnostics);
-  auto rules = root ? read_rules(*root, "input.yaml", diagnostics) : std::nullopt;
+  auto file = root ? read_reward(*root, "input.yaml", diagnostics) : std::nullopt;
   check_messages(diagnostics);
-  promise(rules.has_value() == diagnostics.ok(), "there are rules, or an error");
+  promise(file.has_value() == diagnostics.ok(), "there is a reward, or an error");
+  if (const auto* program = file ? std::get_if<CommandSettings>(&*file) : nullptr) {  // it is not run
+    promise(!program->run.empty() && !program->run.front().empty(), "a program has a name");
+    promise(program->limit >= std::chrono::seconds(1) && program->limit <= std::chrono::hours(24), "it has an end");
+    return;
+  }
+  auto* rules = file ? std::get_if<Rules>(&*file) : nullptr;
   // A hundred patterns that take as long as they may are minutes; one input has seconds.
   if (!rules || rules->rules.size() > 5) return;
   RuleReward reward(*std::move(rules));

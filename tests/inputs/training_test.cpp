@@ -162,9 +162,15 @@ TEST_F(Training, OnRewardsNeedsARewardWithWhichItsRowsCanBeJudged) {
 TEST_F(Training, IsRewardedByAProgramThatMayBeRun) {
   put("grpo_math.jsonl", "{\"prompt\": \"1 + 1\"}\n");
   put("judge", "#!/bin/sh\n");
-  EXPECT_THAT(look("[grpo_math]", ", reward: judge").rejected[0], HasSubstr("nor a program that may be run"));
+  EXPECT_THAT(look("[grpo_math]", ", reward: judge").problems,
+              ElementsAre(AllOf(testing::StartsWith("judge:"), HasSubstr("nor a program that may be run"))));
   fs::permissions(data_ / "judge", fs::perms::owner_all);
   EXPECT_THAT(look("[grpo_math]", ", reward: judge").keys, SizeIs(1));
+  // Or by one that a file has the words of.
+  put("words.yaml", "command: [python3, /shared/judge.py]\nlimit: 10min\n");
+  EXPECT_THAT(look("[grpo_math]", ", reward: words").keys, SizeIs(1));
+  put("words.yaml", "command: [python3, /shared/judge.py]\nlimit: long\n");
+  EXPECT_THAT(look("[grpo_math]", ", reward: words").problems, ElementsAre(testing::StartsWith("words.yaml:2: ")));
 }
 
 TEST_F(Training, OfImagesIsForCommandsAlone) {

@@ -9,8 +9,7 @@
 
 #include "base/reading.h"
 #include "base/text.h"
-#include "reward/command.h"
-#include "reward/rules.h"
+#include "reward/load_reward.h"
 #include "support/source_dir.h"
 #include "support/temporary.h"
 
@@ -81,17 +80,22 @@ TEST(RewardsPage, HoldsWhatItSays) {
   const test::TemporaryFolder folder;
   std::unique_ptr<Reward> reward;
   std::vector<Completion> completions;
-  int files = 0, commands = 0, checked = 0;
+  int files = 0, programs = 0, commands = 0, checked = 0;
   for (const Block& block : blocks()) {
     if (block.language == "yaml") {
-      EXPECT_EQ(block.mark, "file") << block.text;
       Diagnostics diagnostics;
       const auto root = parse_yaml(block.text, "page.yaml", diagnostics);
-      auto rules = root ? read_rules(*root, "page.yaml", diagnostics) : std::nullopt;
+      auto read = root ? read_reward(*root, "page.yaml", diagnostics) : std::nullopt;
       EXPECT_THAT(test::lines(diagnostics), IsEmpty()) << block.text;
       EXPECT_THAT(diagnostics.warnings(), IsEmpty()) << block.text;
-      ASSERT_TRUE(rules);
-      reward = std::make_unique<RuleReward>(*std::move(rules));
+      ASSERT_TRUE(read);
+      const bool is_program = std::holds_alternative<CommandSettings>(*read);
+      EXPECT_EQ(block.mark, is_program ? "file of a command" : "file") << block.text;
+      if (is_program) {  // which lies somewhere else
+        ++programs;
+        continue;
+      }
+      reward = std::make_unique<RuleReward>(std::get<Rules>(*std::move(read)));
       ++files;
     } else if (block.mark == "command") {
       std::ofstream(folder / "reward.py") << block.text;
@@ -114,6 +118,7 @@ TEST(RewardsPage, HoldsWhatItSays) {
     }
   }
   EXPECT_EQ(files, 4);
+  EXPECT_EQ(programs, 1);
   EXPECT_EQ(commands, 1);
   EXPECT_EQ(checked, files + commands);
 }
@@ -122,6 +127,8 @@ TEST(RewardsPage, HasAllKeysAndWordsOfTheSchema) {
   const std::string whole = page();
   std::ifstream file(test::source_dir() / "docs/schemas/reward.json");
   const auto schema = nlohmann::json::parse(file);
+  for (const auto& [key, of] : schema.at("properties").items())
+    EXPECT_THAT(whole, testing::HasSubstr("\n| `" + key + "` |"));
   int kinds = 0;
   for (const auto& [name, value] : schema.at("$defs").items()) {
     if (!value.contains("properties")) continue;

@@ -35,7 +35,12 @@ ONE = [{"kind": "ended", "weight": 1}]
 FILES = [(True, {"rules": ONE}), (True, {"rules": ONE, "clamp": {"least": -1, "most": 1}}), (True, {"rules": ONE, "clamp": {"most": 1e9}}), (False, {}),
          (False, {"rules": []}), (False, {"rules": {}}), (False, {"rules": [7]}), (False, {"rules": [{"kind": "ended"}]}), (False, {"rules": ONE * 101}),
          (False, {"rules": ONE, "clamp": {}}), (False, {"rules": ONE, "clamp": {"most": 2e9}}), (False, {"rules": ONE, "clamp": {"max": 1}}),
-         (False, {"rules": ONE, "weights": 1})]
+         (False, {"rules": ONE, "weights": 1}),
+         (True, {"command": ["python3", "/shared/reward.py", 5, True]}), (True, {"command": "/shared/reward"}), (True, {"command": ["a"], "limit": "5min"}),
+         (True, {"command": ["a"], "limit": "90s"}), (False, {"command": []}), (False, {"command": ""}), (False, {"command": ["", "a"]}),
+         (False, {"command": {"run": "a"}}), (False, {"command": [["a"]]}), (False, {"command": ["a"], "limit": 90}),
+         (False, {"command": ["a"], "limit": "soon"}), (False, {"command": ["a"], "limits": "5min"}), (False, {"command": ["a"], "rules": ONE}),
+         (False, {"command": ["a"], "clamp": {"most": 1}}), (False, {"rules": ONE, "limit": "5min"}), (False, {"limit": "5min"})]
 
 
 class Schema(unittest.TestCase):

@@ -14,7 +14,7 @@ std::optional<CommandSettings> read_command(const Yaml& root, const std::string&
   Fields fields(root, file, "a reward file with a command", diagnostics);
   CommandSettings settings;
   settings.run = fields.texts("command").value_or(std::vector<std::string>());
-  if (settings.run.empty() || settings.run.front().empty())
+  if (diagnostics.error_count() == errors && (settings.run.empty() || settings.run.front().empty()))
     fields.error("command", "'command' must be the program's words, such as [python3, /shared/reward.py]");
   if (const auto limit = fields.duration("limit", 1, kLongest))
     settings.limit = std::chrono::milliseconds(static_cast<std::int64_t>(*limit * 1000));
@@ -38,7 +38,7 @@ std::optional<RewardFile> load_reward(const std::filesystem::path& file, Diagnos
   if (file.extension() != ".yaml" && file.extension() != ".yml") {
     if (::access(file.c_str(), X_OK) == 0 && std::filesystem::is_regular_file(file)) {
       CommandSettings program;
-      program.run = {std::filesystem::absolute(file).string()};
+      program.run = {std::filesystem::absolute(file).string()};  // a name alone would be looked for in PATH
       return program;
     }
     diagnostics.error({file.string()}, "neither a reward file (.yaml) nor a program that may be run");

@@ -1,4 +1,5 @@
 // A reward by its file: rules, or a program of the user's (`command`, and `limit`, the longest that a call may take).
+// The file may be the program itself: one that may be run and is not called .yaml or .yml. It gets no arguments.
 #pragma once
 
 #include <filesystem>
