@@ -290,26 +290,48 @@ class Trained(InFolder):
         self.rows = sums(40)
         self.data = write_lines(self.folder / "sums.jsonl", self.rows)
 
-    def test_the_held_out_loss_is_what_score_says_of_the_adapter(self):
-        held_out = 7
-        got = answer(self.data, self.folder / "out", SMALL | {"sequence": 64, "steps": 12, "held_out": held_out})
+    def score(self, held_out, model, *words):
+        """The mean of -log p over what is trained on of the rows that are held out, as `orch-worker score` has it."""
         count = len(self.rows)
         rows = [row for i, row in enumerate(self.rows) if (i + 1) * held_out // count != i * held_out // count]
         self.assertEqual(len(rows), held_out)
         # This tokenizer sees the token that ends a text only behind a blank, which belongs to it.
         pairs = [[row["prompt"], row["completion"] + " <|end_story|>"] for row in rows]
+        done = subprocess.run([str(WORKER), "score", str(model), *map(str, words)], input=json.dumps(pairs), capture_output=True, text=True,
+                              env=ENVIRONMENT, check=True)
+        scores = json.loads(done.stdout)
+        return -sum(each["logprob"] for each in scores) / sum(each["tokens"] for each in scores)
 
-        def score(*words):
-            done = subprocess.run([str(WORKER), "score", str(MODEL), *map(str, words)], input=json.dumps(pairs), capture_output=True, text=True,
-                                  env=ENVIRONMENT, check=True)
-            scores = json.loads(done.stdout)
-            return -sum(each["logprob"] for each in scores) / sum(each["tokens"] for each in scores)
-        self.assertNotIn("a token covers the prompt's end", (self.folder / "out" / "log").read_text())
-        loss = score("--adapter", self.folder / "out" / "adapter")
+    def test_the_held_out_loss_is_what_score_says_of_the_adapter(self):
+        out = self.folder / "out"
+        got = answer(self.data, out, SMALL | {"sequence": 64, "steps": 12, "held_out": 7})
+        self.assertNotIn("a token covers the prompt's end", (out / "log").read_text())
+        before, loss = self.score(7, MODEL), self.score(7, MODEL, "--adapter", out / "adapter")
         self.assertAlmostEqual(got["metrics"]["held_out_loss"], loss, delta=1e-3)
-        before = score()
-        self.assertAlmostEqual(curve(self.folder / "out")[0]["held_out"]["loss"], before, delta=1e-3)
+        self.assertAlmostEqual(curve(out)[0]["held_out"]["loss"], before, delta=1e-3)
         self.assertLess(loss, before - 1)
+
+    def test_all_weights(self):
+        settings = {"full": True, "learning_rate": 0.001, "batch_size": 4, "sequence": 64, "steps": 12, "held_out": 7, "checkpoint_every": 5}
+        quiet, out = self.folder / "quiet", self.folder / "out"
+        got = answer(self.data, quiet, settings)
+        self.assertEqual(got["model"], str(quiet / "model"))
+        before, loss = self.score(7, MODEL), self.score(7, quiet / "model")
+        self.assertAlmostEqual(got["metrics"]["held_out_loss"], loss, delta=1e-3)
+        self.assertLess(loss, before - 1)
+        with Running(self.data, out, settings) as running:
+            self.assertTrue(running.until(lambda: running.lines() > 6))
+            running.send(signal.SIGKILL)
+        answer(self.data, out, settings)
+        model = lambda folder: {file.name: file.read_bytes() for file in (folder / "model").iterdir()}
+        self.assertEqual(model(out), model(quiet))
+        self.assertEqual(losses(out), losses(quiet))
+        self.assertEqual(answer(self.data, out, settings)["metrics"], got["metrics"])  # of one that is over, too
+        self.assertEqual(model(out), model(quiet))
+        pairs = write_lines(self.folder / "pairs.jsonl", [{"prompt": "a", "chosen": " b", "rejected": " c"}] * 4)
+        done = train(pairs, self.folder / "pulled", settings, "--rows", "preference")
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn("where all weights are trained there is none; train an adapter", done.stderr)
 
     @unittest.skipUnless(MPIRUN, "no MPI")
     def test_losses_are_the_same_on_other_ranks(self):
