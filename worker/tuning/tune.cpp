@@ -534,17 +534,18 @@ class Tuning {
     return agree(is_first() ? open_files(earlier) : Result<bool>(true));
   }
 
+  /// The checkpoints first: their lock says whether somebody else is at it in this folder, whose curve is not ours.
   Result<bool> open_files(const fs::path& earlier) {
     const std::int64_t from = checkpoint_ ? checkpoint_->state.step : 0;
-    auto curve = Curve::open(rules_.out / kCurve, earlier, checkpoint_ ? from : -1);
-    if (!curve) return curve.error();
-    curve_.emplace(*std::move(curve));
     train::KeepRules keep;
     keep.best = static_cast<std::size_t>(settings_.keep_checkpoints);
     auto writer = train::CheckpointWriter::open(rules_.out / kCheckpoints, keep);
     if (!writer) return writer.error();
     writer_ = *std::move(writer);
     if (auto forgotten = writer_->forget_after(from); !forgotten) return forgotten.error();
+    auto curve = Curve::open(rules_.out / kCurve, earlier, checkpoint_ ? from : -1);
+    if (!curve) return curve.error();
+    curve_.emplace(*std::move(curve));
     return true;
   }
 
