@@ -3,7 +3,7 @@
 
 Of Google Benchmark's JSON: how the cost grows with the number of cells. A benchmark is named STAGE/CELLS or says its cells in
 a counter `cells`; a counter `peak_mib` is shown where there is one. Of orch_bench_kernels: each op beside what the machine can do,
-then the libraries' products beside each other. Of bench_daemon.py's and bench_worker.py's: each figure beside its aim.
+then the libraries' products beside each other. Of what bench_daemon.py, bench_worker.py and bench_training.py write: each figure beside its aim.
 """
 import json
 import re

@@ -1,10 +1,11 @@
-// What one worker does on this machine's processors, for scripts/bench_worker.py, which says what is asked and puts the
-// figures together. Each command prints one JSON object.
+// What one worker does on this machine's processors, for scripts/bench_worker.py and bench_training.py, which say what
+// is asked and put the figures together. Each command prints one JSON object.
 //
-//   orch_bench_worker make FOLDER SHAPE [--tokenizer FOLDER]   writes a model of random weights (1b, 100m, tiny)
+//   orch_bench_worker make FOLDER SHAPE [--tokenizer FOLDER]   writes a model of random weights (1b, 100m, pupil, tiny)
 //   orch_bench_worker load FOLDER                            reads it, from the disk and from the page cache
 //   orch_bench_worker speed FOLDER                           decode and prefill beside what the machine can do
 //   orch_bench_worker ask FOLDER TASK... --data FOLDER       tasks one after another, the model kept
+//   orch_bench_worker products                               the best products of matrices, in fp32 and bf16
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -250,9 +251,16 @@ ordered_json ask(const Options& options, const fs::path& program) {
 
 ordered_json make(const Options& options) {
   const bench::ModelShape* shape = bench::shape_of(options.shape);
-  if (!shape) throw std::runtime_error("no shape '" + options.shape + "': 1b, 100m or tiny");
+  if (!shape) throw std::runtime_error("no shape '" + options.shape + "': 1b, 100m, pupil or tiny");
   must(bench::write_model(*shape, options.folder, options.tokenizer));
   return {{"bytes", fs::file_size(options.folder / "model.safetensors")}};
+}
+
+ordered_json products(const Options& options) {
+  ordered_json all;
+  for (const auto& [dtype, name] : {std::pair(DType::kFp32, "fp32"), {DType::kBf16, "bf16"}})
+    all[name] = bench::best_product(dtype, options.threads, options.quick);
+  return all;
 }
 
 }  // namespace
@@ -265,12 +273,15 @@ int main(int count, char** words) {
   CLI::App* const loading = app.add_subcommand("load", "reads it, from the disk and from the page cache");
   CLI::App* const speeding = app.add_subcommand("speed", "decode and prefill beside what the machine can do");
   CLI::App* const asking = app.add_subcommand("ask", "tasks one after another, the model kept");
+  CLI::App* const multiplying = app.add_subcommand("products", "the best products of matrices, in FLOP/s");
   for (CLI::App* each : {making, loading, speeding, asking}) {
     each->add_option("folder", options.folder)->required();
     each->add_option("--threads", options.threads);
     each->add_option("--repeat", options.repeat, "the best counts");
   }
-  making->add_option("shape", options.shape, "1b, 100m or tiny")->required();
+  multiplying->add_option("--threads", options.threads);
+  multiplying->add_flag("--quick", options.quick, "only to see that it runs");
+  making->add_option("shape", options.shape, "1b, 100m, pupil or tiny")->required();
   making->add_option("--tokenizer", options.tokenizer, "its vocab.json and merges.txt become the model's");
   speeding->add_option("--prefill", options.prefill, "tokens of a text")->delimiter(',');
   speeding->add_option("--decode", options.decode, "tokens that are written");
@@ -290,6 +301,7 @@ int main(int count, char** words) {
     if (*loading) all = load(options);
     if (*speeding) all = speed(options);
     if (*asking) all = ask(options, program);
+    if (*multiplying) all = products(options);
     std::cout << all.dump() << std::endl;
     return 0;
   } catch (const std::exception& problem) {

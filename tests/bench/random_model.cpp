@@ -1,5 +1,6 @@
 #include "bench/random_model.h"
 
+#include <algorithm>
 #include <array>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -19,6 +20,7 @@ using nlohmann::ordered_json;
 constexpr std::array kShapes = {
     ModelShape{"1b", 16, 2048, 32, 8, 64, 8192, 128256},
     ModelShape{"100m", 12, 768, 12, 4, 64, 2048, 50257},
+    ModelShape{"pupil", 12, 768, 12, 4, 64, 2048, 32000},
     ModelShape{"tiny", 2, 64, 4, 2, 16, 96, 50257},
 };
 
@@ -45,6 +47,7 @@ std::vector<Named> tensors_of(const ModelShape& it) {
 }
 
 ordered_json config_of(const ModelShape& it) {
+  const std::int64_t end = std::min<std::int64_t>(50256, it.vocab - 1);  // GPT-2's
   return {{"architectures", {"LlamaForCausalLM"}},
           {"model_type", "llama"},
           {"hidden_size", it.hidden},
@@ -61,8 +64,8 @@ ordered_json config_of(const ModelShape& it) {
           {"tie_word_embeddings", true},
           {"attention_bias", false},
           {"mlp_bias", false},
-          {"bos_token_id", 50256},
-          {"eos_token_id", 50256},
+          {"bos_token_id", end},
+          {"eos_token_id", end},
           {"torch_dtype", "bfloat16"}};
 }
 
