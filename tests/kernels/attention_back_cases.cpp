@@ -167,7 +167,9 @@ std::vector<Case> attention_back_cases() {
       {"capped", 2, 1, 20, {25}, 0, 1.5},
       {"alibi", 4, 4, 8, {18, 30}, 0, 0, true},
       {"cut", 4, 2, 16, {29, 12}, 6, 0, false, false, 0, 5},
+      {"wide", 2, 1, 72, {19, 26}},
       {"latent", 3, 1, 40, {19, 7}, 0, 0, false, true, 32},
+      {"latent_wide", 2, 1, 88, {18}, 0, 0, false, true, 72},
       {"latent_cut", 2, 1, 12, {21}, 0, 0, false, true, 8, 3},
   };
   for (const DType dtype : {DType::kFp32, DType::kBf16, DType::kFp16})
