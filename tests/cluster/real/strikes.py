@@ -32,6 +32,12 @@ def ranks(slurm_job):
     return found
 
 
+def is_pending(pid, which):
+    """Whether the signal waits for the process, which is held still."""
+    pending = re.search(r"^ShdPnd:\s*(\w+)$", pathlib.Path(f"/proc/{pid}/status").read_text(), re.M)[1]
+    return bool(int(pending, 16) & 1 << which - 1)
+
+
 @contextlib.contextmanager
 def held_still(slurm_job):
     """Nothing goes on in the job meanwhile, so that what is seen of it is true until it is struck."""
@@ -104,9 +110,11 @@ class StruckTest(SlurmDaemonTest):
         yield
 
     def end_time(self, job, cell):
-        """Its time limit is the next full minute: Slurm warns it before, and ends it then."""
-        left = run("squeue", "-h", "-j", job["slurm_job_id"], "-o", "%M").strip().split(":")
-        run("scontrol", "update", f"jobid={job['slurm_job_id']}", f"timelimit={int(left[-2]) + 1}")
+        """Its time limit is the next full minute: Slurm warns it before. It is held still until then, so that what it is at is not over."""
+        ran = run("squeue", "-h", "-j", job["slurm_job_id"], "-o", "%M").strip().split(":")
+        run("scontrol", "update", f"jobid={job['slurm_job_id']}", f"timelimit={int(ran[-2]) + 1}")
+        worker = ranks(job["slurm_job_id"])[0]
+        eventually("Slurm's warning", lambda: is_pending(worker, signal.SIGUSR1), 90)
         yield
         yield
         self.ended(job, "drained", "timeout")
