@@ -116,6 +116,35 @@ TEST_F(CheckpointTest, ThatCannotBeReadSaysWhatToDo) {
   EXPECT_THAT(why_not(), HasSubstr("is empty"));
 }
 
+/// KiB of the file that this process has in memory.
+int kib_of(const std::filesystem::path& file) {
+  std::ifstream in("/proc/self/smaps");
+  bool here = false;
+  for (std::string line; std::getline(in, line);) {
+    if (line.find(" kB") == std::string::npos) here = line.ends_with(file.string());
+    if (here && line.starts_with("Rss:")) return std::stoi(line.substr(4));
+  }
+  return -1;
+}
+
+TEST_F(CheckpointTest, LetsGoOfWhatItHasReadAndReadsItAgain) {
+  constexpr std::size_t kBytes = std::size_t{1} << 20;
+  write("model.safetensors", file_of(R"({"a":{"dtype":"U8","shape":[1048576],"data_offsets":[0,1048576]}})", kBytes));
+  const auto checkpoint = Checkpoint::open(folder_.path());
+  ASSERT_TRUE(checkpoint) << checkpoint.error().what;
+  const Tensor* const a = checkpoint->find("a");
+  const auto reads_all = [&] {
+    for (std::size_t i = 0; i < kBytes; ++i)
+      if (std::to_integer<std::size_t>(a->bytes[i]) != i % 256) return false;
+    return true;
+  };
+  EXPECT_TRUE(reads_all());
+  EXPECT_GE(kib_of(folder_.path() / "model.safetensors"), 1024);
+  checkpoint->forget();
+  EXPECT_EQ(kib_of(folder_.path() / "model.safetensors"), 0);
+  EXPECT_TRUE(reads_all());
+}
+
 // Every e4m3 number, from its definition: sign, exponent less 7, mantissa in eighths.
 TEST(Numbers, OfFp8AreReadExactly) {
   std::string file = file_of(R"({"a":{"dtype":"F8_E4M3","shape":[256],"data_offsets":[0,256]}})", 256);

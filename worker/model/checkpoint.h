@@ -22,6 +22,10 @@ class Checkpoint {
   /// Null where there is none.
   const Tensor* find(std::string_view name) const;
   const std::map<std::string, Tensor, std::less<>>& tensors() const { return tensors_; }
+  /// As FileMap::forget().
+  void forget() const {
+    for (const Safetensors& file : files_) file.forget();
+  }
 
  private:
   std::vector<Safetensors> files_;

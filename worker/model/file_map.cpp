@@ -32,6 +32,8 @@ Result<std::shared_ptr<const FileMap>> FileMap::open(const std::filesystem::path
   return std::shared_ptr<const FileMap>(new FileMap(static_cast<const std::byte*>(data), size));
 }
 
+void FileMap::forget() const { madvise(const_cast<std::byte*>(data_), size_, MADV_DONTNEED); }
+
 FileMap::~FileMap() { munmap(const_cast<std::byte*>(data_), size_); }
 
 }  // namespace orch::model

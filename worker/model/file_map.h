@@ -19,6 +19,9 @@ class FileMap {
 
   std::span<const std::byte> bytes() const { return {data_, size_}; }
 
+  /// This process lets go of what it has looked at; what it looks at again is read again.
+  void forget() const;
+
  private:
   FileMap(const std::byte* data, std::size_t size) : data_(data), size_(size) {}
   const std::byte* data_ = nullptr;

@@ -38,6 +38,10 @@ class Safetensors {
   static Result<Safetensors> parse(std::span<const std::byte> file, const std::string& name);
 
   const std::map<std::string, Tensor, std::less<>>& tensors() const { return tensors_; }
+  /// As FileMap::forget().
+  void forget() const {
+    if (file_) file_->forget();
+  }
 
  private:
   std::shared_ptr<const FileMap> file_;

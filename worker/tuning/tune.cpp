@@ -412,6 +412,7 @@ class Tuning {
                 : train::Parameters::of_model(*backend_, *decoder_, parts_->sources, has_average());
     if (auto agreed = agree(outcome(parameters)); !agreed) return agreed;
     parameters_ = *std::move(parameters);
+    parts_->checkpoint.forget();  // all of it stands in the backend's memory now
     auto learner = train::Learner::make(*backend_, *decoder_, *parameters_, pass_);
     if (auto agreed = agree(outcome(learner)); !agreed) return agreed;
     learner_ = *std::move(learner);
