@@ -102,7 +102,8 @@ struct State {
 
   Queue queue;
   Leases leases;
-  /// Attempts of the native engine that ended without a result, of chunks that wait or are leased again.
+  /// Attempts of the native engine that ended without a result, of chunks that have none yet. The next one goes on with
+  /// them, be it after a failure or a cancellation that was thought better of.
   std::map<Chunk, std::vector<std::pair<JobId, Ticket>>> begun;
 
   // What a restart ends.

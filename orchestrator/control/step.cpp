@@ -89,11 +89,11 @@ void Step::set(CellId id, CellState to) {
   if (to == CellState::kWaiting) enqueue(id);
   if (is_final(to)) {
     // Others may still work on chunks of it: they hear of it at their next heartbeat.
-    for (std::uint32_t part = 0; part < it.chunks; ++part) drop_lease({id, part});
-    for (auto at = state.begun.lower_bound({id, 0}); at != state.begun.end() && at->first.cell == id;)
-      forget_begun((at++)->first);
-    if (to == CellState::kDone) state.chunks.erase(id);
-    state.progress.erase(id);
+    for (std::uint32_t part = 0; part < it.chunks; ++part) leave({id, part});
+    if (to == CellState::kDone) {
+      forget_begun(id);
+      state.chunks.erase(id);
+    }
   }
   if (is_final(to) || from == CellState::kDone) settle_dependents(id);
   // What it needs may have been made afresh before it: now its sweeps care for that too.
@@ -120,6 +120,8 @@ void Step::settle_dependents(CellId id) {
   const auto found = state.dependents.find(id);
   if (found == state.dependents.end()) return;
   for (const CellId dependent : found->second) {
+    // What was begun on what the cell has made is not gone on with when it makes that afresh.
+    if (!is_final(cell(id).state)) forget_begun(dependent);
     const CellState was = cell(dependent).state;
     if (was != CellState::kBlocked && was != CellState::kWaiting) continue;
     set(dependent, CellState::kWaiting);
@@ -230,7 +232,7 @@ void Step::drop_lease(Chunk chunk) {
   set_chunk(chunk, ChunkState::kWaiting);
 }
 
-void Step::give_back(Chunk chunk) {
+void Step::leave(Chunk chunk) {
   const Lease* lease = state.leases.find(chunk);
   if (!lease) return;
   // What a program leaves nobody reads; samples of the native engine are gone on with.
@@ -243,6 +245,11 @@ void Step::give_back(Chunk chunk) {
     done = std::max(done, std::clamp(static_cast<double>(lease->done) / static_cast<double>(lease->all), 0.0, 1.0));
   }
   drop_lease(chunk);
+}
+
+void Step::give_back(Chunk chunk) {
+  if (!state.leases.find(chunk)) return;
+  leave(chunk);
   if (cell(chunk.cell).state != CellState::kRunning) return;
   if (has_chunk(chunk.cell, ChunkState::kLeased)) return enqueue(chunk.cell);
   set(chunk.cell, CellState::kWaiting);
@@ -250,6 +257,12 @@ void Step::give_back(Chunk chunk) {
 
 void Step::forget_begun(Chunk chunk) {
   if (state.begun.erase(chunk) > 0) put(row::DropBegun{chunk});
+}
+
+void Step::forget_begun(CellId id) {
+  for (auto at = state.begun.lower_bound({id, 0}); at != state.begun.end() && at->first.cell == id;)
+    forget_begun((at++)->first);
+  state.progress.erase(id);
 }
 
 void Step::deliver(Chunk chunk) {

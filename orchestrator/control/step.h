@@ -62,7 +62,7 @@ class Step {
   /// Back to waiting; harmless when it was not leased.
   void give_back(Chunk chunk);
   /// Nobody goes on with the attempts at it any more.
-  void forget_begun(Chunk chunk);
+  void forget_begun(CellId id);
   void deliver(Chunk chunk);
 
   /// Looks at the end of this event whether the sweep has ended: it may have had nothing to do.
@@ -75,7 +75,10 @@ class Step {
   Effects finish();
 
  private:
+  void forget_begun(Chunk chunk);
   void drop_lease(Chunk chunk);
+  /// Ends its lease, if it has one; the next attempt goes on with what this one leaves.
+  void leave(Chunk chunk);
   void set_chunk(Chunk chunk, ChunkState to);
   bool has_chunk(CellId id, ChunkState what) const;
   /// Waiting, or blocked by the cell that it depends on, or as lost as that one, or as its need.

@@ -44,13 +44,14 @@ std::vector<NeedId> add_needs(Step& step, std::vector<Need>&& needs) {
   return ids;
 }
 
-/// In which state a cell is when it begins anew.
+/// In which state a cell is when it begins.
 CellState first_state(const State& state, const Cell& cell) {
   if (cell.depends == kNoCell || state.cells[index(cell.depends)].state == CellState::kDone) return CellState::kWaiting;
   return CellState::kBlocked;
 }
 
-void begin_anew(Step& step, CellId id) {
+/// With what earlier attempts have left, but none of their failures.
+void begin_again(Step& step, CellId id) {
   step.state.troubles.erase(id);
   step.put(row::ForgetFailures{id});
   step.set(id, CellState::kWaiting);
@@ -180,15 +181,12 @@ void submit(Step& step, event::SubmitSweep&& asked) {
       ids.push_back(*known);
       known_cells.push_back(*known);
       Cell& it = step.cell(*known);
-      if (asked.fresh && it.state == CellState::kDone) {
-        ++it.generation;
-        want(step, sweep, *known, score);
-        begin_anew(step, *known);
-        continue;
-      }
+      if (asked.fresh && it.state == CellState::kDone) ++it.generation;
+      if (asked.fresh && is_final(it.state)) step.forget_begun(*known);
       want(step, sweep, *known, score);
-      if (it.state == CellState::kFailed || it.state == CellState::kCancelled)
-        begin_anew(step, *known);
+      if (it.state == CellState::kFailed || it.state == CellState::kCancelled ||
+          (asked.fresh && it.state == CellState::kDone))
+        begin_again(step, *known);
       else if (!is_final(it.state))
         step.enqueue(*known);
       continue;
@@ -241,7 +239,7 @@ void retry(Step& step, const event::RetrySweep& asked) {
       need.stopped.clear();
       step.put(row::PutNeed{need});
     }
-    begin_anew(step, wanted.cell);
+    begin_again(step, wanted.cell);
     ++again;
   }
   if (again > 0 && !is_live(sweep->state)) step.set(asked.sweep, SweepState::kRunning);

@@ -53,7 +53,8 @@ void Housekeeper::begin_round(const control::State& state, control::Now now) {
           return !control::is_final(state.cells[control::index(cell)].state);
         }))
       round.needed.insert(maker);
-  for (const auto& [chunk, attempts] : state.begun) round.needed.insert(chunk.cell);
+  for (const auto& [chunk, attempts] : state.begun)
+    if (!control::is_final(state.cells[control::index(chunk.cell)].state)) round.needed.insert(chunk.cell);
   for (std::uint32_t i = 0; i < state.cells.size(); ++i)
     if (state.needs[control::index(state.cells[i].need)].trains) round.trained.insert(control::CellId{i});
   {

@@ -72,14 +72,46 @@ TEST(Chunks, OfProgramsLeaveNothingToGoOnWith) {
   EXPECT_THAT(desk.lease(job).given.at(0).before, IsEmpty());
 }
 
-TEST(Chunks, OfACellThatIsCancelledAreForgotten) {
+TEST(Chunks, OfACellThatIsCancelledAreGoneOnWithWhenItIsTriedAgain) {
   Desk desk;
-  const SweepId sweep = submit(desk, 2);
+  const SweepId sweep = submit(desk, 3);
   const std::string job = desk.run_job();
-  desk.deliver(job, desk.lease(job).given.at(0), What::kReturned);
-  EXPECT_THAT(desk.state.begun, SizeIs(1));
+  const Answer::Given first = desk.lease(job, {}, 3600, 1).given.at(0);
+  desk.deliver(job, first, What::kReturned);
+  const Answer::Given second = desk.lease(job, {}, 3600, 1).given.at(0);  // runs when it is cancelled
+  ASSERT_EQ(second.chunk, first.chunk);
   desk.ask(event::CancelSweep{{}, sweep, "mara"});
+  EXPECT_EQ(desk.cell(0), CellState::kCancelled);
+  EXPECT_THAT(desk.state.leases.of(desk.state.job_named(job)->id), IsEmpty());
+  desk.state = desk.tables.restore(desk.state.policy, "desk", {});
+  desk.ask(event::RetrySweep{{}, sweep, "mara"});
+  const JobId id = desk.state.job_named(job)->id;
+  EXPECT_THAT(desk.lease(job, {}, 3600, 1).given.at(0).before,
+              ElementsAre(std::pair(id, first.ticket), std::pair(id, second.ticket)));
+}
+
+TEST(Chunks, OfACellThatIsToBeMeasuredAfreshAreForgotten) {
+  Desk desk;
+  submit(desk, 3);
+  const std::string job = desk.run_job();
+  desk.deliver(job, desk.lease(job, {}, 3600, 1).given.at(0), What::kReturned);
+  desk.ask(event::CancelSweep{{}, SweepId{0}, "mara"});
+  ASSERT_THAT(desk.state.begun, SizeIs(1));
+  event::SubmitSweep sweep;
+  sweep.name = "afresh";
+  sweep.user = "mara";
+  sweep.fresh = true;
+  sweep.needs = {Desk::need()};
+  sweep.needs[0].loads = "a model";
+  event::AskedCell cell;
+  cell.key.bytes[0] = 1;
+  cell.expected = cell.bound = 300;
+  cell.chunks = 3;
+  sweep.cells.push_back(std::move(cell));
+  desk.ask(std::move(sweep));
   EXPECT_THAT(desk.state.begun, IsEmpty());
+  desk.state = desk.tables.restore(desk.state.policy, "desk", {});
+  for (const Answer::Given& it : desk.lease(job).given) EXPECT_THAT(it.before, IsEmpty());
 }
 
 TEST(Chunks, OfOneCellThatAJobHeldBlameItOnce) {

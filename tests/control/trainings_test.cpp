@@ -122,6 +122,64 @@ TEST(Trainings, ThatGetOnAreForgivenWhatWentWrongBefore) {
   EXPECT_THAT(desk.state.troubles, IsEmpty());
 }
 
+TEST(Trainings, ThatWereGivenUpGoOnWhenTheyAreTriedAgain) {
+  Desk desk;
+  const SweepId sweep = submit(desk, 4000);
+  std::vector<std::pair<JobId, Ticket>> attempts;
+  for (int i = 0; i < 10 && desk.cell(0) != CellState::kFailed; ++i) {
+    const std::string job = desk.run_job(std::to_string(i), {"n" + std::to_string(i)});
+    const Answer::Given given = desk.lease(job).given.at(0);
+    attempts.emplace_back(desk.state.job_named(job)->id, given.ticket);
+    beat(desk, job, given.chunk, 75, 100);
+    desk.deliver(job, given, What::kFailed, policy::Cause::kNan);
+    desk.end_job(job, End::kDone);
+  }
+  ASSERT_EQ(desk.cell(0), CellState::kFailed);
+  desk.ask(event::RetrySweep{{}, sweep, "mara"});
+  EXPECT_DOUBLE_EQ(estimate(desk.state, CellId{0}).expected, 1000);
+  const Answer::Given again = desk.lease(desk.run_job("again", {"n99"})).given.at(0);
+  EXPECT_EQ(again.before, attempts);
+  EXPECT_EQ(again.attempt, 1) << "its failures are forgotten";
+}
+
+/// A training, and what evaluates its adapter.
+SweepId submit_pair(Desk& desk, bool fresh) {
+  event::SubmitSweep sweep;
+  sweep.name = "s";
+  sweep.user = "mara";
+  sweep.fresh = fresh;
+  sweep.needs = {Desk::need(), Desk::need()};
+  sweep.needs[0].loads = "train a model";
+  sweep.needs[0].trains = true;
+  sweep.needs[1].loads = "a model";
+  for (std::uint32_t i = 0; i < 2; ++i) {
+    event::AskedCell cell;
+    cell.key.bytes[0] = static_cast<std::uint8_t>(i + 1);
+    cell.need = i;
+    cell.expected = cell.bound = 100;
+    if (i == 1) cell.depends = 0;
+    // One that was done is trained afresh; what it is evaluated by was never measured.
+    sweep.cells.push_back(std::move(cell));
+    if (fresh) break;
+  }
+  return desk.ask(std::move(sweep)).sweep;
+}
+
+TEST(Trainings, ThatMakeAnAdapterAfreshLeaveNothingOfTheOldOneToGoOnWith) {
+  Desk desk;
+  submit_pair(desk, false);
+  std::string job = desk.run_job();
+  desk.deliver(job, desk.lease(job).given.at(0), What::kDone);
+  desk.end_job(job, End::kDone);
+  job = desk.run_job("101");
+  const Answer::Given given = desk.lease(job).given.at(0);
+  ASSERT_EQ(given.chunk.cell, CellId{1});
+  desk.deliver(job, given, What::kReturned);
+  ASSERT_THAT(desk.state.begun, SizeIs(1));
+  submit_pair(desk, true);
+  EXPECT_THAT(desk.state.begun, IsEmpty());
+}
+
 TEST(Trainings, WithoutNumbersAreTriedElsewhereOnceAndGivenUp) {
   Desk desk;
   submit(desk, 1000);

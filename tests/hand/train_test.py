@@ -469,7 +469,7 @@ class Wrong(InFolder):
                 words = ("--reward", reward) if kind == "prompt" else ()
                 done = train(data, self.out, {"sequence": 64, "max_tokens": 8}, "--rows", kind, *words)
                 self.assertEqual((done.returncode, done.stdout), (1, ""))
-                told = [line for line in done.stderr.splitlines() if f"{data}:" in line]
+                told = [line for line in done.stderr.splitlines() if f"{data}:" in line and " note: " not in line]
                 self.assertEqual(len(told), len(rows), done.stderr)
                 for i, line in enumerate(told):
                     self.assertRegex(line, rf"^(orch-worker: )?{data}:{2 * i + 2}:\d+: ")
@@ -490,12 +490,26 @@ class Wrong(InFolder):
 
     def test_rows_that_only_a_chat_template_could_write_are_all_reported(self):
         talk = {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}
-        data = write_lines(self.folder / "talks.jsonl", [talk, {"prompt": "a", "completion": "b"}, talk])
+        data = write_lines(self.folder / "talks.jsonl", [talk, {"prompt": "a", "completion": "b"}, {"prompt": "a"}, talk])
         done = train(data, self.out, {"sequence": 64})
         self.assertEqual((done.returncode, done.stdout), (1, ""))
-        for line in (1, 3):
+        for line in (1, 4):
             self.assertIn(f"{data}:{line}:1: messages are written by a chat template, and the model has none", done.stderr)
+        self.assertEqual(done.stderr.count(f"{data}:3:1: "), 1, "with what is wrong in itself")
         self.assertFalse((self.out / "checkpoints").exists())
+
+    def test_a_chat_template_that_is_broken_is_an_error_where_one_could_be_used(self):
+        model = self.folder / "model"
+        shutil.copytree(MODEL, model)
+        (model / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }")
+        data = write_lines(self.folder / "instructions.jsonl", [{"instruction": "a", "output": "b"}] * 4)
+        out = ("--out", self.out, "--set", "sequence=64", "--set", "steps=1")
+        done = subprocess.run([str(WORKER), "train", model, data, *out], capture_output=True, text=True, env=ENVIRONMENT, timeout=250, check=False)
+        self.assertEqual((done.returncode, done.stdout), (1, ""), done.stderr)
+        self.assertIn("chat_template.jinja:1:", done.stderr)
+        texts = write_lines(self.folder / "texts.jsonl", [{"text": "a story of a dog and a cat"}] * 4)
+        done = subprocess.run([str(WORKER), "train", model, texts, *out, "--rows", "text"], capture_output=True, text=True, env=ENVIRONMENT, timeout=250, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
 
     def test_what_cannot_be_done_is_said(self):
         data = write_lines(self.folder / "data.jsonl", sums(8))

@@ -183,6 +183,16 @@ TEST_F(MaterialOf, WhatIsDroppedStillCountsAsARow) {
   EXPECT_THAT(none.error().what, HasSubstr("nothing is left to learn from: 2 rows had nothing"));
 }
 
+TEST_F(MaterialOf, WhatIsOddOfManyRowsIsSaidOnceForBothParts) {
+  std::vector<std::string> lines(20, json{{"prompt", "as"}, {"completion", "k w1"}}.dump());
+  write(lines);
+  const auto material = read(RowKind::kInstruction, 10);
+  ASSERT_TRUE(material);
+  EXPECT_EQ(material->counts.uneven, 20);
+  ASSERT_THAT(diagnostics_.warnings(), SizeIs(1));
+  EXPECT_THAT(diagnostics_.warnings()[0].what, HasSubstr("covers the prompt's end"));
+}
+
 TEST_F(MaterialOf, BadRowsAreAllReported) {
   write({json{{"prompt", "ask "}, {"completion", "w1"}}.dump(), "{", json{{"prompt", "ask"}}.dump(),
          json{{"prompt", "ask "}, {"completion", "w2"}}.dump(), "[]"});

@@ -148,7 +148,8 @@ TEST(Settings, AreWhatWasSaid) {
   EXPECT_EQ(read->checkpointing, false);
   EXPECT_EQ(read->held_out, 0);
   EXPECT_EQ(read->epochs, std::nullopt);
-  EXPECT_THAT(why_not({{"targets", "q_proj,,v_proj"}}), HasSubstr("targets must be all, or names with commas between them"));
+  EXPECT_THAT(why_not({{"targets", "q_proj,,v_proj"}}),
+              HasSubstr("targets must be all, or names with commas between them"));
   EXPECT_EQ(why_not({{"targets", ""}}), "");
 }
 

@@ -241,20 +241,26 @@ Result<SampleMaker::Whole> SampleMaker::of_row(const train::Row& row) const {
 }
 
 void SampleMaker::note(const Whole& whole, int line, Diagnostics& diagnostics) {
-  if (whole.uneven && counts_.uneven++ == 0)
-    diagnostics.warn(
-        place(line),
-        "a token covers the prompt's end and the completion's beginning, and is trained on; so it may be in "
-        "other rows");
+  constexpr const char* kUneven =
+      "a token covers the prompt's end and the completion's beginning, and is trained on; so it may be in other rows";
+  constexpr const char* kEndless =
+      "the chat template ends the assistant's words with no token that ends an answer: the model does not learn to "
+      "stop";
+  // Once for a file, of which several makers may make samples.
+  const auto warn = [&](const char* what) {
+    const std::vector<Problem>& said = diagnostics.warnings();
+    if (std::none_of(said.begin(), said.end(), [&](const Problem& it) { return it.what == what; }))
+      diagnostics.warn(place(line), what);
+  };
+  if (whole.uneven) {
+    ++counts_.uneven;
+    warn(kUneven);
+  }
   const Sample& sample = whole.sample;
-  bool ends_somewhere = warned_of_end_ || tokenizer_.specials().eos.empty();
+  bool ends_somewhere = tokenizer_.specials().eos.empty();
   for (std::size_t i = 0; i < sample.ids.size() && !ends_somewhere; ++i)
     ends_somewhere = sample.trained[i] != 0 && ends(sample.ids[i]);
-  if (ends_somewhere) return;
-  warned_of_end_ = true;
-  diagnostics.warn(place(line),
-                   "the chat template ends the assistant's words with no token that ends an answer: the model does not "
-                   "learn to stop");
+  if (!ends_somewhere) warn(kEndless);
 }
 
 std::optional<Sample> SampleMaker::instruction(const train::Row& row, Diagnostics& diagnostics) {

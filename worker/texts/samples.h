@@ -119,7 +119,6 @@ class SampleMaker {
   std::string file_;
   std::size_t closing_ = 0;  ///< tokens that the tokenizer puts behind a text
   SampleCounts counts_;
-  bool warned_of_end_ = false;
   Sample block_;  ///< what documents have left so far
 };
 

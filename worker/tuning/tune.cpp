@@ -193,17 +193,22 @@ class Tuning {
     if (of_prompts && settings_.max_tokens >= settings_.sequence)
       return Error{"completions of " + counted(settings_.max_tokens, "token") +
                    " leave no room for a prompt: with it " + "they have " + std::to_string(settings_.sequence)};
-    Diagnostics diagnostics;
-    const auto rows = count_rows(rules_.data, rules_.rows, diagnostics);
-    if (!rows) return Error{text_of(diagnostics)};
-    auto chat = model::ChatTemplate::open(rules_.model);
-    if (!chat) say("no chat template is used: " + chat.error().what);
+    // What is wrong with a row is said once, beside what its tokens show to be wrong.
+    Diagnostics diagnostics, counting;
+    const std::int64_t rows = count_rows(rules_.data, rules_.rows, counting).value_or(0);
+    std::optional<model::ChatTemplate> chat;
+    if (rules_.rows != train::RowKind::kText) {
+      auto found = model::ChatTemplate::find(rules_.model);
+      if (!found) return found.error();
+      chat = *std::move(found);
+      if (!chat) say("the model has no chat template: no text is written as a conversation");
+    }
     MaterialRules material;
     material.file = rules_.data;
     material.rows = rules_.rows;
-    material.held_out = held_out_of(settings_, *rows, of_prompts);
+    material.held_out = held_out_of(settings_, rows, of_prompts);
     material.samples = {settings_.sequence, of_prompts ? settings_.sequence - settings_.max_tokens : 0};
-    auto read = read_material(material, *rows, parts_->tokenizer, chat ? &*chat : nullptr, diagnostics);
+    auto read = read_material(material, rows, parts_->tokenizer, chat ? &*chat : nullptr, diagnostics);
     if (!diagnostics.ok()) return Error{text_of(diagnostics)};
     if (!read) return read.error();
     for (const Problem& warning : diagnostics.warnings()) say(to_string(warning.place) + ": " + warning.what);

@@ -192,6 +192,19 @@ TEST(ChatTemplates, RaiseTheirOwnErrorsWithTheirPlace) {
             "error: t.jinja:2:21: No user!");
 }
 
+TEST_F(ChatTemplateFolder, WithoutATemplateIsToldFromOneWithABrokenOne) {
+  write("tokenizer_config.json", R"({"eos_token": "</s>"})");
+  const auto none = ChatTemplate::find(folder_.path());
+  ASSERT_TRUE(none.ok()) << none.error().what;
+  EXPECT_FALSE(none->has_value());
+  write("chat_template.jinja", "{% if %}");
+  EXPECT_FALSE(ChatTemplate::find(folder_.path()).ok());
+  write("chat_template.jinja", "{{ messages[0].content }}");
+  const auto there = ChatTemplate::find(folder_.path());
+  ASSERT_TRUE(there.ok() && there->has_value());
+  EXPECT_EQ(said(**there, chat(kTwo)), "a");
+}
+
 TEST(ChatTemplates, HaveNoClockButTheOneTheyAreGiven) {
   constexpr std::string_view kText =
       "{% if strftime_now is defined %}{{ strftime_now('%d %b %Y %-d.%-m. %A %H:%M:%S %j %I %p') }}{% else %}no{% "

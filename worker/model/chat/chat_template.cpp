@@ -130,7 +130,7 @@ Result<ChatTemplate> ChatTemplate::parse(std::string_view text, std::string file
   return made;
 }
 
-Result<ChatTemplate> ChatTemplate::open(const fs::path& folder) {
+Result<std::optional<ChatTemplate>> ChatTemplate::find(const fs::path& folder) {
   ChatTemplate made;
   const auto config = read_json(folder / "tokenizer_config.json");
   if (!config) return config.error();
@@ -158,7 +158,7 @@ Result<ChatTemplate> ChatTemplate::open(const fs::path& folder) {
       if (!other) return other.error();
       if (const auto added = made.add(path.stem(), other->value_or(""), path.filename()); !added) return added.error();
     }
-    return made;
+    return std::optional(std::move(made));
   }
 
   const auto processor = read_json(folder / "chat_template.json");
@@ -170,7 +170,7 @@ Result<ChatTemplate> ChatTemplate::open(const fs::path& folder) {
     if (held.is_null()) continue;
     if (held.is_string()) {
       if (const auto added = made.add("default", held.get<std::string>(), name); !added) return added.error();
-      return made;
+      return std::optional(std::move(made));
     }
     if (!held.is_array()) return Error{std::string(name) + ": chat_template is a text or a list of named texts"};
     for (const ordered_json& one : held) {
@@ -186,8 +186,15 @@ Result<ChatTemplate> ChatTemplate::open(const fs::path& folder) {
         return added.error();
     }
     if (made.templates_.empty()) return Error{std::string(name) + ": the list chat_template is empty"};
-    return made;
+    return std::optional(std::move(made));
   }
+  return std::optional<ChatTemplate>();
+}
+
+Result<ChatTemplate> ChatTemplate::open(const fs::path& folder) {
+  auto found = find(folder);
+  if (!found) return found.error();
+  if (*found) return **std::move(found);
   return Error{folder.string() +
                " has no chat template: no chat_template.jinja, and no chat_template in tokenizer_config.json or "
                "chat_template.json; a model that is not tuned for conversations has none"};

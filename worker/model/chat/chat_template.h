@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,6 +41,8 @@ class ChatTemplate {
   /// Of chat_template.jinja and additional_chat_templates/, or of tokenizer_config.json, or of chat_template.json; the
   /// tokens of tokenizer_config.json and special_tokens_map.json go with it.
   static Result<ChatTemplate> open(const std::filesystem::path& folder);
+  /// As open(); nothing where the folder has no template at all, which is no error.
+  static Result<std::optional<ChatTemplate>> find(const std::filesystem::path& folder);
 
   /// One template, in errors called `file`, with `tokens` such as bos_token as variables.
   static Result<ChatTemplate> parse(std::string_view text, std::string file,
