@@ -147,6 +147,14 @@ class CpuBackend : public Backend {
   }
   void run(Stream&, const Linear& op) override {
     const PanelWeight& weight = panels_of(op.weight);
+    // An adapter's results are as many as ever and cost little each: what counts is to come past them in their order.
+    if (weight.cols <= kShallow && op.x.rows >= kBlockRows) {
+      threads_.run(padded(op.x.rows, kShallowRows) / kShallowRows, [&](std::int64_t unit, int) {
+        const std::int64_t from = unit * kShallowRows, to = std::min(op.x.rows, from + kShallowRows);
+        for (std::int64_t panel = 0; panel < weight.panels; ++panel) loops_->linear(op, panel, from, to);
+      });
+      return;
+    }
     const std::int64_t blocks = blocks_of(op.x.rows);
     // A panel's blocks follow each other: it is read from memory once.
     threads_.run(weight.panels * blocks, [&](std::int64_t unit, int) {
@@ -263,6 +271,8 @@ class CpuBackend : public Backend {
     return cpu::loops();
   }
 
+  /// Weights of so few inputs, and the rows that then come past all of their panels together.
+  static constexpr std::int64_t kShallow = 64, kShallowRows = 24;
   static constexpr std::int64_t kScoreLogits = kBlockRows * kScoreTokens;
   static std::int64_t chunks_of(const Score& op) {
     return std::max<std::int64_t>(1, padded(op.head->rows, kScoreTokens) / kScoreTokens);

@@ -253,7 +253,8 @@ std::vector<Case> linear_back_cases() {
   // Odd, empty, one, and more than a square or a block holds.
   for (const auto& [rows, inputs, outputs] :
        {std::tuple(1, 1, 1), std::tuple(1, 64, 64), std::tuple(0, 16, 16), std::tuple(7, 65, 33),
-        std::tuple(97, 63, 130), std::tuple(400, 70, 129), std::tuple(5, 129, 4101)})
+        std::tuple(97, 63, 130), std::tuple(400, 70, 129), std::tuple(5, 129, 4101), std::tuple(300, 16, 200),
+        std::tuple(31, 24, 150), std::tuple(100, 300, 16)})
     for (const auto& [dtype, weight] : {std::pair(kF, kF), std::pair(kB, kB), std::pair(kH, kH), std::pair(kF, kB),
                                         std::pair(kF, kI), std::pair(kB, kI), std::pair(kB, kF)})
       cases.push_back(linear_back({rows, inputs, outputs, dtype, weight}));

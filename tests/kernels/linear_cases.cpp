@@ -182,7 +182,8 @@ std::vector<Case> linear_cases() {
   // Odd, empty, one, and more than a block or a depth holds.
   for (const auto& [rows, cols, outputs] :
        {std::tuple(1, 1, 1), std::tuple(1, 64, 64), std::tuple(0, 16, 16), std::tuple(7, 33, 65),
-        std::tuple(97, 130, 63), std::tuple(5, 4101, 70), std::tuple(200, 64, 129)})
+        std::tuple(97, 130, 63), std::tuple(5, 4101, 70), std::tuple(200, 64, 129), std::tuple(101, 150, 16),
+        std::tuple(31, 40, 24), std::tuple(100, 16, 300)})
     for (const auto& [x, weight] : {std::pair(kF, kF), std::pair(kB, kB), std::pair(kH, kH), std::pair(kF, kB),
                                     std::pair(kF, kI), std::pair(kB, kI), std::pair(kB, kF), std::pair(kH, kI)}) {
       cases.push_back(linear({rows, cols, outputs, x, weight, x}));
