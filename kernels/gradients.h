@@ -110,7 +110,7 @@ struct LatentRotaryBack {
 
 /// Of sequences that are whole in this step. The cache is in fp32, bf16 or fp16.
 struct AttentionBack {
-  Attention forward;  ///< with log_sums
+  Attention forward;  ///< with its outputs, log_sums too
   Matrix dout;
   Matrix dq;
   Matrix dk;  ///< a row a token: heads of the cache × key_dim

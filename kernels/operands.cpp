@@ -256,6 +256,7 @@ Operands operands_of(const Backend& backend, AttentionBack& op) {
       .read(forward.sequences.lengths)
       .read(forward.sequences.table)
       .read(forward.slopes)
+      .read(forward.out)
       .read(forward.log_sums)
       .read(op.dout)
       .written(op.dq)

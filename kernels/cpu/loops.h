@@ -39,6 +39,12 @@ struct PageLayout {
   std::int64_t value_stride = 0;
 };
 
+/// Floats that a part of the way back through attention works in, of either pass, whatever its numbers are.
+inline constexpr std::int64_t attention_back_room(const KvShape& shape) {
+  const std::int64_t wide = padded(shape.key_dim, kPanel) + padded(shape.value_dim, kPanel);
+  return 4 * kBlockRows * wide + 4 * kBlockRows * kPanel;
+}
+
 struct Loops {
   std::string_view name;
   /// Rows [from, to) of x by one panel.
@@ -88,12 +94,13 @@ struct Loops {
   void (*rotary_gradient)(const RotaryBack& op, bool of_keys) = nullptr;
   void (*latent_rotary_back)(const LatentRotaryBack& op, std::int64_t row) = nullptr;
   void (*latent_rotary_gradient)(const LatentRotaryBack& op) = nullptr;
-  /// Two passes: queries as in attention, with twice the scores, then the tokens of one entry of the sequence's pages.
-  /// `along`: rows × heads, which the first tells the second.
+  /// First of each row what the two passes are told as `along` (rows × heads); then, in any order, queries [from, from
+  /// + kBlockRows) as in attention and positions [first, first + 64). `room`: attention_back_room() floats.
+  void (*attention_back_along)(const AttentionBack& op, std::int64_t row, float* along) = nullptr;
   void (*attention_back_queries)(const AttentionBack& op, std::int64_t sequence, std::int64_t kv_head,
-                                 std::int64_t from, float* scores, float* along) = nullptr;
-  void (*attention_back_keys)(const AttentionBack& op, std::int64_t sequence, std::int64_t kv_head, std::int64_t entry,
-                              float* along) = nullptr;
+                                 std::int64_t from, float* room, const float* along) = nullptr;
+  void (*attention_back_keys)(const AttentionBack& op, std::int64_t sequence, std::int64_t kv_head, std::int64_t first,
+                              float* room, const float* along) = nullptr;
   void (*expert_back)(const ExpertsBack& op, std::int64_t expert, std::span<const std::int32_t> tokens, void* before,
                       void* inner, float* dx) = nullptr;
   void (*expert_back_sum)(const ExpertsBack& op, std::int64_t row, const float* parts) = nullptr;

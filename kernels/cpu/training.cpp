@@ -37,12 +37,12 @@ struct AttentionRoom {
   AttentionRoom(const AttentionBack& op, int threads, std::byte* memory) {
     Pieces pieces(memory);
     along = pieces.take<float>(op.forward.q.rows * op.forward.heads);
-    each = 2 * kBlockQueries * padded(op.forward.sequences.max_length, kPageTokens);
-    scores = pieces.take<float>(each * threads);
+    each = attention_back_room(op.forward.cache.shape);
+    rooms = pieces.take<float>(each * threads);
     bytes = pieces.bytes();
   }
   float* along;
-  float* scores;
+  float* rooms;
   std::int64_t each;  ///< floats a thread
   std::size_t bytes;
 };
@@ -170,14 +170,18 @@ void Training::run(const AttentionBack& op, std::span<std::byte> scratch) {
   const Attention& forward = op.forward;
   const AttentionRoom room(op, threads_.count(), scratch.data());
   const std::int64_t kv_heads = forward.cache.shape.heads;
-  const std::int64_t blocks = parts_of(forward.sequences.max_rows * forward.heads / kv_heads, kBlockQueries);
-  const std::int64_t entries = forward.sequences.width;
-  threads_.run(forward.sequences.count * kv_heads * blocks, [&](std::int64_t unit, int thread) {
-    loops_.attention_back_queries(op, unit / (kv_heads * blocks), unit / blocks % kv_heads,
-                                  unit % blocks * kBlockQueries, room.scores + thread * room.each, room.along);
-  });
-  threads_.run(forward.sequences.count * kv_heads * entries, [&](std::int64_t unit, int) {
-    loops_.attention_back_keys(op, unit / (kv_heads * entries), unit / entries % kv_heads, unit % entries, room.along);
+  const std::int64_t blocks = parts_of(forward.sequences.max_rows * forward.heads / kv_heads, kBlockRows);
+  const std::int64_t panels = parts_of(forward.sequences.max_length, kPanel), all = forward.sequences.count * kv_heads;
+  threads_.run(forward.q.rows, [&](std::int64_t row, int) { loops_.attention_back_along(op, row, room.along); });
+  threads_.run(all * (blocks + panels), [&](std::int64_t unit, int thread) {
+    float* const own = room.rooms + thread * room.each;
+    const std::int64_t sequence = unit / (kv_heads * (blocks + panels));
+    const std::int64_t head = unit / (blocks + panels) % kv_heads, part = unit % (blocks + panels);
+    // Those that see most come first, so that none waits long for the last.
+    if (part < panels)
+      loops_.attention_back_keys(op, sequence, head, part * kPanel, own, room.along);
+    else
+      loops_.attention_back_queries(op, sequence, head, (blocks - 1 - (part - panels)) * kBlockRows, own, room.along);
   });
 }
 

@@ -168,7 +168,11 @@ std::vector<Case> attention_back_cases() {
       {"alibi", 4, 4, 8, {18, 30}, 0, 0, true},
       {"cut", 4, 2, 16, {29, 12}, 6, 0, false, false, 0, 5},
       {"wide", 2, 1, 72, {19, 26}},
+      // More queries and positions than one part has.
+      {"long", 2, 1, 16, {140, 67}},
+      {"long_cut", 3, 1, 8, {131, 66}, 70, 0, false, false, 0, 5},
       {"latent", 3, 1, 40, {19, 7}, 0, 0, false, true, 32},
+      {"latent_long", 2, 1, 12, {80}, 0, 0, false, true, 8},
       {"latent_wide", 2, 1, 88, {18}, 0, 0, false, true, 72},
       {"latent_cut", 2, 1, 12, {21}, 0, 0, false, true, 8, 3},
   };

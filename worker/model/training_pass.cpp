@@ -126,6 +126,7 @@ void TrainingPass::lay_out(Layout& layout) {
   kernels::AttentionBack attention;
   attention.forward.q = dq_;
   attention.forward.heads = static_cast<int>(heads);
+  attention.forward.cache.shape = shape;
   attention.forward.sequences.max_length = bounds_.max_length;
   std::size_t scratch = std::max(backend_.scratch(attention.forward), backend_.scratch(attention));
   kernels::NormBack norm;
