@@ -44,6 +44,7 @@ struct HeadLinearBack {
   Matrix dy;
   std::int64_t dy_stride = 0;
   const Weight* weight = nullptr;
+  bool add = false;
   Matrix dx;
   std::int64_t dx_stride = 0;
 };

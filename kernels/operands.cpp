@@ -82,7 +82,7 @@ Operands operands_of(const Backend& backend, HeadLinear& op) {
   taker.read(op.x).weight(op.weight);
   // Between the heads' results there may be others.
   for (std::int64_t head = 0; head < op.weight->count; ++head)
-    taker.written(columns(op.y, head * op.y_stride, op.weight->rows));
+    taker.result(op.add, columns(op.y, head * op.y_stride, op.weight->rows));
   return taker.done();
 }
 
@@ -201,7 +201,7 @@ Operands operands_of(const Backend& backend, HeadLinearBack& op) {
   Taker taker(backend);
   taker.read(op.dy).weight(op.weight);
   for (std::int64_t head = 0; head < op.weight->count; ++head)
-    taker.written(columns(op.dx, head * op.dx_stride, op.weight->cols));
+    taker.result(op.add, columns(op.dx, head * op.dx_stride, op.weight->cols));
   return taker.done();
 }
 

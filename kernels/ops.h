@@ -90,6 +90,7 @@ struct HeadLinear {
   Matrix x;
   std::int64_t x_stride = 0;
   const Weight* weight = nullptr;  ///< a stack of one for each head
+  bool add = false;                ///< to what y holds
   Matrix y;
   std::int64_t y_stride = 0;
 };

@@ -47,6 +47,20 @@ constexpr Matrix rows(Matrix matrix, std::int64_t from, std::int64_t count) {
   return matrix;
 }
 
+/// The first `cols` numbers of every row, where rows stand without gaps: of memory for at least as wide ones.
+constexpr Matrix tight(Matrix matrix, std::int64_t cols) {
+  matrix.cols = matrix.stride = cols;
+  return matrix;
+}
+
+/// Each of a row's `count` heads as a row of its own. Of rows without gaps, as tight() has them.
+constexpr Matrix by_head(Matrix matrix, std::int64_t count) {
+  matrix.rows *= count;
+  matrix.cols /= count;
+  matrix.stride = matrix.cols;
+  return matrix;
+}
+
 /// Tokens of a page of the KV cache.
 inline constexpr int kPageTokens = 16;
 

@@ -539,7 +539,8 @@ TEST_P(WithAdapter, AnswersAreThoseOfWhateverIsNamed) {
   });
 }
 
-INSTANTIATE_TEST_SUITE_P(Of, WithAdapter, testing::Values("llama3", "gpt2", "gemma2", "phi3", "falcon_40b", "mixtral"),
+INSTANTIATE_TEST_SUITE_P(Of, WithAdapter,
+                         testing::Values("llama3", "gpt2", "gemma2", "phi3", "falcon_40b", "mixtral", "deepseek_v3"),
                          [](const auto& of) { return of.param; });
 
 }  // namespace

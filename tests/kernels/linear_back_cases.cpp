@@ -94,10 +94,11 @@ Case bare_linear(const Shape& shape) {
   return it;
 }
 
-Case head_linear_back(std::int64_t rows, int heads, std::int64_t inputs, std::int64_t outputs, DType dtype) {
+Case head_linear_back(std::int64_t rows, int heads, std::int64_t inputs, std::int64_t outputs, DType dtype,
+                      bool add = false) {
   Case it;
   it.name = "HeadLinearBack_" + std::string(orch::name_of(dtype)) + "_" + std::to_string(rows) + "x" +
-            std::to_string(heads) + "x" + std::to_string(inputs) + "x" + std::to_string(outputs);
+            std::to_string(heads) + "x" + std::to_string(inputs) + "x" + std::to_string(outputs) + (add ? "_add" : "");
   it.error = tolerance(dtype);
   it.prepare = [=](Device& device) {
     Random random(static_cast<std::uint64_t>(rows + heads));
@@ -109,7 +110,13 @@ Case head_linear_back(std::int64_t rows, int heads, std::int64_t inputs, std::in
     op.dy = device.put(dy, dtype);
     op.dy_stride = dy_stride;
     op.weight = device.pack(stack, dtype);
-    op.dx = device.poisoned(rows, heads * dx_stride, dtype);
+    Numbers before = random.numbers(rows, heads * dx_stride, dtype);
+    for (std::int64_t r = 0; r < rows; ++r)
+      for (int h = 0; h < heads; ++h)
+        for (std::int64_t k = inputs; k < dx_stride; ++k)
+          before.values[static_cast<std::size_t>(r * before.cols + h * dx_stride + k)] = std::nan("");
+    op.add = add;
+    op.dx = add ? device.put(before, dtype) : device.poisoned(rows, heads * dx_stride, dtype);
     op.dx_stride = dx_stride;
     Prepared ready;
     ready.run = [&device, op] { device.backend().run(device.stream(), op); };
@@ -134,7 +141,7 @@ Case head_linear_back(std::int64_t rows, int heads, std::int64_t inputs, std::in
       for (std::int64_t r = 0; r < rows; ++r)
         for (int h = 0; h < heads; ++h)
           for (std::int64_t k = 0; k < inputs; ++k) {
-            double sum = 0;
+            double sum = add ? before.at(r, h * dx_stride + k) : 0;
             for (std::int64_t n = 0; n < outputs; ++n)
               sum += dy.at(r, h * dy_stride + n) * stack[static_cast<std::size_t>(h)].at(n, k);
             want.push_back(sum);
@@ -269,6 +276,7 @@ std::vector<Case> linear_back_cases() {
   for (const DType dtype : {kF, kB, kH}) {
     cases.push_back(head_linear_back(1, 1, 1, 3, dtype));
     cases.push_back(head_linear_back(99, 3, 70, 24, dtype));
+    cases.push_back(head_linear_back(99, 3, 70, 24, dtype, true));
     cases.push_back(embed_back(dtype, 0, true));
     cases.push_back(embed_back(dtype, 64, false));
   }

@@ -78,10 +78,10 @@ Case linear(const Shape& shape) {
   return it;
 }
 
-Case head_linear(std::int64_t rows, int heads, std::int64_t cols, std::int64_t outputs, DType dtype) {
+Case head_linear(std::int64_t rows, int heads, std::int64_t cols, std::int64_t outputs, DType dtype, bool add = false) {
   Case it;
   it.name = "HeadLinear_" + std::string(orch::name_of(dtype)) + "_" + std::to_string(rows) + "x" +
-            std::to_string(heads) + "x" + std::to_string(cols) + "x" + std::to_string(outputs);
+            std::to_string(heads) + "x" + std::to_string(cols) + "x" + std::to_string(outputs) + (add ? "_add" : "");
   it.error = tolerance(dtype);
   it.flops = 2.0 * static_cast<double>(rows * heads * cols * outputs);
   it.bytes = static_cast<double>(heads * cols * outputs) * orch::bytes_of(dtype);
@@ -96,7 +96,13 @@ Case head_linear(std::int64_t rows, int heads, std::int64_t cols, std::int64_t o
     op.x = device.put(x, dtype);
     op.x_stride = x_stride;
     op.weight = device.pack(stack, dtype);
-    op.y = device.poisoned(rows, heads * y_stride, dtype);
+    Numbers before = random.numbers(rows, heads * y_stride, dtype);
+    for (std::int64_t r = 0; r < rows; ++r)
+      for (int h = 0; h < heads; ++h)
+        for (std::int64_t n = outputs; n < y_stride; ++n)
+          before.values[static_cast<std::size_t>(r * before.cols + h * y_stride + n)] = std::nan("");
+    op.add = add;
+    op.y = add ? device.put(before, dtype) : device.poisoned(rows, heads * y_stride, dtype);
     op.y_stride = y_stride;
     Prepared prepared;
     prepared.run = [&device, op] { device.backend().run(device.stream(), op); };
@@ -121,7 +127,8 @@ Case head_linear(std::int64_t rows, int heads, std::int64_t cols, std::int64_t o
       for (std::int64_t r = 0; r < rows; ++r)
         for (int h = 0; h < heads; ++h)
           for (std::int64_t n = 0; n < outputs; ++n)
-            want.push_back(dot(x, r, h * x_stride, stack[static_cast<std::size_t>(h)], n));
+            want.push_back((add ? before.at(r, h * y_stride + n) : 0) +
+                           dot(x, r, h * x_stride, stack[static_cast<std::size_t>(h)], n));
       return want;
     };
     return prepared;
@@ -199,6 +206,7 @@ std::vector<Case> linear_cases() {
   for (const DType dtype : {kF, kB, kH}) {
     cases.push_back(head_linear(1, 1, 3, 1, dtype));
     cases.push_back(head_linear(99, 3, 24, 70, dtype));
+    cases.push_back(head_linear(99, 3, 24, 70, dtype, true));
     cases.push_back(embed(11, 130, 37, dtype, false, 0, dtype));
     cases.push_back(embed(11, 64, 48, dtype, true, 0, dtype));
     cases.push_back(embed(50, 64, 16, dtype, false, 128, dtype));

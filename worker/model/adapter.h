@@ -17,6 +17,11 @@ struct LowRank {
   std::int64_t first_input = 0;  ///< of the whole linear layer's inputs, that this rank has
   std::uint64_t mask = 0;        ///< the linear layer's own: whichever rank or stage has it, the same is dropped
 
+  // Of latent attention's keys and values (Place::kKeyValueUp), which are never made: queries go to the compressed ones
+  // and values come from them. There `b` is a stack, a matrix a head of what makes its values.
+  const kernels::Weight* a_turned = nullptr;  ///< inputs × rank
+  const kernels::Weight* b_keys = nullptr;    ///< a stack: of each head what makes its keys, turned: rank × its keys
+
   std::int64_t rank() const { return a->rows; }
 };
 

@@ -57,7 +57,7 @@ Room Decoder::lay_out(Layout& layout, const StepBounds& bounds) const {
   room.q = matrix(heads_ * std::max<std::int64_t>(shape.key_dim, attention.latent ? attention.latent->value_dim : 0));
   room.inner = matrix(largest_inner());
   if (bounds.rank > 0) {
-    room.low = matrix(bounds.rank);
+    room.low = matrix(bounds.rank * low_heads());
     room.bare = room.shared_bare = matrix(largest_inner() * (it_.feed_forward.gated ? 2 : 1));
   }
 
@@ -178,7 +178,7 @@ kernels::Rotation Decoder::rotation_of(const Step& step) const {
 kernels::Attention Decoder::attention_of(const Pass& pass, const LayerWeights& layer, const KvCache& cache,
                                          const Room& room) const {
   kernels::Attention attention;
-  attention.q = kernels::columns(room.q, 0, heads_ * cache.shape.key_dim);
+  attention.q = kernels::tight(room.q, heads_ * cache.shape.key_dim);
   attention.heads = static_cast<int>(heads_);
   attention.cache = cache;
   attention.sequences = pass.step.sequences;
@@ -215,16 +215,64 @@ void Decoder::attend(const Pass& pass, std::size_t number, const KvCache& cache,
   project(pass, number, Place::kOut, room, room.attended, out);
 }
 
-Matrix Decoder::latent_values(const Pass& pass, const LayerWeights& layer, const Room& room) const {
+// An adapter makes of a head's key c · Wᵀ also s · (c · Aᵀ) · Bᵀ; what a query q makes of that, q · B · A, goes to the
+// compressed c as well.
+void Decoder::absorb(const Pass& pass, std::size_t number, const Room& room, Matrix queries) const {
+  const kernels::KvShape shape = kv_shape(dtype());
+  const std::int64_t compressed = it_.attention.latent->kv_rank;
+  kernels::HeadLinear absorb;
+  absorb.x = queries;
+  absorb.x_stride = it_.attention.head_dim;
+  absorb.weight = layers_[number].key_up.get();
+  absorb.y = kernels::tight(room.q, heads_ * shape.key_dim);
+  absorb.y_stride = shape.key_dim;
+  backend_.run(pass.stream, absorb);
+  const std::vector<LowRank>* parts = parts_of(pass, number, Place::kKeyValueUp);
+  for (std::size_t i = 0; parts && i < parts->size(); ++i) {
+    const LowRank& part = (*parts)[i];
+    kernels::HeadLinear down;
+    down.x = queries;
+    down.x_stride = it_.attention.head_dim;
+    down.weight = part.b_keys;
+    down.y = low_of_heads(room, part);
+    down.y_stride = part.rank();
+    backend_.run(pass.stream, down);
+    kernels::Linear up;
+    up.x = kernels::by_head(down.y, heads_);
+    up.weight = part.a_turned;
+    up.scale = part.scale;
+    up.add = true;
+    up.y = kernels::columns(kernels::by_head(absorb.y, heads_), 0, compressed);
+    backend_.run(pass.stream, up);
+  }
+}
+
+Matrix Decoder::latent_values(const Pass& pass, std::size_t number, const Room& room) const {
   const LatentKind& latent = *it_.attention.latent;
   kernels::HeadLinear values;
   values.x = room.attended;
   values.x_stride = latent.kv_rank;
-  values.weight = layer.value_up.get();
+  values.weight = layers_[number].value_up.get();
   // Where no way back reads the queries their place is free again.
   values.y = room.values ? room.values : kernels::columns(room.q, 0, heads_ * latent.value_dim);
   values.y_stride = latent.value_dim;
   backend_.run(pass.stream, values);
+  const std::vector<LowRank>* parts = parts_of(pass, number, Place::kKeyValueUp);
+  for (std::size_t i = 0; parts && i < parts->size(); ++i) {
+    const LowRank& part = (*parts)[i];
+    const Matrix low = low_of_heads(room, part);
+    kernels::Linear down;
+    down.x = kernels::by_head(room.attended, heads_);
+    down.weight = part.a;
+    down.scale = part.scale;
+    down.y = kernels::by_head(low, heads_);
+    backend_.run(pass.stream, down);
+    values.x = low;
+    values.x_stride = part.rank();
+    values.weight = part.b;
+    values.add = true;
+    backend_.run(pass.stream, values);
+  }
   return values.y;
 }
 
@@ -249,13 +297,7 @@ void Decoder::attend_latent(const Pass& pass, std::size_t number, const KvCache&
   }
   project(pass, number, Place::kKeyValueDown, room, room.normed, kv);
 
-  kernels::HeadLinear absorb;
-  absorb.x = queries;
-  absorb.x_stride = q_dim;
-  absorb.weight = layer.key_up.get();
-  absorb.y = room.q;
-  absorb.y_stride = shape.key_dim;
-  backend_.run(pass.stream, absorb);
+  absorb(pass, number, room, queries);
 
   kernels::LatentRotary rotary;
   rotary.q_turned = queries;
@@ -268,11 +310,11 @@ void Decoder::attend_latent(const Pass& pass, std::size_t number, const KvCache&
   rotary.positions = pass.step.positions;
   rotary.slots = pass.step.slots;
   rotary.cache = cache;
-  rotary.q = room.q;
+  rotary.q = kernels::tight(room.q, heads_ * shape.key_dim);
   backend_.run(pass.stream, rotary);
 
   backend_.run(pass.stream, attention_of(pass, layer, cache, room), room.scratch);
-  project(pass, number, Place::kOut, room, latent_values(pass, layer, room), out);
+  project(pass, number, Place::kOut, room, latent_values(pass, number, room), out);
 }
 
 void Decoder::two(const Pass& pass, std::size_t number, Place up, Place down, Matrix bare, const Room& room, Matrix in,

@@ -113,6 +113,8 @@ class Decoder {
   ScoreRoom lay_out_scores(Layout& layout, std::int64_t rows, std::int64_t targets) const;
   const kernels::Weight* head() const { return head_ ? head_.get() : embedding_.get(); }
   std::int64_t largest_inner() const;
+  /// What an adapter has between its A and B, it has as often: of latent attention for each head.
+  std::int64_t low_heads() const { return it_.attention.latent ? heads_ : 1; }
   /// matrix ← the sum over the ranks that share the layers.
   void sum(kernels::Stream& stream, kernels::Matrix matrix) const;
   kernels::Score score_of(const Scoring& scoring) const;
@@ -143,8 +145,14 @@ class Decoder {
               kernels::Matrix out) const;
   void attend_latent(const Pass& pass, std::size_t number, const kernels::KvCache& cache, const Room& room,
                      kernels::Matrix out) const;
+  /// Queries of the cache's components, from those of each head's own keys.
+  void absorb(const Pass& pass, std::size_t number, const Room& room, kernels::Matrix queries) const;
   /// Each head's own values, from the cache's components.
-  kernels::Matrix latent_values(const Pass& pass, const LayerWeights& layer, const Room& room) const;
+  kernels::Matrix latent_values(const Pass& pass, std::size_t number, const Room& room) const;
+  /// What an adapter of latent attention has between its A and B: a row a token.
+  kernels::Matrix low_of_heads(const Room& room, const LowRank& part) const {
+    return kernels::tight(room.low, heads_ * part.rank());
+  }
   /// Nothing reads what a feed-forward gives.
   bool is_over(const Pass& pass) const { return pass.again && !it_.post_norms; }
   void feed_forward(const Pass& pass, std::size_t number, const Room& room, kernels::Matrix in,

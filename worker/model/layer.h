@@ -17,15 +17,16 @@ enum class Place : std::uint8_t {
   kQueryDown,  ///< latent attention: queries are made small, then large again
   kQueryUp,
   kKeyValueDown,
+  kKeyValueUp,  ///< the weights of each head are the layer's key_up and value_up: only adapters are at this place
   kUp,
   kDown,
   kSharedUp,  ///< of the experts that every token has
   kSharedDown,
   kRouter,
 };
-inline constexpr std::size_t kPlaces = 10;
+inline constexpr std::size_t kPlaces = 11;
 inline constexpr std::array<Place, kPlaces> kAllPlaces = {
-    Place::kQkv, Place::kOut,  Place::kQueryDown, Place::kQueryUp,    Place::kKeyValueDown,
+    Place::kQkv, Place::kOut,  Place::kQueryDown, Place::kQueryUp,    Place::kKeyValueDown, Place::kKeyValueUp,
     Place::kUp,  Place::kDown, Place::kSharedUp,  Place::kSharedDown, Place::kRouter};
 
 enum class NormPlace : std::uint8_t {

@@ -1,7 +1,7 @@
 // An adapter put into the weights that it changes: a checkpoint for engines that know no adapters.
 //
 // A module P of the adapter is the base's tensor P.weight, so that names and shapes are enough: what the decoder cannot
-// adapt (kv_b_proj, single experts) can be merged.
+// adapt (single experts) can be merged.
 //
 // Holds:
 //  - What holds of a folder that is written once more (model/rewriting.h).

@@ -11,7 +11,53 @@ std::string path_of(const std::string& tensor) {
   return path.starts_with("h.") ? "transformer." + path : path;
 }
 
+/// Its rows are of each head what makes its key, then what makes its value.
+Module key_value_up(const LatentSources& from, std::size_t layer) {
+  const Source& first = from.key_up.front();
+  const Run& all = first.runs.front();
+  Module module;
+  module.path = path_of(all.name);
+  module.layer = layer;
+  module.place = Place::kKeyValueUp;
+  module.keys = first.cols;
+  module.values = from.value_up.front().rows();
+  const auto heads = static_cast<std::int64_t>(from.key_up.size());
+  module.outputs = {{first.from, heads * (module.keys + module.values)}};
+  module.inputs = {0, all.cols};
+  module.all_outputs = all.rows;
+  module.all_inputs = all.cols;
+  return module;
+}
+
 }  // namespace
+
+kernels::WeightShape LowRankWeight::shape(DType dtype) const {
+  const Piece& piece = stack.front();
+  kernels::WeightShape shape;
+  shape.rows = piece.is_turned ? piece.cols : piece.rows;
+  shape.cols = piece.is_turned ? piece.rows : piece.cols;
+  shape.count = static_cast<std::int64_t>(stack.size());
+  shape.dtype = dtype;
+  return shape;
+}
+
+std::vector<LowRankWeight> low_rank_weights(const Module& module, std::int64_t rank) {
+  const std::int64_t inputs = module.inputs.count, outputs = module.own_outputs();
+  std::vector<LowRankWeight> weights = {{&LowRank::a, {{false, 0, 0, rank, inputs, false}}}};
+  if (module.place != Place::kKeyValueUp) {
+    weights.push_back({&LowRank::b, {{true, 0, 0, rank, outputs, true}}});
+    return weights;
+  }
+  LowRankWeight keys{&LowRank::b_keys, {}}, values{&LowRank::b, {}};
+  for (std::int64_t at = 0; at < outputs; at += module.keys + module.values) {
+    keys.stack.push_back({true, 0, at, rank, module.keys, false});
+    values.stack.push_back({true, 0, at + module.keys, rank, module.values, true});
+  }
+  weights.push_back({&LowRank::a_turned, {{false, 0, 0, rank, inputs, true}}});
+  weights.push_back(std::move(keys));
+  weights.push_back(std::move(values));
+  return weights;
+}
 
 std::int64_t Module::own_outputs() const {
   return std::accumulate(outputs.begin(), outputs.end(), std::int64_t{0},
@@ -29,6 +75,8 @@ std::vector<Module> modules_of(const Sources& sources) {
   for (std::size_t layer = 0; layer < sources.layers.size(); ++layer) {
     const ByPlace<const Source*> weights = weights_of(sources.layers[layer]);
     for (const Place place : kAllPlaces) {
+      if (place == Place::kKeyValueUp && !sources.layers[layer].latent.key_up.empty())
+        modules.push_back(key_value_up(sources.layers[layer].latent, layer));
       const Source& source = *weights[place];
       // To PEFT a router is no linear layer.
       if (source.empty() || place == Place::kRouter) continue;

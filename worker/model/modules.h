@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "model/layer.h"
+#include "model/adapter.h"
 
 namespace orch::model {
 
@@ -20,15 +20,32 @@ struct Module {
   std::vector<Part> outputs;  ///< which of its outputs they are, in order
   Part inputs;                ///< which of its inputs this rank has
   std::int64_t all_outputs = 0, all_inputs = 0;
+  std::int64_t keys = 0,
+               values = 0;  ///< of latent attention's kv_b_proj: outputs of a head that are its key, its value
 
   std::int64_t own_outputs() const;
   /// The same for a path, whatever else there is.
   std::uint64_t hash() const;
 };
 
-/// Of all layers of the stage, in order. Not among them: experts of which each token has some, and what latent
-/// attention makes of compressed keys and values (kv_b_proj), which the decoder has in another form.
+/// Of all layers of the stage, in order. Not among them: experts of which each token has some.
 std::vector<Module> modules_of(const Sources& sources);
+
+/// A weight that a module's LowRank has: each matrix of it is a part of A (rank × inputs) or of B transposed
+/// (rank × outputs), of what this rank has of them.
+struct LowRankWeight {
+  struct Piece {
+    bool of_b = false;
+    std::int64_t row = 0, col = 0;    ///< the first
+    std::int64_t rows = 0, cols = 0;  ///< of the part
+    bool is_turned = false;           ///< its columns are the matrix's rows
+  };
+  const kernels::Weight* LowRank::*member = nullptr;
+  std::vector<Piece> stack;  ///< of one shape
+
+  kernels::WeightShape shape(DType dtype) const;
+};
+std::vector<LowRankWeight> low_rank_weights(const Module& module, std::int64_t rank);
 
 /// The name of a module's tensor in a checkpoint, whatever the decoder makes of it; nothing where there is none.
 std::optional<std::string> tensor_of(const std::string& path, const Checkpoint& checkpoint);

@@ -209,31 +209,34 @@ json config_of(const PeftAdapter& adapter) {
           {"modules_to_save", nullptr}};
 }
 
-/// Some rows of A, or some rows of B in the decoder's order.
-class MatrixReader : public kernels::RowReader {
+/// Matrices of one of a module's weights, from the numbers of the whole module.
+class LowRankReader : public kernels::RowReader {
  public:
-  MatrixReader(const std::vector<float>& numbers, std::int64_t wide, Part cols, std::vector<Part> rows)
-      : numbers_(numbers), wide_(wide), cols_(cols), rows_(std::move(rows)) {}
-  void read(std::int64_t, std::int64_t first, std::int64_t count, float* out, float*) const override {
-    for (std::int64_t row = first; row < first + count; ++row) {
-      std::int64_t at = row;
-      for (const Part& part : rows_) {
-        if (at < part.count) {
-          at += part.first;
-          break;
-        }
-        at -= part.count;
-      }
-      std::copy_n(numbers_.begin() + at * wide_ + cols_.first, cols_.count, out + (row - first) * cols_.count);
-    }
+  LowRankReader(const PeftModule& from, const Module& module, const LowRankWeight& weight)
+      : from_(from), weight_(weight), first_input_(module.inputs.first) {
+    for (const Part& part : module.outputs)
+      for (std::int64_t i = 0; i < part.count; ++i) outputs_.push_back(part.first + i);
+  }
+  void read(std::int64_t index, std::int64_t first, std::int64_t count, float* out, float*) const override {
+    const LowRankWeight::Piece& piece = weight_.stack[static_cast<std::size_t>(index)];
+    const std::int64_t cols = piece.is_turned ? piece.rows : piece.cols;
+    for (std::int64_t row = first; row < first + count; ++row)
+      for (std::int64_t col = 0; col < cols; ++col)
+        *out++ = piece.is_turned ? number(piece, col, row) : number(piece, row, col);
   }
   const std::byte* stored(std::int64_t, std::int64_t, DType) const override { return nullptr; }
 
  private:
-  const std::vector<float>& numbers_;
-  const std::int64_t wide_;
-  const Part cols_;
-  const std::vector<Part> rows_;
+  float number(const LowRankWeight::Piece& piece, std::int64_t row, std::int64_t col) const {
+    row += piece.row, col += piece.col;
+    if (!piece.of_b) return from_.a[static_cast<std::size_t>(row * from_.inputs + first_input_ + col)];
+    return from_.b[static_cast<std::size_t>(outputs_[static_cast<std::size_t>(col)] * from_.rank + row)];
+  }
+
+  const PeftModule& from_;
+  const LowRankWeight& weight_;
+  const std::int64_t first_input_;
+  std::vector<std::int64_t> outputs_;  ///< of the whole module, in the decoder's order
 };
 
 }  // namespace
@@ -277,23 +280,18 @@ Result<LoadedAdapter> LoadedAdapter::load(kernels::Backend& backend, const Archi
       return Error{"the adapter's module " + shown(module.path) + " is " + std::to_string(it.outputs) + " × " +
                    std::to_string(it.inputs) + ", and the model's " + std::to_string(module.all_outputs) + " × " +
                    std::to_string(module.all_inputs)};
-    const auto pack = [&](const std::vector<float>& numbers, std::int64_t wide, Part cols,
-                          const std::vector<Part>& rows) -> Result<const kernels::Weight*> {
-      kernels::WeightShape shape;
-      for (const Part& part : rows) shape.rows += part.count;
-      shape.cols = cols.count;
-      shape.dtype = dtype;
-      auto packed = backend.pack(shape, MatrixReader(numbers, wide, cols, rows), "the adapter");
+    LowRank low;
+    low.from = module.from;
+    low.scale = static_cast<float>(it.scale);
+    low.first_input = module.inputs.first;
+    low.mask = module.hash();
+    for (const LowRankWeight& weight : low_rank_weights(module, it.rank)) {
+      auto packed = backend.pack(weight.shape(dtype), LowRankReader(it, module, weight), "the adapter");
       if (!packed) return packed.error();
+      low.*weight.member = packed->get();
       loaded.weights_.push_back(*std::move(packed));
-      return loaded.weights_.back().get();
-    };
-    const auto a = pack(it.a, it.inputs, module.inputs, {{0, it.rank}});
-    if (!a) return a.error();
-    const auto b = pack(it.b, it.rank, {0, it.rank}, module.outputs);
-    if (!b) return b.error();
-    loaded.adapter_.layers[module.layer][module.place].push_back(
-        {module.from, *a, *b, static_cast<float>(it.scale), module.inputs.first, module.hash()});
+    }
+    loaded.adapter_.layers[module.layer][module.place].push_back(low);
     loaded.adapter_.rank = std::max(loaded.adapter_.rank, it.rank);
     loaded.modules_.push_back(module);
   }

@@ -100,14 +100,14 @@ void TrainingPass::lay_out(Layout& layout) {
   dnormed_ = matrix(it.hidden);
   ddelta_ = matrix(it.hidden);
   const std::int64_t own_values = it.attention.latent ? it.attention.latent->value_dim : 0;
-  dattended_ = matrix(heads * std::max<std::int64_t>(shape.value_dim, own_values));
+  dattended_ = matrix(heads * shape.value_dim);
   dq_ = matrix(heads * std::max<std::int64_t>(shape.key_dim, own_values));
   dk_ = matrix(shape.heads * shape.key_dim);
   if (!shape.values_in_keys) dv_ = matrix(shape.heads * shape.value_dim);
   dinner_ = matrix(decoder_.largest_inner());
   if (bounds_.rank > 0) {
-    shared_.low = matrix(bounds_.rank);
-    dlow_ = matrix(bounds_.rank);
+    shared_.low = matrix(bounds_.rank * decoder_.low_heads());
+    dlow_ = matrix(bounds_.rank * decoder_.low_heads());
     if (bounds_.drops)
       shared_.dropped = matrix(std::max({it.hidden, decoder_.largest_inner(),
                                          heads * std::max<std::int64_t>(it.attention.head_dim, own_values),
@@ -359,8 +359,8 @@ void TrainingPass::through_attention(const Pass& pass, std::size_t number, const
   const std::int64_t tokens = step_.tokens.size;
   kernels::AttentionBack op;
   op.forward = decoder_.attention_of(pass, layer(number), caches_[bounds_.again ? 0 : number], room);
-  op.dout = kernels::columns(some(dattended_, tokens), 0, room.attended.cols);
-  op.dq = kernels::columns(some(dq_, tokens), 0, decoder_.heads_ * caches_.front().shape.key_dim);
+  op.dout = some(dattended_, tokens);
+  op.dq = kernels::tight(some(dq_, tokens), decoder_.heads_ * caches_.front().shape.key_dim);
   op.dk = some(dk_, tokens);
   op.dv = some(dv_, tokens);
   backend_.run(pass.stream, op, scratch_);
@@ -402,7 +402,10 @@ void TrainingPass::latent_back(const Pass& pass, std::size_t number, const Room&
   const Matrix queries = kernels::columns(room.qkv, 0, heads * q_dim);
   const Matrix kv = kernels::columns(room.qkv, heads * q_dim, shape.key_dim);
 
-  const Matrix values = decoder_.latent_values(pass, weights, room);
+  const std::vector<LowRank>* parts = decoder_.parts_of(pass, number, Place::kKeyValueUp);
+  const LowRank* part = parts ? &parts->front() : nullptr;  // there is one kv_b_proj
+  const LowRankGradient* gradient = parts ? &gradients.adapter[Place::kKeyValueUp].front() : nullptr;
+  const Matrix values = decoder_.latent_values(pass, number, room);
   // The gradient of the heads' own values has the place of the latent queries' for a while.
   const Matrix dvalues = kernels::columns(some(dq_, tokens), 0, heads * latent.value_dim);
   project_back(pass, number, Place::kOut, room, gradients, values, dy, scale, false, dvalues);
@@ -418,13 +421,15 @@ void TrainingPass::latent_back(const Pass& pass, std::size_t number, const Room&
   from_values.dx = some(dattended_, tokens);
   from_values.dx_stride = latent.kv_rank;
   backend_.run(pass.stream, from_values);
+  if (part) values_back(pass, room, *part, *gradient, dvalues);
 
   through_attention(pass, number, room);
-  const Matrix dq = kernels::columns(some(dq_, tokens), 0, heads * shape.key_dim), dk = some(dk_, tokens);
+  const Matrix dq = kernels::tight(some(dq_, tokens), heads * shape.key_dim), dk = some(dk_, tokens);
   for (std::int64_t h = 0; gradients.key_up && h < heads; ++h)
     backend_.run(pass.stream, kernels::WeightGradient{kernels::columns(dq, h * shape.key_dim, latent.kv_rank),
                                                       kernels::columns(queries, h * q_dim, latent.nope_dim), 1,
                                                       rows_of_stack(gradients.key_up, h, latent.kv_rank)});
+  const Matrix dlow = part ? keys_back(pass, room, *part, *gradient, queries, dq) : Matrix{};
   kernels::HeadLinearBack absorbed;
   absorbed.dy = dq;
   absorbed.dy_stride = shape.key_dim;
@@ -432,6 +437,13 @@ void TrainingPass::latent_back(const Pass& pass, std::size_t number, const Room&
   absorbed.dx = queries;
   absorbed.dx_stride = q_dim;
   backend_.run(pass.stream, absorbed);
+  if (part) {
+    absorbed.dy = dlow;
+    absorbed.dy_stride = part->rank();
+    absorbed.weight = part->b_keys;
+    absorbed.add = true;
+    backend_.run(pass.stream, absorbed);
+  }
   kernels::LatentRotaryBack rotary;
   rotary.heads = static_cast<int>(heads);
   rotary.q_from = latent.nope_dim;
@@ -459,6 +471,59 @@ void TrainingPass::latent_back(const Pass& pass, std::size_t number, const Room&
   project_back(pass, number, Place::kQueryUp, room, gradients, room.compressed_normed, queries, 1, false, dcompressed);
   norm_back(pass, number, NormPlace::kLatentQuery, gradients, room.compressed, dcompressed, 1, false, dcompressed);
   project_back(pass, number, Place::kQueryDown, room, gradients, room.normed, dcompressed, 1, true, dx);
+}
+
+void TrainingPass::values_back(const Pass& pass, const Room& room, const LowRank& part, const LowRankGradient& gradient,
+                               Matrix dvalues) {
+  const std::int64_t tokens = step_.tokens.size, heads = decoder_.heads_, rank = part.rank();
+  const std::int64_t own = part.b->rows, keys = part.b_keys->cols;
+  const Matrix low = decoder_.low_of_heads(room, part), dlow = kernels::tight(some(dlow_, tokens), heads * rank);
+  const Matrix attended = kernels::by_head(room.attended, heads);
+  kernels::Linear again;
+  again.x = attended;
+  again.weight = part.a;
+  again.scale = part.scale;
+  again.y = kernels::by_head(low, heads);
+  backend_.run(pass.stream, again);
+  for (std::int64_t h = 0; h < heads; ++h)
+    backend_.run(pass.stream,
+                 kernels::WeightGradient{kernels::columns(low, h * rank, rank), kernels::columns(dvalues, h * own, own),
+                                         1, kernels::columns(gradient.b, h * (keys + own) + keys, own)});
+  kernels::HeadLinearBack up;
+  up.dy = dvalues;
+  up.dy_stride = own;
+  up.weight = part.b;
+  up.dx = dlow;
+  up.dx_stride = rank;
+  backend_.run(pass.stream, up);
+  const Matrix dlows = kernels::by_head(dlow, heads);
+  backend_.run(pass.stream, kernels::WeightGradient{dlows, attended, part.scale, gradient.a});
+  backend_.run(pass.stream,
+               kernels::LinearBack{dlows, part.a, part.scale, true, kernels::by_head(some(dattended_, tokens), heads)});
+}
+
+Matrix TrainingPass::keys_back(const Pass& pass, const Room& room, const LowRank& part, const LowRankGradient& gradient,
+                               Matrix queries, Matrix dq) {
+  const std::int64_t heads = decoder_.heads_, rank = part.rank(), q_dim = decoder_.it_.attention.head_dim;
+  const std::int64_t keys = part.b_keys->cols, each = keys + part.b->rows;
+  const Matrix low = decoder_.low_of_heads(room, part);
+  const Matrix dlow = kernels::tight(some(dlow_, step_.tokens.size), heads * rank);
+  const Matrix dcompressed = kernels::columns(kernels::by_head(dq, heads), 0, part.a->cols);
+  kernels::HeadLinear again;
+  again.x = queries;
+  again.x_stride = q_dim;
+  again.weight = part.b_keys;
+  again.y = low;
+  again.y_stride = rank;
+  backend_.run(pass.stream, again);
+  backend_.run(pass.stream, kernels::WeightGradient{kernels::by_head(low, heads), dcompressed, part.scale, gradient.a});
+  backend_.run(pass.stream,
+               kernels::LinearBack{dcompressed, part.a_turned, part.scale, false, kernels::by_head(dlow, heads)});
+  for (std::int64_t h = 0; h < heads; ++h)
+    backend_.run(pass.stream, kernels::WeightGradient{kernels::columns(dlow, h * rank, rank),
+                                                      kernels::columns(queries, h * q_dim, keys), 1,
+                                                      kernels::columns(gradient.b, h * each, keys)});
+  return dlow;
 }
 
 void TrainingPass::two_back(const Pass& pass, std::size_t number, Place up, Place down, Matrix bare, const Room& room,

@@ -70,6 +70,13 @@ class TrainingPass {
                       kernels::Matrix dy, float scale, kernels::Matrix dx);
   void latent_back(const Pass& pass, std::size_t number, const Room& room, const LayerGradients& gradients,
                    kernels::Matrix dy, float scale, kernels::Matrix dx);
+  // Of an adapter of kv_b_proj, by way of values and by way of keys.
+  void values_back(const Pass& pass, const Room& room, const LowRank& part, const LowRankGradient& gradient,
+                   kernels::Matrix dvalues);
+  /// Before the queries become their gradients. Gives the gradient of what stands between its B and its A: a row a
+  /// token.
+  kernels::Matrix keys_back(const Pass& pass, const Room& room, const LowRank& part, const LowRankGradient& gradient,
+                            kernels::Matrix queries, kernels::Matrix dq);
   void through_attention(const Pass& pass, std::size_t number, const Room& room);
   void feed_forward_back(const Pass& pass, std::size_t number, const Room& room, const LayerGradients& gradients,
                          kernels::Matrix dy, float scale, bool add, kernels::Matrix dx);

@@ -25,6 +25,7 @@ Cut cut_of(Place place) {
   switch (place) {
     case Place::kQkv:
     case Place::kQueryUp:
+    case Place::kKeyValueUp:
     case Place::kUp:
     case Place::kSharedUp:
       return Cut::kResults;
@@ -151,21 +152,25 @@ Result<std::unique_ptr<Parameters>> Parameters::of_adapter(kernels::Backend& bac
     const Module& module = it->modules_[i];
     const double rank = static_cast<double>(it->pieces_[2 * i].rows);
     const auto scale = static_cast<float>(rules.alpha / (rules.rank_stabilised ? std::sqrt(rank) : rank));
-    const kernels::Weight* both[2] = {};
-    for (const bool is_b : {false, true}) {
-      const Piece& piece = it->pieces_[2 * i + (is_b ? 1 : 0)];
-      kernels::WeightShape shape;
-      shape.rows = is_b ? piece.cols : piece.rows;
-      shape.cols = is_b ? piece.rows : piece.cols;
-      shape.dtype = decoder.dtype();
+    LowRank low;
+    low.from = module.from;
+    low.scale = scale;
+    low.first_input = module.inputs.first;
+    low.mask = module.hash();
+    for (const model::LowRankWeight& weight : model::low_rank_weights(module, it->pieces_[2 * i].rows)) {
+      const kernels::WeightShape shape = weight.shape(decoder.dtype());
       auto packed = backend.pack(shape, Zeros(shape.cols), "the adapter");
       if (!packed) return packed.error();
-      both[is_b ? 1 : 0] = packed->get();
-      it->packed_.push_back({piece.at, piece.rows, piece.cols, is_b, packed->get(), 0});
+      low.*weight.member = packed->get();
+      for (std::size_t index = 0; index < weight.stack.size(); ++index) {
+        const model::LowRankWeight::Piece& part = weight.stack[index];
+        const Piece& piece = it->pieces_[2 * i + (part.of_b ? 1 : 0)];
+        it->packed_.push_back({piece.at + part.row * piece.cols + part.col, part.rows, part.cols, piece.cols,
+                               part.is_turned, packed->get(), static_cast<std::int64_t>(index)});
+      }
       it->weights_.push_back(*std::move(packed));
     }
-    it->adapter_.layers[module.layer][module.place].push_back(
-        {module.from, both[0], both[1], scale, module.inputs.first, module.hash()});
+    it->adapter_.layers[module.layer][module.place].push_back(low);
     it->gradients_.layers[module.layer].adapter[module.place].push_back(
         {it->view(it->gradient_, it->pieces_[2 * i]), it->view(it->gradient_, it->pieces_[2 * i + 1])});
   }
@@ -265,7 +270,9 @@ void Parameters::begin(std::vector<float>& values, std::uint64_t seed) const {
 }
 
 kernels::Repack Parameters::repack_of(const Packed& packed, const Matrix& row) const {
-  return {view(row, packed.at, packed.rows, packed.cols), packed.transposed, packed.weight, packed.index};
+  Matrix from = view(row, packed.at, packed.rows, packed.cols);
+  from.stride = packed.stride;
+  return {from, packed.transposed, packed.weight, packed.index};
 }
 
 void Parameters::pack(Stream& stream, bool of_average) {

@@ -92,6 +92,7 @@ class Parameters {
   /// A matrix of a weight that is made of a part of the row.
   struct Packed {
     std::int64_t at = 0, rows = 0, cols = 0;
+    std::int64_t stride = 0;  ///< from a row to the next
     bool transposed = false;
     kernels::Weight* weight = nullptr;
     std::int64_t index = 0;

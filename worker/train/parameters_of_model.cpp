@@ -128,7 +128,8 @@ void Parameters::add_weights(const Trainable& trainable, std::int64_t at) {
   const kernels::Weight& weight = *trainable.weight;
   *trainable.gradient = view(gradient_, at, weight.count * weight.rows, weight.cols);
   for (std::int64_t i = 0; i < weight.count; ++i)
-    packed_.push_back({at + i * weight.rows * weight.cols, weight.rows, weight.cols, false, trainable.weight, i});
+    packed_.push_back(
+        {at + i * weight.rows * weight.cols, weight.rows, weight.cols, weight.cols, false, trainable.weight, i});
 }
 
 // One after another: of a large model the host never has much more than the largest matrix.
