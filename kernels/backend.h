@@ -71,11 +71,14 @@ class Backend {
   // Bytes of scratch that an op of this shape wants; views without data will do.
   virtual std::size_t scratch(const Attention& op) const = 0;
   virtual std::size_t scratch(const Experts& op) const = 0;
+  virtual std::size_t scratch(const RoutedLinear& op) const = 0;
   virtual std::size_t scratch(const Score& op) const = 0;
   virtual std::size_t scratch(const Sample& op) const = 0;
   virtual std::size_t scratch(const NormBack& op) const = 0;
   virtual std::size_t scratch(const AttentionBack& op) const = 0;
   virtual std::size_t scratch(const ExpertsBack& op) const = 0;
+  virtual std::size_t scratch(const RoutedLinearBack& op) const = 0;
+  virtual std::size_t scratch(const RoutedGradient& op) const = 0;
   virtual std::size_t scratch(const ScoreBack& op) const = 0;
   virtual std::size_t scratch(const Repack& op) const = 0;
   virtual std::size_t scratch(const SquareSum& op) const = 0;
@@ -89,6 +92,8 @@ class Backend {
   virtual void run(Stream& stream, const Attention& op, std::span<std::byte> scratch) = 0;
   virtual void run(Stream& stream, const Route& op) = 0;
   virtual void run(Stream& stream, const Experts& op, std::span<std::byte> scratch) = 0;
+  virtual void run(Stream& stream, const RoutedLinear& op, std::span<std::byte> scratch) = 0;
+  virtual void run(Stream& stream, const Mix& op) = 0;
   virtual void run(Stream& stream, const Gather& op) = 0;
   virtual void run(Stream& stream, const Score& op, std::span<std::byte> scratch) = 0;
   virtual void run(Stream& stream, const CombineScores& op) = 0;
@@ -107,6 +112,9 @@ class Backend {
   virtual void run(Stream& stream, const AttentionBack& op, std::span<std::byte> scratch) = 0;
   virtual void run(Stream& stream, const RouteBack& op) = 0;
   virtual void run(Stream& stream, const ExpertsBack& op, std::span<std::byte> scratch) = 0;
+  virtual void run(Stream& stream, const RoutedLinearBack& op, std::span<std::byte> scratch) = 0;
+  virtual void run(Stream& stream, const RoutedGradient& op, std::span<std::byte> scratch) = 0;
+  virtual void run(Stream& stream, const Weigh& op) = 0;
   virtual void run(Stream& stream, const EmbedBack& op) = 0;
   virtual void run(Stream& stream, const ScoreBack& op, std::span<std::byte> scratch) = 0;
   virtual void run(Stream& stream, const Scatter& op) = 0;

@@ -133,6 +133,41 @@ struct ExpertsBack {
   Matrix up_gradient, down_gradient;  ///< fp32, rows of all experts; or none
 };
 
+/// dx's row of choice c ← scale · dy · weight_e; dy has a row for each choice, or for each token.
+struct RoutedLinearBack {
+  Matrix dy;
+  Ints experts;
+  int active = 1;
+  std::int64_t first = 0;
+  const Weight* weight = nullptr;
+  float scale = 1;
+  bool add = false;
+  Matrix dx;  ///< may be fp32 whatever dy is
+};
+
+/// gradient ← gradient + scale · dyᵀ · x, of each expert's choices, in their order: matrices of `count` experts one
+/// after another. Both sides have a row for each choice, or for each token.
+struct RoutedGradient {
+  Matrix dy;
+  Matrix x;
+  Ints experts;
+  int active = 1;
+  std::int64_t first = 0;
+  std::int64_t count = 0;
+  float scale = 1;
+  Matrix gradient;  ///< fp32, for each expert a row for each column of dy
+};
+
+/// The way back to what Mix weighs: dx's row ← weight · dy's row. dweights ← x's row times dy's.
+struct Weigh {
+  Matrix dy;  ///< a row a choice
+  int active = 1;
+  Matrix weights;   ///< tokens × active, fp32
+  Matrix dx;        ///< may be dy itself
+  Matrix x;         ///< with dweights
+  Matrix dweights;  ///< tokens × active, fp32; or none
+};
+
 /// Rows of the tables that were looked up get what their tokens say, in the tokens' order.
 struct EmbedBack {
   Ints tokens;

@@ -149,6 +149,14 @@ Operands operands_of(const Backend& backend, Experts& op) {
       .done();
 }
 
+Operands operands_of(const Backend& backend, RoutedLinear& op) {
+  return Taker(backend).read(op.x).read(op.experts).weight(op.weight).result(op.add, op.y).done();
+}
+
+Operands operands_of(const Backend& backend, Mix& op) {
+  return Taker(backend).read(op.x).read(op.weights).written(op.y).done();
+}
+
 Operands operands_of(const Backend& backend, Gather& op) {
   return Taker(backend).read(op.x).read(op.rows).written(op.y).done();
 }
@@ -285,6 +293,18 @@ Operands operands_of(const Backend& backend, ExpertsBack& op) {
       .changed(op.up_gradient)
       .changed(op.down_gradient)
       .done();
+}
+
+Operands operands_of(const Backend& backend, RoutedLinearBack& op) {
+  return Taker(backend).read(op.dy).read(op.experts).weight(op.weight).result(op.add, op.dx).done();
+}
+
+Operands operands_of(const Backend& backend, RoutedGradient& op) {
+  return Taker(backend).read(op.dy).read(op.x).read(op.experts).changed(op.gradient).done();
+}
+
+Operands operands_of(const Backend& backend, Weigh& op) {
+  return Taker(backend).read(op.dy).read(op.weights).read(op.x).written(op.dx).written(op.dweights).done();
 }
 
 Operands operands_of(const Backend& backend, EmbedBack& op) {

@@ -186,6 +186,29 @@ struct Experts {
   Matrix y;
 };
 
+/// A product with another matrix for each choice, which is one of a token's experts: number token × active + place.
+/// What Experts is made of, for those that have adapters: these come between. y's row of choice c ← scale · x ·
+/// weight_eᵀ, of the expert e that it names; x has a row for each choice, or for each token. The rows of experts
+/// outside [first, first + count of the stack) become 0, or stay, where it adds.
+struct RoutedLinear {
+  Matrix x;
+  Ints experts;  ///< tokens × active
+  int active = 1;
+  std::int64_t first = 0;
+  const Weight* weight = nullptr;  ///< a stack; of a gated one y has all gates, then all values
+  float scale = 1;
+  bool add = false;
+  Matrix y;  ///< may be fp32 whatever x is
+};
+
+/// y ← the sum over a token's choices, in their order, of weight · x's row.
+struct Mix {
+  Matrix x;        ///< a row a choice
+  int active = 1;  ///< choices of a token
+  Matrix weights;  ///< tokens × active, fp32; none: of ones
+  Matrix y;
+};
+
 /// y's row i ← x's row rows[i].
 struct Gather {
   Matrix x;

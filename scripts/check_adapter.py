@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import json
 import pathlib
+import re
 import sys
 import warnings
 
@@ -25,8 +26,8 @@ def read_model(base, adapter, dtype):
     file = read_tensors(adapter)
     if not file:
         sys.exit(f"check-adapter: {adapter} has no safetensors")
-    # What has no routed experts has nothing that transformers 5 fuses.
-    plain = not any(".experts." in name for name in file)
+    # Only linear layers of single experts have to be made what transformers 5 has of them.
+    plain = not any(re.search(r"\.experts\.[0-9]+\.", name) for name in file)
     with without_conversion(plain):
         model = PeftModel.from_pretrained(model, adapter).eval()
     read = get_peft_model_state_dict(model, save_embedding_layers=False)

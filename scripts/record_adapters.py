@@ -11,9 +11,15 @@ from the folder, so that its configuration and names are held against PEFT too:
     merged      of each tensor that merging changes, by its name in the base's checkpoint and in that layout, norm and
                 projections of its new numbers
 
+Experts of which each token has some are parameters to transformers 5, and PEFT writes A and B of all of a layer's experts
+together (target_parameters). Where `single` is asked for the file is as PEFT wrote it over transformers 4, with an A and a B
+for each expert's linear layers; PEFT reads that too, and what it makes of it is recorded but for gradients, since it then
+trains something else.
+
 Dropout is off. Folders refused_* have an adapter_config.json alone: more than LoRA of linear layers.
 """
 
+import json
 import pathlib
 import shutil
 import sys
@@ -21,10 +27,12 @@ import tempfile
 import warnings
 
 import peft
+import safetensors.torch
 import torch
 import transformers
 from peft import LoraConfig, PeftModel, PromptTuningConfig, get_peft_model
 from peft.tuners.lora import LoraLayer
+from peft.tuners.lora.layer import ParamWrapper
 from transformers import AutoModelForCausalLM
 
 from in_double import (
@@ -37,6 +45,7 @@ from in_double import (
     load,
     log_probabilities,
     logits_of,
+    loss_of,
     measures,
     named_as_stored,
     read_tensors,
@@ -99,6 +108,46 @@ MADE = {
         "as_with_transformers_4": True,
     },
     "mixtral": {"base": "mixtral", "config": {"r": 2, "lora_alpha": 4, "target_modules": QKVO}},
+    "mixtral_experts": {
+        "base": "mixtral",
+        "config": {
+            "r": 2,
+            "lora_alpha": 4,
+            "target_modules": ["q_proj", "v_proj"],
+            "target_parameters": ["mlp.experts.gate_up_proj", "mlp.experts.down_proj"],
+            "rank_pattern": {"experts.down_proj": 3},
+            "alpha_pattern": {"experts.gate_up_proj": 6},
+        },
+    },
+    "qwen3_moe_experts": {
+        "base": "qwen3_moe",
+        "config": {
+            "r": 3,
+            "lora_alpha": 5,
+            "use_rslora": True,
+            "target_modules": ["o_proj"],
+            "target_parameters": ["gate_up_proj"],
+        },
+    },
+    "deepseek_v3_experts": {
+        "base": "deepseek_v3",
+        "config": {
+            "r": 2,
+            "lora_alpha": 4,
+            "target_modules": ["kv_b_proj", "o_proj"],
+            "target_parameters": ["mlp.experts.gate_up_proj", "model.layers.2.mlp.experts.down_proj"],
+        },
+    },
+    "mixtral_single": {
+        "base": "mixtral",
+        "config": {"r": 2, "lora_alpha": 3, "target_modules": ["k_proj", "w1", "w2", "w3"]},
+        "single": ["w1", "w2", "w3"],
+    },
+    "qwen3_moe_single": {
+        "base": "qwen3_moe",
+        "config": {"r": 2, "lora_alpha": 4, "target_modules": ["q_proj", "gate_proj", "up_proj", "down_proj"]},
+        "single": ["gate_proj", "up_proj", "down_proj"],
+    },
     "dbrx": {"base": "dbrx", "config": {"r": 4, "lora_alpha": 2, "target_modules": ["Wqkv", "out_proj"]}},
     # Of several patterns that the end of a module's name matches the first in the file counts, and PEFT writes them
     # sorted: layer 1's values had 12 when this was made, and have 6 when it is read.
@@ -151,7 +200,7 @@ REFUSED = {
     "refused_lora_bias": LoraConfig(**PLAIN, lora_bias=True),
     "refused_modules_to_save": LoraConfig(**PLAIN, modules_to_save=["lm_head"]),
     "refused_token_indices": LoraConfig(**PLAIN, trainable_token_indices=[1, 2]),
-    "refused_parameters": LoraConfig(**PLAIN, target_parameters=["mlp.experts.gate_up_proj"]),
+    "refused_parameters": LoraConfig(**PLAIN, target_parameters=["mlp.gate.weight"]),
     "refused_replication": LoraConfig(**PLAIN, layer_replication=[(0, 1), (0, 2)]),
     # Such adapters belong to base weights that PEFT changes when it reads them.
     "refused_pissa": LoraConfig(**PLAIN, init_lora_weights="pissa"),
@@ -165,7 +214,7 @@ def fill(model, name):
         for key, module in model.named_modules():
             if not isinstance(module, LoraLayer):
                 continue
-            rank, inputs = module.lora_A["default"].weight.shape
+            rank, inputs = module.r["default"], module.lora_A["default"].weight.shape[1]
             sizes = {"lora_A": inputs**-0.5, "lora_B": 0.35 * rank**-0.5 / module.scaling["default"]}
             for part, size in sizes.items():
                 tensor = getattr(module, part)["default"].weight
@@ -181,11 +230,38 @@ def make(name, made, base_folder):
     dtype = made.get("dtype", torch.float32)
     base = AutoModelForCausalLM.from_pretrained(base_folder, dtype=dtype)
     base.name_or_path = made["base"]  # no path of this machine
-    model = get_peft_model(base, LoraConfig(**made["config"], task_type="CAUSAL_LM"), autocast_adapter_dtype=False)
+    config = dict(made["config"])
+    single = made.get("single")
+    if single:
+        config["target_modules"] = [target for target in config["target_modules"] if target not in single]
+    model = get_peft_model(base, LoraConfig(**config, task_type="CAUSAL_LM"), autocast_adapter_dtype=False)
     fill(model, name)
     save(model, folder)
+    if single:
+        add_single(name, made, base_folder, folder)
     for file in folder.iterdir():
         file.chmod(0o644)
+
+
+def add_single(name, made, base_folder, folder):
+    """An A and a B for each expert's linear layers, in the file and in the configuration."""
+    tensors = read_tensors(folder)
+    rank, scale = made["config"]["r"], made["config"]["lora_alpha"] / made["config"]["r"]
+    for key, weight in sorted(read_tensors(base_folder).items()):
+        if ".experts." not in key:
+            continue
+        outputs, inputs = weight.shape
+        path = f"base_model.model.{key.removesuffix('.weight')}"
+        for part, shape, size in (
+            ("lora_A", (rank, inputs), inputs**-0.5),
+            ("lora_B", (outputs, rank), 0.35 * rank**-0.5 / scale),
+        ):
+            noise = torch.randn(shape, generator=generator_of(f"{name}/{path}.{part}"))
+            tensors[f"{path}.{part}.weight"] = held_by_bf16(noise * size)
+    safetensors.torch.save_file(tensors, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+    written = json.loads((folder / "adapter_config.json").read_text())
+    written["target_modules"] = made["config"]["target_modules"]
+    (folder / "adapter_config.json").write_text(json.dumps(written, indent=2, sort_keys=True))
 
 
 def save(model, folder):
@@ -206,6 +282,40 @@ def record_rows(model, sequences):
     return rows
 
 
+def modules_of(model, file, made):
+    """By the names that the worker knows: of modules, of parameters, and of what older versions had as modules."""
+    modules = {}
+    for key, module in model.named_modules():
+        if not isinstance(module, LoraLayer):
+            continue
+        path = key.removeprefix("base_model.model.")
+        if isinstance(module, ParamWrapper):
+            if made.get("single"):
+                continue
+            path = f"{path.removesuffix('.base_layer')}.{module.parameter_name}"
+        modules[path] = {"rank": module.r["default"], "scale": rounded(module.scaling["default"])}
+    if made.get("single"):
+        rank = made["config"]["r"]
+        for key, tensor in file.items():
+            if ".experts." in key and key.endswith(".lora_A.weight"):
+                path = key.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
+                modules[path] = {"rank": rank, "scale": rounded(made["config"]["lora_alpha"] / rank)}
+    return modules
+
+
+def tensors_of(path, stored):
+    """Those of the base that a module or a parameter changes."""
+    whole = {"gate_up_proj": ("gate_proj", "up_proj", "w1", "w3"), "down_proj": ("down_proj", "w2")}
+    layer, _, parameter = path.partition(".mlp.experts.")
+    if parameter not in whole:
+        return [path]
+    return [
+        key
+        for key in stored
+        if key.startswith(layer + ".") and ".experts." in key and key.split(".")[-2] in whole[parameter]
+    ]
+
+
 def record(name, made):
     base_name = made["base"]
     with readable(base_name) as base_folder, without_conversion(made.get("as_with_transformers_4")):
@@ -216,17 +326,18 @@ def record(name, made):
         plain = record_rows(base, sequences)
         model = PeftModel.from_pretrained(base, ADAPTERS / name, is_trainable=True).eval()
 
-    parts = [tensor for key, tensor in model.named_parameters() if ".lora_" in key]
-    places = Places(parts, lambda folder: save(model, folder))
-    places.hold_against(read_tensors(ADAPTERS / name))
-    modules = {
-        key.removeprefix("base_model.model."): {"rank": module.r["default"], "scale": rounded(module.scaling["default"])}
-        for key, module in model.named_modules()
-        if isinstance(module, LoraLayer)
-    }
-    if 2 * len(modules) != len(places.of):
-        sys.exit(f"{name}: {len(modules)} modules are adapted, and the file has {len(places.of)} tensors")
-    loss, entries, worst = gradients_of(model, places, sequences)
+    file = read_tensors(ADAPTERS / name)
+    modules = modules_of(model, file, made)
+    if 2 * len(modules) != len(file):
+        sys.exit(f"{name}: {len(modules)} modules are adapted, and the file has {len(file)} tensors")
+    if made.get("single"):
+        with in_double(), torch.no_grad():
+            loss, entries, worst = loss_of(model, sequences).item(), {}, 0.0
+    else:
+        parts = [tensor for key, tensor in model.named_parameters() if ".lora_" in key]
+        places = Places(parts, lambda folder: save(model, folder))
+        places.hold_against(file)
+        loss, entries, worst = gradients_of(model, places, sequences)
     rows = record_rows(model, sequences)
 
     with in_double():
@@ -240,8 +351,9 @@ def record(name, made):
         whole = named_as_stored(read_tensors(folder), merged, stored)
     differ = [key for key in sorted(stored) if not torch.equal(whole[key], stored[key].double())]
     changed = {key: measures(key, whole[key]) for key in differ}
-    if len(changed) != len(modules):
-        sys.exit(f"{name}: {len(modules)} modules are adapted, and merging changes {len(changed)} tensors")
+    expected = sum(len(tensors_of(path, stored)) for path in modules)
+    if len(changed) != expected:
+        sys.exit(f"{name}: {expected} tensors are adapted, and merging changes {len(changed)}")
 
     for sequence, logits in zip(sequences, rows):
         sequence["logits"] = digits(logits)

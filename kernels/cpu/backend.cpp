@@ -124,6 +124,7 @@ class CpuBackend : public Backend {
            sizeof(float);
   }
   std::size_t scratch(const Experts& op) const override { return cpu::ExpertsScratch(op).bytes; }
+  std::size_t scratch(const RoutedLinear& op) const override { return training_.scratch(op); }
   std::size_t scratch(const Score& op) const override {
     // Each chunk's statistics of each row, then each thread's logits.
     return static_cast<std::size_t>(chunks_of(op) * op.x.rows * kScoreColumns + threads_.count() * kScoreLogits) *
@@ -135,6 +136,8 @@ class CpuBackend : public Backend {
   std::size_t scratch(const NormBack& op) const override { return training_.scratch(op); }
   std::size_t scratch(const AttentionBack& op) const override { return training_.scratch(op); }
   std::size_t scratch(const ExpertsBack& op) const override { return training_.scratch(op); }
+  std::size_t scratch(const RoutedLinearBack& op) const override { return training_.scratch(op); }
+  std::size_t scratch(const RoutedGradient& op) const override { return training_.scratch(op); }
   std::size_t scratch(const ScoreBack& op) const override { return training_.scratch(op); }
   std::size_t scratch(const Repack& op) const override { return training_.scratch(op); }
   std::size_t scratch(const SquareSum& op) const override { return training_.scratch(op); }
@@ -196,7 +199,7 @@ class CpuBackend : public Backend {
     auto* gathered = part<float>(scratch, places.gathered);
     auto* out = part<float>(scratch, places.out);
     auto* blocks = part<cpu::ExpertBlock>(scratch, places.blocks);
-    const std::int64_t count = cpu::sort_by_expert(op, order, starts, blocks);
+    const std::int64_t count = cpu::sort_by_expert(op.experts, op.first, op.up->count, order, starts, blocks);
     const std::size_t hidden = places.hidden_row;
     threads_.run(count, [&](std::int64_t unit, int) {
       const auto [expert, from, to] = blocks[unit];
@@ -210,6 +213,8 @@ class CpuBackend : public Backend {
     threads_.run(op.y.rows,
                  [&](std::int64_t row, int) { loops_->expert_sum(op, row, out + row * op.active * op.y.cols); });
   }
+  void run(Stream&, const RoutedLinear& op, std::span<std::byte> scratch) override { training_.run(op, scratch); }
+  void run(Stream&, const Mix& op) override { training_.run(op); }
   void run(Stream&, const Gather& op) override {
     const std::size_t bytes = row_bytes(op.x);
     for (std::int64_t row = 0; row < op.y.rows; ++row)
@@ -260,6 +265,9 @@ class CpuBackend : public Backend {
   void run(Stream&, const NormBack& op, std::span<std::byte> scratch) override { training_.run(op, scratch); }
   void run(Stream&, const AttentionBack& op, std::span<std::byte> scratch) override { training_.run(op, scratch); }
   void run(Stream&, const ExpertsBack& op, std::span<std::byte> scratch) override { training_.run(op, scratch); }
+  void run(Stream&, const RoutedLinearBack& op, std::span<std::byte> scratch) override { training_.run(op, scratch); }
+  void run(Stream&, const RoutedGradient& op, std::span<std::byte> scratch) override { training_.run(op, scratch); }
+  void run(Stream&, const Weigh& op) override { training_.run(op); }
   void run(Stream&, const ScoreBack& op, std::span<std::byte> scratch) override { training_.run(op, scratch); }
   void run(Stream&, const Repack& op, std::span<std::byte> scratch) override { training_.run(op, scratch); }
   void run(Stream&, const SquareSum& op, std::span<std::byte> scratch) override { training_.run(op, scratch); }

@@ -130,17 +130,18 @@ ExpertsScratch::ExpertsScratch(const Experts& op) {
   const std::size_t floats = choices * static_cast<std::size_t>(op.y.cols) * sizeof(float);
   out = after(gathered, floats);
   blocks = after(out, floats);
-  // Of each expert one block may be short.
-  const std::size_t most = choices / static_cast<std::size_t>(kBlockRows) + static_cast<std::size_t>(op.up->count);
-  bytes = blocks + most * sizeof(ExpertBlock);
+  const std::int64_t most = most_blocks(static_cast<std::int64_t>(choices), op.up->count);
+  bytes = blocks + static_cast<std::size_t>(most) * sizeof(ExpertBlock);
 }
 
-std::int64_t sort_by_expert(const Experts& op, std::int32_t* order, std::int32_t* starts, ExpertBlock* blocks) {
-  const std::int64_t own = op.up->count;
+std::int64_t most_blocks(std::int64_t choices, std::int64_t own) { return choices / kBlockRows + own; }
+
+std::int64_t sort_by_expert(const Ints& experts, std::int64_t first, std::int64_t own, std::int32_t* order,
+                            std::int32_t* starts, ExpertBlock* blocks) {
   std::fill_n(starts, own + 1, 0);
-  const std::int64_t choices = op.x.rows * op.active;
+  const std::int64_t choices = experts.size;
   const auto expert_of = [&](std::int64_t i) {
-    const std::int64_t expert = op.experts.data[i] - op.first;
+    const std::int64_t expert = experts.data[i] - first;
     return expert >= 0 && expert < own ? expert : -1;
   };
   for (std::int64_t i = 0; i < choices; ++i)

@@ -30,8 +30,12 @@ struct ExpertsScratch {
   std::size_t blocks = 0;    ///< pairs of an expert and the first of a block of its tokens
   std::size_t bytes = 0;
 };
-/// Each expert's tokens in their own order, then cut into blocks of kBlockRows; how many blocks there are.
-std::int64_t sort_by_expert(const Experts& op, std::int32_t* order, std::int32_t* starts, ExpertBlock* blocks);
+/// Of choices and a stack's `own` experts, from expert `first` on: each expert's choices in their own order, then cut
+/// into blocks of kBlockRows; how many blocks there are.
+std::int64_t sort_by_expert(const Ints& experts, std::int64_t first, std::int64_t own, std::int32_t* order,
+                            std::int32_t* starts, ExpertBlock* blocks);
+/// Blocks that so many choices have at most: of each expert one may be short.
+std::int64_t most_blocks(std::int64_t choices, std::int64_t own);
 
 /// Statistics of `parts` parts of the vocabulary, `stride` floats apart, put together in their order.
 void combine(const float* parts, std::int64_t stride, std::int64_t count, float* stats);

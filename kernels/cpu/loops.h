@@ -63,6 +63,10 @@ struct Loops {
   void (*expert)(const Experts& op, std::int64_t expert, std::span<const std::int32_t> tokens, void* hidden,
                  float* out) = nullptr;
   void (*expert_sum)(const Experts& op, std::int64_t row, const float* out) = nullptr;
+  /// `choices`: of one expert, as numbers of (token × active + place).
+  void (*routed_linear)(const RoutedLinear& op, std::int64_t expert, std::int64_t panel,
+                        std::span<const std::int32_t> choices) = nullptr;
+  void (*mix)(const Mix& op, std::int64_t row) = nullptr;
   /// Tokens [chunk · kScoreTokens, …) of the vocabulary for rows [from, to); stats: a row each; logits: room for
   /// kBlockRows × kScoreTokens. Targets among these tokens are found.
   void (*score)(const Score& op, std::int64_t chunk, std::int64_t from, std::int64_t to, float* stats,
@@ -104,6 +108,10 @@ struct Loops {
   void (*expert_back)(const ExpertsBack& op, std::int64_t expert, std::span<const std::int32_t> tokens, void* before,
                       void* inner, float* dx) = nullptr;
   void (*expert_back_sum)(const ExpertsBack& op, std::int64_t row, const float* parts) = nullptr;
+  /// Inputs [64 · block, …).
+  void (*routed_linear_back)(const RoutedLinearBack& op, std::int64_t expert, std::int64_t block,
+                             std::span<const std::int32_t> choices) = nullptr;
+  void (*weigh)(const Weigh& op, std::int64_t choice) = nullptr;
   void (*embed_back)(const EmbedBack& op, std::int64_t first) = nullptr;
   void (*score_back)(const ScoreBack& op, std::int64_t panel, std::int64_t first, std::int64_t from, std::int64_t to,
                      const Matrix& dlogits) = nullptr;

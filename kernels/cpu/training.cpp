@@ -54,7 +54,7 @@ struct ExpertsRoom {
     Pieces pieces(memory);
     order = pieces.take<std::int32_t>(choices);
     starts = pieces.take<std::int32_t>(forward.up->count + 1);
-    blocks = pieces.take<ExpertBlock>(choices / kBlockRows + forward.up->count);
+    blocks = pieces.take<ExpertBlock>(most_blocks(choices, forward.up->count));
     before = pieces.matrix(forward.x.dtype, choices, forward.up->rows);
     inner = pieces.matrix(forward.x.dtype, choices, forward.down->cols);
     gathered = pieces.take<float>(choices * forward.x.cols);
@@ -72,6 +72,43 @@ struct ExpertsRoom {
   Matrix x, dy;          ///< by expert, where weights are trained; dy times its token's weight
   std::size_t bytes;
 };
+
+/// Choices by expert.
+struct RoutedRoom {
+  RoutedRoom(Pieces& pieces, std::int64_t choices, std::int64_t own) {
+    order = pieces.take<std::int32_t>(choices);
+    starts = pieces.take<std::int32_t>(own + 1);
+    blocks = pieces.take<ExpertBlock>(most_blocks(choices, own));
+  }
+  std::int32_t* order;
+  std::int32_t* starts;
+  ExpertBlock* blocks;
+};
+
+struct RoutedGradientRoom {
+  RoutedGradientRoom(const RoutedGradient& op, std::byte* memory)
+      : pieces(memory),
+        routed(pieces, op.experts.size, op.count),
+        dy(pieces.matrix(op.dy.dtype, op.experts.size, op.dy.cols)),
+        x(pieces.matrix(op.x.dtype, op.experts.size, op.x.cols)) {}
+  Pieces pieces;
+  RoutedRoom routed;
+  Matrix dy, x;  ///< by expert
+};
+
+std::size_t routed_scratch(std::int64_t choices, std::int64_t own) {
+  Pieces pieces;
+  const RoutedRoom room(pieces, choices, own);
+  return pieces.bytes();
+}
+
+/// Rows of choices whose expert is not of the stack ← 0.
+void clear_others(const Ints& experts, std::int64_t first, std::int64_t own, const Matrix& y) {
+  for (std::int64_t choice = 0; choice < experts.size; ++choice) {
+    const std::int64_t expert = experts.data[choice] - first;
+    if (expert < 0 || expert >= own) std::memset(rows(y, choice, 1).data, 0, row_bytes(y));
+  }
+}
 
 struct ScoreRoom {
   ScoreRoom(const ScoreBack& op, std::byte* memory) {
@@ -195,7 +232,8 @@ void Training::run(const ExpertsBack& op, std::span<std::byte> scratch) {
   const std::int64_t hidden = forward.x.cols, active = forward.active;
   for (std::int64_t row = 0; row < op.dweights.rows; ++row)
     std::memset(rows(op.dweights, row, 1).data, 0, row_bytes(op.dweights));
-  const std::int64_t count = sort_by_expert(forward, room.order, room.starts, room.blocks);
+  const std::int64_t count =
+      sort_by_expert(forward.experts, forward.first, forward.up->count, room.order, room.starts, room.blocks);
   threads_.run(count, [&](std::int64_t unit, int) {
     const auto [expert, from, to] = room.blocks[unit];
     loops_.expert_back(op, expert, {room.order + from, room.order + to}, rows(room.before, from, 1).data,
@@ -223,6 +261,63 @@ void Training::run(const ExpertsBack& op, std::span<std::byte> scratch) {
     add(room.before, room.x, op.up_gradient, forward.up->rows);
     add(room.dy, room.inner, op.down_gradient, forward.down->rows);
   }
+}
+
+std::size_t Training::scratch(const RoutedLinear& op) const { return routed_scratch(op.y.rows, op.weight->count); }
+std::size_t Training::scratch(const RoutedLinearBack& op) const { return routed_scratch(op.dx.rows, op.weight->count); }
+std::size_t Training::scratch(const RoutedGradient& op) const { return RoutedGradientRoom(op, nullptr).pieces.bytes(); }
+
+void Training::run(const RoutedLinear& op, std::span<std::byte> scratch) {
+  const auto& weight = static_cast<const PanelWeight&>(*op.weight);
+  Pieces pieces(scratch.data());
+  const RoutedRoom room(pieces, op.y.rows, weight.count);
+  const std::int64_t count = sort_by_expert(op.experts, op.first, weight.count, room.order, room.starts, room.blocks);
+  if (!op.add) clear_others(op.experts, op.first, weight.count, op.y);
+  threads_.run(count * weight.panels, [&](std::int64_t unit, int) {
+    const auto [expert, from, to] = room.blocks[unit / weight.panels];
+    loops_.routed_linear(op, expert, unit % weight.panels, {room.order + from, room.order + to});
+  });
+}
+
+void Training::run(const Mix& op) {
+  threads_.run(op.y.rows, [&](std::int64_t row, int) { loops_.mix(op, row); });
+}
+
+void Training::run(const RoutedLinearBack& op, std::span<std::byte> scratch) {
+  Pieces pieces(scratch.data());
+  const RoutedRoom room(pieces, op.dx.rows, op.weight->count);
+  const std::int64_t blocks = parts_of(op.weight->cols, kPanel);
+  const std::int64_t count =
+      sort_by_expert(op.experts, op.first, op.weight->count, room.order, room.starts, room.blocks);
+  if (!op.add) clear_others(op.experts, op.first, op.weight->count, op.dx);
+  threads_.run(count * blocks, [&](std::int64_t unit, int) {
+    const auto [expert, from, to] = room.blocks[unit / blocks];
+    loops_.routed_linear_back(op, expert, unit % blocks, {room.order + from, room.order + to});
+  });
+}
+
+void Training::run(const RoutedGradient& op, std::span<std::byte> scratch) {
+  const RoutedGradientRoom room(op, scratch.data());
+  sort_by_expert(op.experts, op.first, op.count, room.routed.order, room.routed.starts, room.routed.blocks);
+  const auto gather = [&](const Matrix& from, const Matrix& to, std::int64_t i) {
+    const std::int64_t choice = room.routed.order[i];
+    const std::int64_t row = from.rows == op.experts.size ? choice : choice / op.active;
+    std::memcpy(rows(to, i, 1).data, rows(from, row, 1).data, row_bytes(from));
+  };
+  threads_.run(room.routed.starts[op.count], [&](std::int64_t i, int) {
+    gather(op.dy, room.dy, i);
+    gather(op.x, room.x, i);
+  });
+  for (std::int64_t e = 0; e < op.count; ++e) {
+    const std::int64_t from = room.routed.starts[e], some = room.routed.starts[e + 1] - from;
+    if (some > 0)
+      run(WeightGradient{rows(room.dy, from, some), rows(room.x, from, some), op.scale,
+                         rows(op.gradient, e * op.dy.cols, op.dy.cols)});
+  }
+}
+
+void Training::run(const Weigh& op) {
+  threads_.run(op.dy.rows, [&](std::int64_t choice, int) { loops_.weigh(op, choice); });
 }
 
 void Training::run(const EmbedBack& op) {

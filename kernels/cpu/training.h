@@ -1,4 +1,5 @@
-// The ops of training, cut over threads: by shape alone, so that which thread does what changes no number.
+// The ops of training (and those of experts with adapters, forth too), cut over threads: by shape alone, so that which
+// thread does what changes no number.
 #pragma once
 
 #include <cstddef>
@@ -17,6 +18,9 @@ class Training {
   std::size_t scratch(const NormBack& op) const;
   std::size_t scratch(const AttentionBack& op) const;
   std::size_t scratch(const ExpertsBack& op) const;
+  std::size_t scratch(const RoutedLinear& op) const;
+  std::size_t scratch(const RoutedLinearBack& op) const;
+  std::size_t scratch(const RoutedGradient& op) const;
   std::size_t scratch(const ScoreBack& op) const;
   std::size_t scratch(const SquareSum& op) const;
   std::size_t scratch(const Repack& op) const;
@@ -33,6 +37,11 @@ class Training {
   void run(const AttentionBack& op, std::span<std::byte> scratch);
   void run(const RouteBack& op);
   void run(const ExpertsBack& op, std::span<std::byte> scratch);
+  void run(const RoutedLinear& op, std::span<std::byte> scratch);
+  void run(const Mix& op);
+  void run(const RoutedLinearBack& op, std::span<std::byte> scratch);
+  void run(const RoutedGradient& op, std::span<std::byte> scratch);
+  void run(const Weigh& op);
   void run(const EmbedBack& op);
   void run(const ScoreBack& op, std::span<std::byte> scratch);
   void run(const Scatter& op);

@@ -249,11 +249,14 @@ class FakeBackend : public Backend {
 
   std::size_t scratch(const Attention& op) const override { return beneath_->scratch(op); }
   std::size_t scratch(const Experts& op) const override { return scratch_of(op); }
+  std::size_t scratch(const RoutedLinear& op) const override { return scratch_of(op); }
   std::size_t scratch(const Score& op) const override { return scratch_of(op); }
   std::size_t scratch(const Sample& op) const override { return beneath_->scratch(op); }
   std::size_t scratch(const NormBack& op) const override { return beneath_->scratch(op); }
   std::size_t scratch(const AttentionBack& op) const override { return beneath_->scratch(op); }
   std::size_t scratch(const ExpertsBack& op) const override { return scratch_of(op); }
+  std::size_t scratch(const RoutedLinearBack& op) const override { return scratch_of(op); }
+  std::size_t scratch(const RoutedGradient& op) const override { return beneath_->scratch(op); }
   std::size_t scratch(const ScoreBack& op) const override { return scratch_of(op); }
   std::size_t scratch(const Repack& op) const override { return scratch_of(op); }
   std::size_t scratch(const SquareSum& op) const override { return beneath_->scratch(op); }
@@ -271,6 +274,10 @@ class FakeBackend : public Backend {
   void run(Stream& stream, const Experts& op, std::span<std::byte> scratch) override {
     scratched(stream, "Experts", op, scratch);
   }
+  void run(Stream& stream, const RoutedLinear& op, std::span<std::byte> scratch) override {
+    scratched(stream, "RoutedLinear", op, scratch);
+  }
+  void run(Stream& stream, const Mix& op) override { plain(stream, "Mix", op); }
   void run(Stream& stream, const Gather& op) override { plain(stream, "Gather", op); }
   void run(Stream& stream, const Score& op, std::span<std::byte> scratch) override {
     scratched(stream, "Score", op, scratch);
@@ -289,6 +296,13 @@ class FakeBackend : public Backend {
   void run(Stream& stream, const RotaryBack& op) override { plain(stream, "RotaryBack", op); }
   void run(Stream& stream, const LatentRotaryBack& op) override { plain(stream, "LatentRotaryBack", op); }
   void run(Stream& stream, const RouteBack& op) override { plain(stream, "RouteBack", op); }
+  void run(Stream& stream, const RoutedLinearBack& op, std::span<std::byte> scratch) override {
+    scratched(stream, "RoutedLinearBack", op, scratch);
+  }
+  void run(Stream& stream, const RoutedGradient& op, std::span<std::byte> scratch) override {
+    scratched(stream, "RoutedGradient", op, scratch);
+  }
+  void run(Stream& stream, const Weigh& op) override { plain(stream, "Weigh", op); }
   void run(Stream& stream, const EmbedBack& op) override { plain(stream, "EmbedBack", op); }
   void run(Stream& stream, const Scatter& op) override { plain(stream, "Scatter", op); }
   void run(Stream& stream, const Dropout& op) override { plain(stream, "Dropout", op); }

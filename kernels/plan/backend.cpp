@@ -103,6 +103,16 @@ class Plan : public PlanBackend {
         sizeof(std::int32_t) + real(op.down->cols) * bytes_of(op.x.dtype) + real(op.down->rows) * sizeof(float);
     return size_of(real(op.x.rows * op.active) * each);
   }
+  // Each choice's place among its expert's.
+  std::size_t scratch(const RoutedLinear& op) const override { return size_of(real(op.y.rows) * sizeof(std::int32_t)); }
+  std::size_t scratch(const RoutedLinearBack& op) const override {
+    return size_of(real(op.dx.rows) * sizeof(std::int32_t));
+  }
+  std::size_t scratch(const RoutedGradient& op) const override {
+    // And the rows of both sides in that order.
+    const double row = real(op.dy.cols) * bytes_of(op.dy.dtype) + real(op.x.cols) * bytes_of(op.x.dtype);
+    return size_of(real(op.experts.size) * (sizeof(std::int32_t) + row));
+  }
   std::size_t scratch(const Score& op) const override {
     const std::int64_t chunks = std::max<std::int64_t>(1, (op.head->rows + kScoreTokens - 1) / kScoreTokens);
     return size_of(real(chunks * op.x.rows * kScoreColumns) * sizeof(float));
@@ -147,6 +157,10 @@ class Plan : public PlanBackend {
   void run(Stream&, const Experts& op, std::span<std::byte>) override {
     record("Experts", op, product(op.x.rows * op.active, *op.up) + product(op.x.rows * op.active, *op.down));
   }
+  void run(Stream&, const RoutedLinear& op, std::span<std::byte>) override {
+    record("RoutedLinear", op, product(op.y.rows, *op.weight));
+  }
+  void run(Stream&, const Mix& op) override { record("Mix", op, 0); }
   void run(Stream&, const Gather& op) override { record("Gather", op, 0); }
   void run(Stream&, const Score& op, std::span<std::byte>) override {
     record("Score", op, product(op.x.rows, *op.head));
@@ -167,6 +181,13 @@ class Plan : public PlanBackend {
   void run(Stream&, const RotaryBack& op) override { record("RotaryBack", op, 0); }
   void run(Stream&, const LatentRotaryBack& op) override { record("LatentRotaryBack", op, 0); }
   void run(Stream&, const RouteBack& op) override { record("RouteBack", op, 0); }
+  void run(Stream&, const RoutedLinearBack& op, std::span<std::byte>) override {
+    record("RoutedLinearBack", op, product(op.dx.rows, *op.weight));
+  }
+  void run(Stream&, const RoutedGradient& op, std::span<std::byte>) override {
+    record("RoutedGradient", op, 2 * real(op.experts.size) * real(op.x.cols) * real(op.dy.cols));
+  }
+  void run(Stream&, const Weigh& op) override { record("Weigh", op, 0); }
   void run(Stream&, const EmbedBack& op) override { record("EmbedBack", op, 0); }
   void run(Stream&, const Scatter& op) override { record("Scatter", op, 0); }
   void run(Stream&, const Dropout& op) override { record("Dropout", op, 0); }

@@ -540,7 +540,8 @@ TEST_P(WithAdapter, AnswersAreThoseOfWhateverIsNamed) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Of, WithAdapter,
-                         testing::Values("llama3", "gpt2", "gemma2", "phi3", "falcon_40b", "mixtral", "deepseek_v3"),
+                         testing::Values("llama3", "gpt2", "gemma2", "phi3", "falcon_40b", "mixtral", "deepseek_v3",
+                                         "mixtral_experts", "qwen3_moe_single"),
                          [](const auto& of) { return of.param; });
 
 }  // namespace

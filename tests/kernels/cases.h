@@ -33,6 +33,7 @@ std::vector<Case> attention_cases();
 /// Groups of cases whose results are the same, bit for bit, as far as they reach back from the last token.
 std::vector<std::vector<Case>> attention_of_the_same();
 std::vector<Case> expert_cases();
+std::vector<Case> routed_cases();
 std::vector<Case> score_cases();
 /// Ops of training: against central differences of the definition in doubles, where that is not linear.
 std::vector<Case> linear_back_cases();

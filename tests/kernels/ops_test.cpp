@@ -63,6 +63,7 @@ TEST(Ops, ProductsAgreeWithTheirDefinition) { check(linear_cases()); }
 TEST(Ops, NormsAgreeWithTheirDefinition) { check(row_cases()); }
 TEST(Ops, AttentionAgreesWithItsDefinition) { check(attention_cases()); }
 TEST(Ops, ExpertsAgreeWithTheirDefinition) { check(expert_cases()); }
+TEST(Ops, ProductsOfExpertsOneByOneAgreeWithTheirDefinition) { check(routed_cases()); }
 TEST(Ops, ScoresAgreeWithTheirDefinition) { check(score_cases()); }
 
 TEST(WayBack, ThroughProductsIsTheirGradient) { check(linear_back_cases()); }

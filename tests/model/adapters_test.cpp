@@ -71,10 +71,20 @@ struct Changed {
   bool operator==(const Changed&) const = default;
 };
 
+/// PEFT has down_proj of experts around gate_up_proj, where both are there.
+std::string name_in_file(const Module& module, const PeftAdapter& peft) {
+  if (module.all_experts == 0) return module.path;
+  const std::string name = module.path.substr(0, module.path.rfind('.'));
+  const bool has_down = std::any_of(peft.modules.begin(), peft.modules.end(),
+                                    [&](const PeftModule& each) { return each.path == name + ".down_proj"; });
+  return has_down && module.path.ends_with("gate_up_proj") ? name + ".base_layer" : name;
+}
+
 Changed change(Setting& setting, bool again, float drop_rate = 0) {
   kernels::test::Device device(setting.runner.backend());
   const LoadedAdapter loaded = setting.load();
-  Given given(setting.runner, device, setting.lessons(), again, loaded.adapter().rank, drop_rate > 0);
+  Given given(setting.runner, device, setting.lessons(), again, loaded.adapter().rank, drop_rate > 0,
+              loaded.adapter().expert_rank);
   given.step.adapter = &loaded.adapter();
   std::vector<std::int32_t> names(static_cast<std::size_t>(given.step.tokens.size));
   for (std::size_t i = 0; i < names.size(); ++i) names[i] = static_cast<std::int32_t>(i);
@@ -84,8 +94,9 @@ Changed change(Setting& setting, bool again, float drop_rate = 0) {
   for (const Module& module : loaded.modules()) {
     auto& to = gradients.layers[module.layer].adapter[module.place];
     const std::int64_t rank = loaded.adapter().layers[module.layer][module.place][to.size()].rank();
+    const std::int64_t rows = rank * std::max<std::int64_t>(1, module.experts.count);
     const auto zeros = [&](std::int64_t cols) {
-      return device.put({std::vector<double>(static_cast<std::size_t>(rank * cols)), rank, cols}, DType::kFp32);
+      return device.put({std::vector<double>(static_cast<std::size_t>(rows * cols)), rows, cols}, DType::kFp32);
     };
     to.push_back({zeros(module.inputs.count), zeros(module.own_outputs())});
   }
@@ -99,16 +110,20 @@ Changed change(Setting& setting, bool again, float drop_rate = 0) {
     const LowRankGradient& gradient =
         gradients.layers[module.layer].adapter[module.place][seen[{module.layer, module.place}]++];
     const auto a = device.get(gradient.a), b = device.get(gradient.b);
-    const std::string name = "base_model.model." + module.path;
+    const std::string name = "base_model.model." + name_in_file(module, setting.peft);
     changed.gradients[name + ".lora_A.weight"] = {a.values.begin(), a.values.end()};
     // Turned over, and from the decoder's order of rows to the module's.
     std::vector<float>& turned = changed.gradients[name + ".lora_B.weight"];
     turned.resize(static_cast<std::size_t>(module.all_outputs * b.rows));
+    // Of a stack the file has the experts of each rank side by side.
+    const std::int64_t experts = std::max<std::int64_t>(1, module.experts.count), rank = b.rows / experts;
     std::int64_t at = 0;
     for (const Part& part : module.outputs)
       for (std::int64_t row = part.first; row < part.first + part.count; ++row, ++at)
-        for (std::int64_t r = 0; r < b.rows; ++r)
-          turned[static_cast<std::size_t>(row * b.rows + r)] = static_cast<float>(b.at(r, at));
+        for (std::int64_t e = 0; e < experts; ++e)
+          for (std::int64_t r = 0; r < rank; ++r)
+            turned[static_cast<std::size_t>((row * rank + r) * experts + e)] =
+                static_cast<float>(b.at(e * rank + r, at));
   }
   return changed;
 }
@@ -138,6 +153,7 @@ TEST_P(Adapters, GiveTheLogProbabilitiesAndGradientsOfPeft) {
     for (std::size_t t = 1; t < wanted.size(); ++t)
       EXPECT_NEAR(*got++, wanted[t], 1e-4 * std::max(1.0, std::fabs(wanted[t])));
   }
+  if (setting_.expected.at("tensors").empty()) return;  // PEFT trains something else then
   for (const auto& [name, of] : setting_.expected.at("tensors").items()) {
     SCOPED_TRACE(name);
     const double norm = of.at("norm");
@@ -182,10 +198,31 @@ TEST_P(Adapters, AreTheSameWrittenAndReadAgain) {
   for (std::size_t i = 0; i < again->modules.size(); ++i) {
     const PeftModule &got = again->modules[i], &wanted = setting_.peft.modules[i];
     EXPECT_EQ(got.path, wanted.path);
+    EXPECT_EQ(got.experts, wanted.experts) << got.path;
     EXPECT_EQ(got.alpha, wanted.alpha) << got.path;
     EXPECT_EQ(got.scale, wanted.scale) << got.path;
     EXPECT_EQ(got.a, wanted.a);
     EXPECT_EQ(got.b, wanted.b);
+  }
+}
+
+TEST_P(Adapters, HaveTheNamesAndNumbersOfPeftsFileWhenWeWriteThem) {
+  const test::TemporaryFolder folder;
+  ASSERT_TRUE(write_peft(folder.path() / "written", setting_.peft));
+  const char* file = "adapter_model.safetensors";
+  const auto ours = Safetensors::open(folder.path() / "written" / file),
+             theirs = Safetensors::open(adapters_folder() / GetParam() / file);
+  ASSERT_TRUE(ours && theirs);
+  ASSERT_EQ(ours->tensors().size(), theirs->tensors().size());
+  for (const auto& [name, wanted] : theirs->tensors()) {
+    SCOPED_TRACE(name);
+    const auto got = ours->tensors().find(name);
+    ASSERT_NE(got, ours->tensors().end());
+    ASSERT_EQ(got->second.shape, wanted.shape);
+    std::vector<float> a(static_cast<std::size_t>(wanted.count())), b = a;
+    read_numbers(got->second, 0, wanted.count(), a.data());
+    read_numbers(wanted, 0, wanted.count(), b.data());
+    EXPECT_EQ(a, b);
   }
 }
 
@@ -201,7 +238,7 @@ TEST_P(RefusedAdapters, SayWhatIsNotKnownOfThem) {
                                                   {"refused_lora_bias", "lora_bias"},
                                                   {"refused_modules_to_save", "modules_to_save"},
                                                   {"refused_token_indices", "trainable_token_indices"},
-                                                  {"refused_parameters", "target_parameters"},
+                                                  {"refused_parameters", "mlp.gate.weight among its target_parameters"},
                                                   {"refused_replication", "layer_replication"},
                                                   {"refused_pissa", "pissa"},
                                                   {"refused_prompt", "only LORA"}};
@@ -225,8 +262,39 @@ TEST(Adapters, OfAnotherModelAreRefusedByName) {
   EXPECT_THAT(load().error().what, testing::HasSubstr("model.layers.9.mlp.up_proj"));
 }
 
+TEST(Adapters, OfOtherExpertsThanTheModelsAreRefused) {
+  Setting setting("mixtral_experts");
+  const auto load = [&] {
+    return LoadedAdapter::load(setting.runner.backend(), setting.runner.architecture(), setting.runner.sources(),
+                               setting.peft, DType::kFp32);
+  };
+  PeftModule* down = nullptr;
+  for (PeftModule& module : setting.peft.modules)
+    if (module.path == "model.layers.0.mlp.experts.down_proj") down = &module;
+  ASSERT_NE(down, nullptr);
+  EXPECT_EQ(std::tuple(down->experts, down->rank), std::tuple(6, 3)) << "as the model has, of the rank of its pattern";
+  down->experts = 5;
+  EXPECT_THAT(load().error().what,
+              testing::HasSubstr("model.layers.0.mlp.experts.down_proj of 5 experts, and the model has 6"));
+  down->experts = 6;
+  down->path = "model.layers.0.mlp.experts.up_proj";
+  EXPECT_THAT(load().error().what, testing::HasSubstr("changes module model.layers.0.mlp.experts.up_proj"));
+}
+
+TEST(Adapters, OfExpertsAreWrittenWithoutDropoutWhichPeftWouldRefuse) {
+  Setting setting("mixtral_experts");
+  setting.peft.dropout = 0.25;
+  const test::TemporaryFolder folder;
+  ASSERT_TRUE(write_peft(folder.path() / "written", setting.peft));
+  EXPECT_EQ(json_of(folder.path() / "written/adapter_config.json").at("lora_dropout"), 0);
+  Setting plain("llama3");
+  plain.peft.dropout = 0.25;
+  ASSERT_TRUE(write_peft(folder.path() / "plain", plain.peft));
+  EXPECT_EQ(json_of(folder.path() / "plain/adapter_config.json").at("lora_dropout"), 0.25);
+}
+
 TEST(Adapters, AreTheSameOnADevice) {
-  for (const char* name : {"llama3", "phi3", "deepseek_v3"}) {
+  for (const char* name : {"llama3", "phi3", "deepseek_v3", "mixtral_experts"}) {
     Setting here(name), there(name, kernels::make_fake_backend(kernels::make_cpu_backend({2, 0, {}}), {5}));
     EXPECT_EQ(change(there, true, 0.25F), change(here, true, 0.25F));
   }

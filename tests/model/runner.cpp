@@ -107,8 +107,9 @@ Sequences::Hidden Sequences::forward(const std::vector<Addition>& additions) {
   if (it.rope.dynamic > 0) step.bases = device.put({{bases.begin(), bases.end()}, 1, n}, DType::kFp32);
   sequences.starts = device.put(starts), sequences.lengths = device.put(lengths), sequences.table = device.put(table);
   step.adapter = runner_.adapter;
-  hidden.workspace = device.scratch(
-      runner_.decoder_->workspace({n, sequences.max_length, n, n, step.adapter ? step.adapter->rank : 0}));
+  hidden.workspace =
+      device.scratch(runner_.decoder_->workspace({n, sequences.max_length, n, n, step.adapter ? step.adapter->rank : 0,
+                                                  step.adapter ? step.adapter->expert_rank : 0}));
   hidden.matrix = device.poisoned(n, it.hidden, runner_.dtype_);
   runner_.decoder_->forward(device.stream(), step, caches_, hidden.workspace, hidden.matrix);
   return hidden;

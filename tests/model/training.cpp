@@ -50,7 +50,7 @@ class Wanted {
 }  // namespace
 
 Given::Given(Runner& runner, kernels::test::Device& device, const std::vector<Lesson>& lessons, bool again,
-             std::int64_t rank, bool drops) {
+             std::int64_t rank, bool drops, std::int64_t expert_rank) {
   std::vector<std::int32_t> tokens, positions, slots, starts = {0}, lengths, table, rows, target_starts = {0},
                                                       target_tokens;
   Numbers factors{{}, 0, 1};
@@ -83,6 +83,7 @@ Given::Given(Runner& runner, kernels::test::Device& device, const std::vector<Le
   bounds.targets = static_cast<std::int64_t>(rows.size());
   bounds.rank = rank;
   bounds.drops = drops;
+  bounds.expert_rank = expert_rank;
   bounds.again = again;
   factors.rows = bounds.targets;
 

@@ -28,7 +28,7 @@ Taught teach(Runner& runner, const std::vector<Lesson>& lessons, bool again);
 class Given {
  public:
   Given(Runner& runner, kernels::test::Device& device, const std::vector<Lesson>& lessons, bool again,
-        std::int64_t rank = 0, bool drops = false);
+        std::int64_t rank = 0, bool drops = false, std::int64_t expert_rank = 0);
 
   Step step;
   Targets targets;

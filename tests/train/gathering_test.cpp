@@ -75,6 +75,7 @@ bool can_be_cut(const std::string& family, int ranks) {
 std::unique_ptr<Parameters> parameters_of(const AtRank& at, bool in_full) {
   AdapterRules rules;
   rules.rank = 3;
+  rules.targets = {"*"};  // experts too
   rules.seed = 5;
   return take(in_full ? Parameters::of_model(at.backend, at.decoder, at.sources, true)
                       : Parameters::of_adapter(at.backend, at.decoder, at.sources, rules, true));
@@ -189,6 +190,23 @@ TEST(Gathering, SaysWhatDoesNotFit) {
     std::swap(other[name].rows, other[name].cols);
     EXPECT_THAT(why_not(other, false), HasSubstr("'" + name + "' is "));
   });
+}
+
+TEST(Gathering, AnAdapterOfExpertsIsWrittenExpertAfterExpert) {
+  // Two experts with 1 input and 2 outputs, rank 2: of each B is 2 × 2, and kept transposed.
+  Whole whole;
+  const std::string path = "base_model.model.model.layers.0.mlp.experts.down_proj";
+  whole[path + ".lora_A.weight"] = {4, 1, {1, 2, 3, 4}, {}, {}, {}};
+  whole[path + ".lora_B.weight"] = {4, 2, {1, 2, 3, 4, 5, 6, 7, 8}, {}, {}, {}};
+  AdapterRules rules;
+  rules.alpha = 6;
+  const model::PeftAdapter adapter = adapter_of(whole, false, rules, 0.25, "org/base", 2);
+  ASSERT_EQ(adapter.modules.size(), 1U);
+  const model::PeftModule& module = adapter.modules.front();
+  EXPECT_EQ(std::tuple(module.experts, module.rank, module.inputs, module.outputs), std::tuple(2, 2, 1, 2));
+  EXPECT_EQ(module.scale, 3);
+  EXPECT_THAT(module.a, testing::ElementsAre(1, 2, 3, 4));
+  EXPECT_THAT(module.b, testing::ElementsAre(1, 3, 2, 4, 5, 7, 6, 8));
 }
 
 TEST(Gathering, AnAdapterIsWrittenAsPeftMultipliesIt) {

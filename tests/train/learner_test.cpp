@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 
 #include <cmath>
+#include <functional>
 #include <mutex>
 #include <numeric>
 
@@ -202,6 +203,44 @@ TEST(Learner, HasTheSameLossOverRanksInEveryKindOfLayer) {
   }
 }
 
+// Whole experts are a rank's own, and a token's may be anybody's.
+TEST(Learner, HasTheSameLossOverRanksWithAdaptersOfExperts) {
+  for (const char* family : {"mixtral", "qwen3_moe", "deepseek_v3"}) {
+    SCOPED_TRACE(family);
+    const Course course{.steps = 30, .rate = 0.003, .dropout = 0.05F, .targets = {"*"}};
+    const Taught alone = teach(family, course);
+    EXPECT_LT(alone.losses.back(), alone.losses.front());
+    EXPECT_EQ(teach(family, {.steps = 0, .targets = {"*"}}).looked, alone.base) << "an adapter begins as nothing";
+    for (const auto& [data, tensor] : {std::pair(1, 2), {2, 2}}) {
+      Course shared = course;
+      shared.data = data, shared.tensor = tensor;
+      const Taught over = teach(family, shared);
+      expect_near(over.losses, alone.losses, 1e-4);
+      EXPECT_NEAR(over.norms.front(), alone.norms.front(), 1e-4 * alone.norms.front());
+    }
+  }
+}
+
+TEST(Learner, GivesTheSameBitsAgainWithAdaptersOfExperts) {
+  const Course course{.tensor = 2, .dropout = 0.1F, .targets = {"*"}};
+  const Taught once = teach("deepseek_v3", course);
+  for (const auto& [change, what] : std::vector<std::pair<std::function<void(Course&)>, const char*>>{
+           {[](Course&) {}, "again"},
+           {[](Course& it) { it.again = true; }, "with layers computed again"},
+           {[](Course& it) { it.again_from = 11; }, "from what was kept"},
+           {[](Course& it) { it.fake = 3; }, "on a device"}}) {
+    Course other = course;
+    change(other);
+    EXPECT_EQ(teach("deepseek_v3", other).values, once.values) << what;
+  }
+}
+
+TEST(Learner, LearnsAdaptersOfExpertsInBf16OnWeightsInInt8) {
+  const Taught taught =
+      teach("mixtral", {.steps = 60, .dtype = DType::kBf16, .weights = DType::kInt8, .targets = {"experts", "o_proj"}});
+  EXPECT_LT(taught.losses.back(), 0.7 * taught.losses.front());
+}
+
 TEST(Learner, RefusesWhatIsLargerThanItsBounds) {
   const Sample long_one{std::vector<std::int32_t>(33, 1), std::vector<std::uint8_t>(33, 1), 1},
       small{{1, 2, 3}, {0, 1, 1}, 1};
@@ -225,6 +264,23 @@ TEST(Learner, HasTheSameLossHoweverABatchIsCutIntoPasses) {
 TEST(Learner, LearnsInBf16OnWeightsInInt8) {
   const Taught taught = teach("llama3", {.steps = 60, .dtype = DType::kBf16, .weights = DType::kInt8});
   EXPECT_LT(taught.losses.back(), 0.5 * taught.losses.front());
+}
+
+// Rank 4. Layers of deepseek_v3: one dense (inputs 32, between 56), then two with 8 experts (between 16) and two shared
+// ones (32 together).
+TEST(Learner, TrainsExpertsWhereTheyAreNamed) {
+  const auto count = [](const std::vector<std::string>& targets) {
+    return teach("deepseek_v3", {.steps = 0, .targets = targets}).values.size();
+  };
+  const std::size_t down = 4 * 2 * 8 * (16 + 32), up = 4 * 2 * 8 * (32 + 2 * 16);
+  EXPECT_EQ(count({"down_proj"}), 4U * ((56 + 32) + 2 * (32 + 32))) << "linear layers alone";
+  EXPECT_EQ(count({"experts.down_proj"}), down);
+  EXPECT_EQ(count({"mlp.experts.gate_up_proj"}), up);
+  EXPECT_EQ(count({"experts"}), down + up);
+  EXPECT_EQ(count({"model.layers.1.mlp.experts"}), (down + up) / 2);
+  EXPECT_EQ(count({"experts", "experts.down_proj:2"}), down / 2 + up) << "the last counts";
+  EXPECT_EQ(count({"*.experts.*"}), down + up);
+  EXPECT_EQ(count({"*"}), count({}) + down + up) << "without names they are left out";
 }
 
 TEST(Learner, TrainsTheTargetsThatAreNamedAndKnowsTheRest) {

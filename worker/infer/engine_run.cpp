@@ -119,8 +119,9 @@ void Engine::Run::each_place(const StepSize& size, F&& f) const {
   const model::Decoder& decoder = engine_.decoder_;
   const model::Architecture& it = decoder.architecture();
   const std::size_t row = at(it.hidden) * at(static_cast<std::int64_t>(bytes_of(decoder.dtype())));
-  const std::int64_t rank = engine_.adapter_ ? engine_.adapter_->rank : 0;
-  std::size_t scratch = decoder.workspace({size.rows, size.max_length, size.picked(), size.targets, rank});
+  const std::int64_t rank = engine_.adapter_ ? engine_.adapter_->rank : 0,
+                     expert_rank = engine_.adapter_ ? engine_.adapter_->expert_rank : 0;
+  std::size_t scratch = decoder.workspace({size.rows, size.max_length, size.picked(), size.targets, rank, expert_rank});
   f(memory.ints, size.ints(), "a step's numbers");
   // Stages tell each other what came of it in the same place.
   const std::size_t told = std::max(at(size.asked + size.drawn) * sizeof(std::int32_t), results.size() * sizeof(Found));

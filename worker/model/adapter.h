@@ -14,8 +14,9 @@ struct LowRank {
   const kernels::Weight* a = nullptr;  ///< rank × inputs
   const kernels::Weight* b = nullptr;  ///< results × rank
   float scale = 1;
-  std::int64_t first_input = 0;  ///< of the whole linear layer's inputs, that this rank has
-  std::uint64_t mask = 0;        ///< the linear layer's own: whichever rank or stage has it, the same is dropped
+  std::int64_t first_input = 0;   ///< of the whole linear layer's inputs, that this rank has
+  std::uint64_t mask = 0;         ///< the linear layer's own: whichever rank or stage has it, the same is dropped
+  std::int64_t first_expert = 0;  ///< of stacks, a matrix an expert: whose the first is
 
   // Of latent attention's keys and values (Place::kKeyValueUp), which are never made: queries go to the compressed ones
   // and values come from them. There `b` is a stack, a matrix a head of what makes its values.
@@ -31,7 +32,8 @@ using LayerAdapter = ByPlace<std::vector<LowRank>>;
 /// Of a stage's layers.
 struct Adapter {
   std::vector<LayerAdapter> layers;
-  std::int64_t rank = 0;  ///< the largest
+  std::int64_t rank = 0;         ///< the largest
+  std::int64_t expert_rank = 0;  ///< of those at experts the largest; 0: none is there
 };
 
 /// Where an adapter's inputs are dropped in training.

@@ -61,7 +61,9 @@ Room Decoder::lay_out(Layout& layout, const StepBounds& bounds) const {
     room.bare = room.shared_bare = matrix(largest_inner() * (it_.feed_forward.gated ? 2 : 1));
   }
 
-  std::size_t scratch = 0;
+  if (bounds.expert_rank > 0) lay_out_routed(layout, room, tokens, bounds.expert_rank);
+
+  std::size_t scratch = bounds.expert_rank > 0 ? routed_scratch(tokens, false) : 0;
   kernels::Attention attend;
   attend.sequences.max_length = bounds.max_length;
   scratch = std::max(scratch, backend_.scratch(attend));
@@ -354,6 +356,8 @@ void Decoder::feed_forward(const Pass& pass, std::size_t number, const Room& roo
   } else if (!layer.experts_up) {
     // More ranks than experts: this one has none.
     backend_.clear(pass.stream, out.data, static_cast<std::size_t>(out.rows) * row_bytes(out));
+  } else if (has_expert_adapters(pass, number)) {
+    routed_experts(pass, number, room, in, out);
   } else {
     kernels::Experts mix = experts_of(layer, room, in);
     mix.y = out;
@@ -367,6 +371,85 @@ void Decoder::feed_forward(const Pass& pass, std::size_t number, const Room& roo
   add.residual = out;
   add.delta = room.second;
   backend_.run(pass.stream, add);
+}
+
+void Decoder::lay_out_routed(Layout& layout, Room& room, std::int64_t tokens, std::int64_t rank) const {
+  const std::int64_t choices = tokens * it_.experts->active, inner = it_.experts->inner;
+  room.chosen_bare = layout.matrix(choices, it_.feed_forward.gated ? 2 * inner : inner, dtype());
+  room.chosen_inner = layout.matrix(choices, inner, dtype());
+  room.chosen_out = layout.matrix(choices, it_.hidden, DType::kFp32);
+  room.chosen_low = layout.matrix(choices, rank, dtype());
+}
+
+std::size_t Decoder::routed_scratch(std::int64_t tokens, bool back) const {
+  std::size_t scratch = 0;
+  const std::int64_t choices = tokens * it_.experts->active;
+  Matrix rows;
+  rows.rows = choices;
+  for (const LayerWeights& layer : layers_) {
+    if (!layer.experts_up) continue;
+    kernels::RoutedLinear forth;
+    forth.y = rows;
+    forth.weight = layer.experts_up.get();
+    scratch = std::max(scratch, backend_.scratch(forth));
+    if (!back) continue;
+    kernels::RoutedLinearBack to_x;
+    to_x.dx = rows;
+    to_x.weight = layer.experts_up.get();
+    scratch = std::max(scratch, backend_.scratch(to_x));
+    kernels::RoutedGradient gradient;
+    gradient.experts.size = choices;
+    gradient.count = layer.experts_up->count;
+    // One side is never wider than the rank, which no layer's width is below.
+    gradient.dy.dtype = gradient.x.dtype = dtype();
+    gradient.dy.cols = gradient.x.cols = std::max({it_.hidden, layer.experts_up->rows, layer.experts_down->cols});
+    scratch = std::max(scratch, backend_.scratch(gradient));
+  }
+  return scratch;
+}
+
+kernels::RoutedLinear Decoder::routed(const Room& room, Matrix x, const Weight* weight, std::int64_t first,
+                                      Matrix y) const {
+  kernels::RoutedLinear op;
+  op.x = x;
+  op.experts = room.experts;
+  op.active = it_.experts->active;
+  op.first = first;
+  op.weight = weight;
+  op.y = y;
+  return op;
+}
+
+void Decoder::add_routed(const Pass& pass, std::size_t number, Place place, const Room& room, Matrix x,
+                         Matrix y) const {
+  const std::vector<LowRank>* parts = parts_of(pass, number, place);
+  for (std::size_t i = 0; parts && i < parts->size(); ++i) {
+    const LowRank& part = (*parts)[i];
+    const Matrix low = kernels::columns(room.chosen_low, 0, part.rank());
+    backend_.run(pass.stream, routed(room, x, part.a, part.first_expert, low), room.scratch);
+    kernels::RoutedLinear up =
+        routed(room, low, part.b, part.first_expert, kernels::columns(y, part.from, part.b->rows));
+    up.scale = part.scale;
+    up.add = true;
+    backend_.run(pass.stream, up, room.scratch);
+  }
+}
+
+void Decoder::routed_inner(const Pass& pass, std::size_t number, const Room& room, Matrix in) const {
+  const FeedForwardKind& kind = it_.feed_forward;
+  const std::int64_t first = part_of(it_.experts->count, shard_).first;
+  backend_.run(pass.stream, routed(room, in, layers_[number].experts_up.get(), first, room.chosen_bare), room.scratch);
+  add_routed(pass, number, Place::kExpertsUp, room, in, room.chosen_bare);
+  backend_.run(pass.stream, kernels::Activate{room.chosen_bare, kind.activation, kind.gated, room.chosen_inner});
+}
+
+void Decoder::routed_experts(const Pass& pass, std::size_t number, const Room& room, Matrix in, Matrix out) const {
+  const std::int64_t first = part_of(it_.experts->count, shard_).first;
+  routed_inner(pass, number, room, in);
+  backend_.run(pass.stream, routed(room, room.chosen_inner, layers_[number].experts_down.get(), first, room.chosen_out),
+               room.scratch);
+  add_routed(pass, number, Place::kExpertsDown, room, room.chosen_inner, room.chosen_out);
+  backend_.run(pass.stream, kernels::Mix{room.chosen_out, it_.experts->active, room.expert_weights, out});
 }
 
 kernels::Route Decoder::route_of(const LayerWeights& layer, const Room& room) const {
@@ -477,7 +560,8 @@ void Decoder::forward(Stream& stream, const Step& step, std::span<const KvCache>
                       Matrix hidden) {
   Layout layout(workspace.data());
   const Room room =
-      lay_out(layout, {hidden.rows, step.sequences.max_length, 0, 0, step.adapter ? step.adapter->rank : 0});
+      lay_out(layout, {hidden.rows, step.sequences.max_length, 0, 0, step.adapter ? step.adapter->rank : 0,
+                       step.adapter ? step.adapter->expert_rank : 0});
   const Pass pass{stream, step};
   if (shard_.begins()) embed(pass, hidden);
   Flow flow{hidden, {}, nullptr};

@@ -20,11 +20,12 @@ namespace orch::model {
 
 /// How large a step may be: what memory is laid out for.
 struct StepBounds {
-  std::int64_t tokens = 0;      ///< of all sequences together
-  std::int64_t max_length = 0;  ///< of one sequence, its cache included
-  std::int64_t scored = 0;      ///< rows
-  std::int64_t targets = 0;     ///< of all of them
-  std::int64_t rank = 0;        ///< largest of an adapter's; 0: without adapters
+  std::int64_t tokens = 0;       ///< of all sequences together
+  std::int64_t max_length = 0;   ///< of one sequence, its cache included
+  std::int64_t scored = 0;       ///< rows
+  std::int64_t targets = 0;      ///< of all of them
+  std::int64_t rank = 0;         ///< largest of an adapter's; 0: without adapters
+  std::int64_t expert_rank = 0;  ///< largest of those at experts
 };
 
 /// What a step computes, all of it in the backend's memory.
@@ -157,6 +158,22 @@ class Decoder {
   bool is_over(const Pass& pass) const { return pass.again && !it_.post_norms; }
   void feed_forward(const Pass& pass, std::size_t number, const Room& room, kernels::Matrix in,
                     kernels::Matrix out) const;
+  // Experts that have adapters: a product at a time, of every choice.
+  bool has_expert_adapters(const Pass& pass, std::size_t number) const {
+    return parts_of(pass, number, Place::kExpertsUp) || parts_of(pass, number, Place::kExpertsDown);
+  }
+  kernels::RoutedLinear routed(const Room& room, kernels::Matrix x, const kernels::Weight* weight, std::int64_t first,
+                               kernels::Matrix y) const;
+  /// y ← y + what the adapters of a place make of x.
+  void add_routed(const Pass& pass, std::size_t number, Place place, const Room& room, kernels::Matrix x,
+                  kernels::Matrix y) const;
+  /// What stands between the experts' two products, before and behind its activation.
+  void routed_inner(const Pass& pass, std::size_t number, const Room& room, kernels::Matrix in) const;
+  void routed_experts(const Pass& pass, std::size_t number, const Room& room, kernels::Matrix in,
+                      kernels::Matrix out) const;
+  void lay_out_routed(Layout& layout, Room& room, std::int64_t tokens, std::int64_t rank) const;
+  /// Of all ops on experts one by one.
+  std::size_t routed_scratch(std::int64_t tokens, bool back) const;
   void two(const Pass& pass, std::size_t number, Place up, Place down, kernels::Matrix bare, const Room& room,
            kernels::Matrix in, kernels::Matrix out) const;
 

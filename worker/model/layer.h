@@ -22,12 +22,15 @@ enum class Place : std::uint8_t {
   kDown,
   kSharedUp,  ///< of the experts that every token has
   kSharedDown,
+  kExpertsUp,  ///< stacks: the layer's experts_up and experts_down. Only adapters are at these places
+  kExpertsDown,
   kRouter,
 };
-inline constexpr std::size_t kPlaces = 11;
+inline constexpr std::size_t kPlaces = 13;
 inline constexpr std::array<Place, kPlaces> kAllPlaces = {
-    Place::kQkv, Place::kOut,  Place::kQueryDown, Place::kQueryUp,    Place::kKeyValueDown, Place::kKeyValueUp,
-    Place::kUp,  Place::kDown, Place::kSharedUp,  Place::kSharedDown, Place::kRouter};
+    Place::kQkv,        Place::kOut,         Place::kQueryDown, Place::kQueryUp,  Place::kKeyValueDown,
+    Place::kKeyValueUp, Place::kUp,          Place::kDown,      Place::kSharedUp, Place::kSharedDown,
+    Place::kExpertsUp,  Place::kExpertsDown, Place::kRouter};
 
 enum class NormPlace : std::uint8_t {
   kAttention,

@@ -6,7 +6,9 @@
 #include "base/text.h"
 #include "model/architecture.h"
 #include "model/checkpoint.h"
+#include "model/modules.h"
 #include "model/peft.h"
+#include "model/sources.h"
 
 namespace orch::model {
 namespace {
@@ -60,6 +62,10 @@ Result<Changes> find_changes(const Architecture& it, const Checkpoint& checkpoin
   Changes changes;
   std::vector<std::string> missing;
   for (const PeftModule& module : adapter.modules) {
+    if (module.experts > 0) {
+      missing.push_back(module.path);
+      continue;
+    }
     const auto cannot = [&](const std::string& why) {
       return Error{"the adapter's module " + shown(module.path) + " cannot be merged: " + why};
     };
@@ -110,11 +116,40 @@ Result<Changes> find_changes(const Architecture& it, const Checkpoint& checkpoin
   return changes;
 }
 
-Result<Changes> changes_of(const fs::path& base, const PeftAdapter& adapter, std::optional<Stored> stored) {
+/// Stacks of experts as the linear layers that a checkpoint has of them.
+void take_apart(const Architecture& it, PeftAdapter& adapter) {
+  std::map<std::string, Module> stacks;
+  for (Module& module : modules_of(shapes_of(it, {})))
+    if (module.all_experts > 0) stacks[module.path] = std::move(module);
+  std::vector<PeftModule> apart;
+  for (PeftModule& module : adapter.modules) {
+    const auto stack = stacks.find(module.path);
+    const bool is_known = module.experts > 0 && stack != stacks.end() && module.experts == stack->second.all_experts &&
+                          module.outputs == stack->second.all_outputs;
+    if (!is_known) {
+      apart.push_back(std::move(module));
+      continue;
+    }
+    for (const SingleExpert& single : single_experts(stack->second)) {
+      PeftModule& one = apart.emplace_back();
+      one.path = single.path;
+      one.alpha = module.alpha, one.scale = module.scale;
+      one.rank = module.rank, one.inputs = module.inputs, one.outputs = single.outputs.count;
+      const auto a = module.a.begin() + single.expert * module.rank * module.inputs;
+      one.a.assign(a, a + module.rank * module.inputs);
+      const auto b = module.b.begin() + (single.expert * module.outputs + single.outputs.first) * module.rank;
+      one.b.assign(b, b + one.outputs * module.rank);
+    }
+  }
+  adapter.modules = std::move(apart);
+}
+
+Result<Changes> changes_of(const fs::path& base, PeftAdapter& adapter, std::optional<Stored> stored) {
   const auto it = open_architecture(base);
   if (!it) return it.error();
   const auto checkpoint = Checkpoint::open(base);
   if (!checkpoint) return checkpoint.error();
+  take_apart(*it, adapter);
   auto changes = find_changes(*it, *checkpoint, adapter, stored);
   if (!changes) return Error{base.string() + ": " + changes.error().what};
   return changes;
@@ -129,7 +164,7 @@ Result<Merged> merge_adapter(const fs::path& base, const fs::path& adapter, cons
   if (!stored) return stored.error();
   const auto folder = new_folder(out, words);
   if (!folder) return folder.error();
-  const auto read = read_peft(adapter);
+  auto read = read_peft(adapter);
   if (!read) return read.error();
   const auto changes = changes_of(base, *read, *stored);
   if (!changes) return changes.error();

@@ -1,7 +1,7 @@
 // An adapter put into the weights that it changes: a checkpoint for engines that know no adapters.
 //
-// A module P of the adapter is the base's tensor P.weight, so that names and shapes are enough: what the decoder cannot
-// adapt (single experts) can be merged.
+// A module P of the adapter is the base's tensor P.weight, so that names and shapes are enough. A stack of experts is
+// the tensors of each of them.
 //
 // Holds:
 //  - What holds of a folder that is written once more (model/rewriting.h).

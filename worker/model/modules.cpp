@@ -29,7 +29,42 @@ Module key_value_up(const LatentSources& from, std::size_t layer) {
   return module;
 }
 
+Module experts_of(const ExpertNames& names, std::size_t layer, Place place) {
+  const bool is_up = place == Place::kExpertsUp;
+  Module module;
+  module.path = names.path + (is_up ? ".gate_up_proj" : ".down_proj");  // as is_stack_of_experts() knows them
+  module.layer = layer;
+  module.place = place;
+  module.all_outputs = is_up ? 2 * names.inner : names.hidden;
+  module.all_inputs = is_up ? names.hidden : names.inner;
+  module.outputs = {{0, module.all_outputs}};
+  module.inputs = {0, module.all_inputs};
+  module.all_experts = names.all;
+  module.experts = names.own;
+  module.names = names;
+  return module;
+}
+
 }  // namespace
+
+bool is_stack_of_experts(const std::string& path) {
+  return path.ends_with(".experts.gate_up_proj") || path.ends_with(".experts.down_proj");
+}
+
+std::vector<SingleExpert> single_experts(const Module& module) {
+  std::vector<SingleExpert> singles;
+  const ExpertNames& names = module.names;
+  for (std::int64_t e = 0; e < module.all_experts; ++e) {
+    const std::string path = names.single + std::to_string(e) + ".";
+    if (module.place == Place::kExpertsDown) {
+      singles.push_back({path + names.down, e, {0, names.hidden}});
+    } else {
+      singles.push_back({path + names.gate, e, {0, names.inner}});
+      singles.push_back({path + names.up, e, {names.inner, names.inner}});
+    }
+  }
+  return singles;
+}
 
 kernels::WeightShape LowRankWeight::shape(DType dtype) const {
   const Piece& piece = stack.front();
@@ -43,6 +78,14 @@ kernels::WeightShape LowRankWeight::shape(DType dtype) const {
 
 std::vector<LowRankWeight> low_rank_weights(const Module& module, std::int64_t rank) {
   const std::int64_t inputs = module.inputs.count, outputs = module.own_outputs();
+  if (module.all_experts > 0) {
+    LowRankWeight a{&LowRank::a, {}}, b{&LowRank::b, {}};
+    for (std::int64_t e = 0; e < module.experts.count; ++e) {
+      a.stack.push_back({false, e * rank, 0, rank, inputs, false});
+      b.stack.push_back({true, e * rank, 0, rank, outputs, true});
+    }
+    return {a, b};
+  }
   std::vector<LowRankWeight> weights = {{&LowRank::a, {{false, 0, 0, rank, inputs, false}}}};
   if (module.place != Place::kKeyValueUp) {
     weights.push_back({&LowRank::b, {{true, 0, 0, rank, outputs, true}}});
@@ -77,6 +120,9 @@ std::vector<Module> modules_of(const Sources& sources) {
     for (const Place place : kAllPlaces) {
       if (place == Place::kKeyValueUp && !sources.layers[layer].latent.key_up.empty())
         modules.push_back(key_value_up(sources.layers[layer].latent, layer));
+      const bool is_stack = place == Place::kExpertsUp || place == Place::kExpertsDown;
+      if (is_stack && !sources.layers[layer].experts.empty())
+        modules.push_back(experts_of(sources.layers[layer].experts, layer, place));
       const Source& source = *weights[place];
       // To PEFT a router is no linear layer.
       if (source.empty() || place == Place::kRouter) continue;

@@ -17,14 +17,16 @@
 
 namespace orch::model {
 
-/// One module's numbers, as the file has them.
+/// One module's numbers, as the file has them; or those of a parameter that is a stack of experts (target_parameters),
+/// expert after expert.
 struct PeftModule {
   std::string path;
   double alpha = 0;
   double scale = 1;
   std::int64_t rank = 0, inputs = 0, outputs = 0;
-  std::vector<float> a;  ///< rank × inputs
-  std::vector<float> b;  ///< outputs × rank
+  std::vector<float> a;      ///< rank × inputs
+  std::vector<float> b;      ///< outputs × rank
+  std::int64_t experts = 0;  ///< of a stack; 0: a linear layer
 };
 
 struct PeftAdapter {
@@ -51,6 +53,10 @@ class LoadedAdapter {
   const std::vector<Module>& modules() const { return modules_; }
 
  private:
+  /// `from`: of the experts that `module` has, with its own as the first.
+  Result<bool> add(kernels::Backend& backend, const Module& module, const PeftModule& from, std::int64_t first_expert,
+                   DType dtype);
+
   Adapter adapter_;
   std::vector<Module> modules_;
   std::vector<WeightPtr> weights_;

@@ -27,6 +27,8 @@ struct Room {
   kernels::Matrix compressed_normed, values;  ///< latent attention, in training: apart from what a way back reads
   kernels::Matrix inner;                      ///< of the feed-forward
   kernels::Matrix low, dropped;               ///< of adapters
+  kernels::Matrix chosen_bare, chosen_inner;  ///< experts with adapters: a row for each expert of a token
+  kernels::Matrix chosen_out, chosen_low;     ///< likewise; what comes out in fp32
   std::span<std::byte> scratch;
 };
 

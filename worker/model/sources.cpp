@@ -214,13 +214,18 @@ void add_feed_forward(Finder& find, LayerSources& layer, const std::string& pref
 }
 
 /// Experts of this rank, each under a name of its own.
-void add_experts(Finder& find, LayerSources& layer, const std::string& prefix, const char* gate, const char* up,
-                 const char* down) {
+void add_experts(Finder& find, LayerSources& layer, ExpertNames names) {
   const ExpertsKind& experts = *find.it.experts;
   const Part part = part_of(experts.count, find.shard);
+  names.all = experts.count;
+  names.hidden = find.it.hidden;
+  names.inner = experts.inner;
+  names.own = part;
+  layer.experts = names;
   for (std::int64_t e = part.first; e < part.first + part.count; ++e) {
-    const std::string name = prefix + std::to_string(e) + ".";
-    UpDown both = gated_feed_forward(find, experts.inner, {0, experts.inner}, name + gate, name + up, name + down);
+    const std::string name = names.single + std::to_string(e) + ".";
+    UpDown both = gated_feed_forward(find, experts.inner, {0, experts.inner}, name + names.gate + ".weight",
+                                     name + names.up + ".weight", name + names.down + ".weight");
     layer.experts_up.push_back(std::move(both.up));
     layer.experts_down.push_back(std::move(both.down));
   }
@@ -262,10 +267,10 @@ LayerSources llama_layer(Finder& find, const std::string& prefix, const Layer& k
   const Part all{0, it.experts->count};
   if (it.family == "mixtral") {
     layer.router = find.rows(prefix + "block_sparse_moe.gate.weight", it.experts->count, it.hidden, all);
-    add_experts(find, layer, prefix + "block_sparse_moe.experts.", "w1.weight", "w3.weight", "w2.weight");
+    add_experts(find, layer, {prefix + "mlp.experts", prefix + "block_sparse_moe.experts.", "w1", "w3", "w2"});
   } else {
     layer.router = find.rows(prefix + "mlp.gate.weight", it.experts->count, it.hidden, all);
-    add_experts(find, layer, prefix + "mlp.experts.", "gate_proj.weight", "up_proj.weight", "down_proj.weight");
+    add_experts(find, layer, {prefix + "mlp.experts", prefix + "mlp.experts.", "gate_proj", "up_proj", "down_proj"});
   }
   return layer;
 }
@@ -304,7 +309,7 @@ LayerSources deepseek_layer(Finder& find, const std::string& prefix, const Layer
   }
   layer.router = find.rows(prefix + "mlp.gate.weight", it.experts->count, it.hidden, {0, it.experts->count});
   layer.choice_bias = find.vector(prefix + "mlp.gate.e_score_correction_bias", it.experts->count);
-  add_experts(find, layer, prefix + "mlp.experts.", "gate_proj.weight", "up_proj.weight", "down_proj.weight");
+  add_experts(find, layer, {prefix + "mlp.experts", prefix + "mlp.experts.", "gate_proj", "up_proj", "down_proj"});
   if (it.experts->shared_inner > 0) {
     const std::string shared = prefix + "mlp.shared_experts.";
     UpDown both =

@@ -52,6 +52,18 @@ struct LatentSources {
   std::vector<Source> key_up, value_up;  ///< of each head
 };
 
+/// Experts of which each token has some, whichever of them this rank has: a linear layer each in a checkpoint, and one
+/// parameter of all of them in transformers, by whose name PEFT knows them. None where neither has them so.
+struct ExpertNames {
+  std::string path;            ///< model.layers.0.mlp.experts, of gate_up_proj and down_proj
+  std::string single;          ///< in the checkpoint: model.layers.0.block_sparse_moe.experts.
+  std::string gate, up, down;  ///< behind that, a number and a dot: w1, w3, w2
+  std::int64_t all = 0, hidden = 0, inner = 0;
+  Part own{};
+
+  bool empty() const { return all == 0; }
+};
+
 struct LayerSources {
   NormSource attention_norm, feed_forward_norm, attention_post_norm, feed_forward_post_norm;
   NormSource q_norm, k_norm;
@@ -60,6 +72,7 @@ struct LayerSources {
   Source up, up_bias, down, down_bias;  ///< of a gated feed-forward up has the gates first
   Source router, choice_bias;
   std::vector<Source> experts_up, experts_down;
+  ExpertNames experts;
   Source shared_up, shared_down;
 };
 

@@ -117,6 +117,11 @@ void TrainingPass::lay_out(Layout& layout) {
     dweights_ = layout.matrix(tokens, it.experts->active, DType::kFp32);
     dlogits_ = layout.matrix(tokens, it.experts->count, DType::kFp32);
   }
+  if (bounds_.expert_rank > 0) {
+    decoder_.lay_out_routed(layout, shared_, tokens, bounds_.expert_rank);
+    dchosen_inner_ = layout.matrix(shared_.chosen_inner.rows, shared_.chosen_inner.cols, dtype);
+    dchosen_low_ = layout.matrix(shared_.chosen_low.rows, shared_.chosen_low.cols, dtype);
+  }
   picked_ = layout.matrix(bounds_.targets, it.hidden, dtype);
   normed_ = layout.matrix(bounds_.targets, it.hidden, dtype);
   dpicked_ = layout.matrix(bounds_.targets, it.hidden, dtype);
@@ -133,6 +138,7 @@ void TrainingPass::lay_out(Layout& layout) {
   norm.x = hidden_;
   norm.weight_gradient.data = norm.bias_gradient.data = this;  // as if they were asked for
   scratch = std::max(scratch, backend_.scratch(norm));
+  if (bounds_.expert_rank > 0) scratch = std::max(scratch, decoder_.routed_scratch(tokens, true));
   for (const LayerWeights& layer : decoder_.layers_) {
     if (!layer.experts_up) continue;
     kernels::ExpertsBack experts;
@@ -181,6 +187,8 @@ Room TrainingPass::room_of(std::size_t number) const {
                              &Room::dropped})
     room.*each = some(room.*each, tokens);
   if (room.experts) room.experts.size = tokens * decoder_.it_.experts->active;
+  for (Matrix Room::*each : {&Room::chosen_bare, &Room::chosen_inner, &Room::chosen_out, &Room::chosen_low})
+    room.*each = some(shared_.*each, room.experts.size);
   room.scratch = scratch_;
   return room;
 }
@@ -540,11 +548,97 @@ void TrainingPass::two_back(const Pass& pass, std::size_t number, Place up, Plac
   project_back(pass, number, up, room, gradients, room.normed, bare, 1, add, dx);
 }
 
+kernels::RoutedLinearBack TrainingPass::routed_to(const Room& room, Matrix dy, const kernels::Weight* weight,
+                                                  std::int64_t first, Matrix dx) const {
+  kernels::RoutedLinearBack op;
+  op.dy = dy;
+  op.experts = room.experts;
+  op.active = decoder_.it_.experts->active;
+  op.first = first;
+  op.weight = weight;
+  op.dx = dx;
+  return op;
+}
+
+kernels::RoutedGradient TrainingPass::routed_gradient(const Room& room, const LowRank& part, Matrix dy, Matrix x,
+                                                      Matrix gradient) const {
+  kernels::RoutedGradient op;
+  op.dy = dy;
+  op.x = x;
+  op.experts = room.experts;
+  op.active = decoder_.it_.experts->active;
+  op.first = part.first_expert;
+  op.count = part.a->count;
+  op.scale = part.scale;
+  op.gradient = gradient;
+  return op;
+}
+
+// A choice's weight comes last on the way forth, so it is left out as far as what it weighs is asked for.
+void TrainingPass::routed_back(const Pass& pass, std::size_t number, const Room& room, const LayerGradients& gradients,
+                               Matrix dy, Matrix dx, Matrix dweights) {
+  Stream& stream = pass.stream;
+  const FeedForwardKind& kind = decoder_.it_.feed_forward;
+  const int active = decoder_.it_.experts->active;
+  const std::int64_t first = part_of(decoder_.it_.experts->count, decoder_.shard_).first;
+  const LayerWeights& weights = layer(number);
+  const Matrix bare = room.chosen_bare, inner = room.chosen_inner, dinner = some(dchosen_inner_, inner.rows);
+  const auto weighed = [&](Matrix rows) { return kernels::Weigh{rows, active, room.expert_weights, rows, {}, {}}; };
+  const auto low_of = [&](const LowRank& part, Matrix x) {
+    const Matrix low = kernels::columns(room.chosen_low, 0, part.rank());
+    backend_.run(stream, decoder_.routed(room, x, part.a, part.first_expert, low), scratch_);
+    return low;
+  };
+  const auto dlow_of = [&](const LowRank& part, Matrix dout) {
+    const Matrix dlow = kernels::columns(some(dchosen_low_, inner.rows), 0, part.rank());
+    backend_.run(stream, routed_to(room, dout, part.b, part.first_expert, dlow), scratch_);
+    return dlow;
+  };
+  const auto add_from = [&](const LowRank& part, Matrix dlow, Matrix to) {
+    kernels::RoutedLinearBack op = routed_to(room, dlow, part.a, part.first_expert, to);
+    op.scale = part.scale;
+    op.add = true;
+    backend_.run(stream, op, scratch_);
+  };
+
+  decoder_.routed_inner(pass, number, room, room.normed);
+  backend_.run(stream, routed_to(room, dy, weights.experts_down.get(), first, dinner), scratch_);
+  const std::vector<LowRank>* parts = decoder_.parts_of(pass, number, Place::kExpertsDown);
+  for (std::size_t i = 0; parts && i < parts->size(); ++i) {
+    const LowRank& part = (*parts)[i];
+    const LowRankGradient& gradient = gradients.adapter[Place::kExpertsDown][i];
+    const Matrix low = low_of(part, inner), dlow = dlow_of(part, dy);
+    backend_.run(stream, weighed(low));
+    backend_.run(stream, routed_gradient(room, part, low, dy, gradient.b), scratch_);
+    add_from(part, dlow, dinner);
+    backend_.run(stream, weighed(dlow));
+    backend_.run(stream, routed_gradient(room, part, dlow, inner, gradient.a), scratch_);
+  }
+  backend_.run(stream, kernels::Weigh{dinner, active, room.expert_weights, dinner, inner, dweights});
+
+  backend_.run(stream, kernels::ActivateBack{bare, kind.activation, kind.gated, dinner, bare});
+  const Matrix dchosen = room.chosen_out;  // which is over
+  backend_.run(stream, routed_to(room, bare, weights.experts_up.get(), first, dchosen), scratch_);
+  parts = decoder_.parts_of(pass, number, Place::kExpertsUp);
+  for (std::size_t i = 0; parts && i < parts->size(); ++i) {
+    const LowRank& part = (*parts)[i];
+    const LowRankGradient& gradient = gradients.adapter[Place::kExpertsUp][i];
+    const Matrix own = kernels::columns(bare, part.from, part.b->rows);
+    const Matrix low = low_of(part, room.normed), dlow = dlow_of(part, own);
+    backend_.run(stream, routed_gradient(room, part, low, own, gradient.b), scratch_);
+    backend_.run(stream, routed_gradient(room, part, dlow, room.normed, gradient.a), scratch_);
+    add_from(part, dlow, dchosen);
+  }
+  backend_.run(stream, kernels::Mix{dchosen, active, {}, dx});
+}
+
 void TrainingPass::experts_back(const Pass& pass, std::size_t number, const Room& room, const LayerGradients& gradients,
                                 Matrix dy, Matrix dx) {
   const LayerWeights& weights = layer(number);
   const Matrix dweights = some(dweights_, step_.tokens.size);
-  if (weights.experts_up) {
+  if (weights.experts_up && decoder_.has_expert_adapters(pass, number)) {
+    routed_back(pass, number, room, gradients, dy, dx, dweights);
+  } else if (weights.experts_up) {
     kernels::ExpertsBack op;
     op.forward = decoder_.experts_of(weights, room, room.normed);
     op.dy = dy;

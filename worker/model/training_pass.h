@@ -20,11 +20,12 @@ namespace orch::model {
 struct TrainingBounds {
   std::int64_t tokens = 0;  ///< of all sequences together
   std::int64_t sequences = 0;
-  std::int64_t max_length = 0;  ///< of one sequence
-  std::int64_t targets = 0;     ///< tokens whose log-probability is asked
-  std::int64_t rank = 0;        ///< largest of an adapter's; 0: without adapters
-  bool drops = false;           ///< an adapter's inputs are dropped
-  bool again = false;           ///< layers are computed again on the way back
+  std::int64_t max_length = 0;   ///< of one sequence
+  std::int64_t targets = 0;      ///< tokens whose log-probability is asked
+  std::int64_t rank = 0;         ///< largest of an adapter's; 0: without adapters
+  bool drops = false;            ///< an adapter's inputs are dropped
+  bool again = false;            ///< layers are computed again on the way back
+  std::int64_t expert_rank = 0;  ///< largest of an adapter's at experts
 };
 
 /// What is asked of a pass, all of it in the backend's memory.
@@ -82,6 +83,13 @@ class TrainingPass {
                          kernels::Matrix dy, float scale, bool add, kernels::Matrix dx);
   void two_back(const Pass& pass, std::size_t number, Place up, Place down, kernels::Matrix bare, const Room& room,
                 const LayerGradients& gradients, kernels::Matrix dy, float scale, bool add, kernels::Matrix dx);
+  /// Of experts with adapters: dx ←, and dweights.
+  void routed_back(const Pass& pass, std::size_t number, const Room& room, const LayerGradients& gradients,
+                   kernels::Matrix dy, kernels::Matrix dx, kernels::Matrix dweights);
+  kernels::RoutedLinearBack routed_to(const Room& room, kernels::Matrix dy, const kernels::Weight* weight,
+                                      std::int64_t first, kernels::Matrix dx) const;
+  kernels::RoutedGradient routed_gradient(const Room& room, const LowRank& part, kernels::Matrix dy, kernels::Matrix x,
+                                          kernels::Matrix gradient) const;
   void experts_back(const Pass& pass, std::size_t number, const Room& room, const LayerGradients& gradients,
                     kernels::Matrix dy, kernels::Matrix dx);
 
@@ -93,7 +101,8 @@ class TrainingPass {
   Room shared_;
   // Of the way back, which layer by layer uses them anew.
   kernels::Matrix hidden_;  ///< comes out of the last layer; then the gradient of the residual
-  kernels::Matrix dnormed_, ddelta_, dattended_, dq_, dk_, dv_, dinner_, dlow_, dcompressed_, dweights_, dlogits_;
+  kernels::Matrix dnormed_, ddelta_, dattended_, dq_, dk_, dv_, dinner_, dlow_, dcompressed_, dweights_, dlogits_,
+      dchosen_inner_, dchosen_low_;
   kernels::Matrix picked_, normed_, dpicked_, log_sums_;  ///< rows that have targets
   std::span<std::byte> scratch_;
   std::size_t bytes_ = 0;

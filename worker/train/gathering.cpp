@@ -127,7 +127,7 @@ model::WholeTensors tensors_of(const std::map<std::string, Trained>& whole, bool
 }
 
 model::PeftAdapter adapter_of(const std::map<std::string, Trained>& whole, bool average, const AdapterRules& rules,
-                              double dropout, const std::string& base) {
+                              double dropout, const std::string& base, std::int64_t experts) {
   constexpr std::string_view kStart = "base_model.model.", kA = ".lora_A.weight", kB = ".lora_B.weight";
   model::PeftAdapter adapter;
   adapter.base = base;
@@ -143,7 +143,8 @@ model::PeftAdapter adapter_of(const std::map<std::string, Trained>& whole, bool 
     model::PeftModule& it = adapter.modules.emplace_back();
     it.path = path;
     it.alpha = rules.alpha;
-    it.rank = a.rows;
+    it.experts = model::is_stack_of_experts(path) ? experts : 0;
+    it.rank = a.rows / std::max<std::int64_t>(1, it.experts);
     it.inputs = a.cols;
     it.outputs = b.cols;
     const auto rank = static_cast<double>(it.rank);
@@ -151,10 +152,12 @@ model::PeftAdapter adapter_of(const std::map<std::string, Trained>& whole, bool 
     it.a = numbers_of(a);
     const std::vector<float>& turned = numbers_of(b);  // B is kept transposed
     it.b.resize(turned.size());
-    for (std::int64_t r = 0; r < it.rank; ++r)
-      for (std::int64_t output = 0; output < it.outputs; ++output)
-        it.b[static_cast<std::size_t>(output * it.rank + r)] =
-            turned[static_cast<std::size_t>(r * it.outputs + output)];
+    const std::int64_t stack = std::max<std::int64_t>(1, it.experts);
+    for (std::int64_t e = 0; e < stack; ++e)
+      for (std::int64_t r = 0; r < it.rank; ++r)
+        for (std::int64_t output = 0; output < it.outputs; ++output)
+          it.b[static_cast<std::size_t>((e * it.outputs + output) * it.rank + r)] =
+              turned[static_cast<std::size_t>((e * it.rank + r) * it.outputs + output)];
   }
   return adapter;
 }

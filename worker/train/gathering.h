@@ -37,7 +37,8 @@ class Gathering {
 model::WholeTensors tensors_of(const std::map<std::string, Trained>& whole, bool average);
 
 /// An adapter as PEFT has it, of its matrices in full; of their average, where there is one and it is wanted.
+/// `experts`: that a layer of the model has.
 model::PeftAdapter adapter_of(const std::map<std::string, Trained>& whole, bool average, const AdapterRules& rules,
-                              double dropout, const std::string& base);
+                              double dropout, const std::string& base, std::int64_t experts = 0);
 
 }  // namespace orch::train

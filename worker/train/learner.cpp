@@ -52,6 +52,7 @@ Result<bool> Learner::allocate() {
   pass.sequences = bounds_.texts;
   pass.max_length = bounds_.length;
   pass.rank = parameters_.adapter() ? parameters_.adapter()->rank : 0;
+  pass.expert_rank = parameters_.adapter() ? parameters_.adapter()->expert_rank : 0;
   pass.drops = bounds_.dropout > 0;
   pass.again = bounds_.again;
   const auto tokens = static_cast<std::size_t>(bounds_.tokens), texts = static_cast<std::size_t>(bounds_.texts);

@@ -20,7 +20,7 @@ namespace {
 constexpr std::int64_t kMostRank = 65536;
 
 /// How the tensor ranks share a linear layer.
-enum class Cut { kResults, kInputs, kNot };
+enum class Cut { kResults, kInputs, kExperts, kNot };
 Cut cut_of(Place place) {
   switch (place) {
     case Place::kQkv:
@@ -33,6 +33,9 @@ Cut cut_of(Place place) {
     case Place::kDown:
     case Place::kSharedDown:
       return Cut::kInputs;
+    case Place::kExpertsUp:
+    case Place::kExpertsDown:
+      return Cut::kExperts;
     default:
       return Cut::kNot;
   }
@@ -60,8 +63,13 @@ struct Target {
   std::string name;
   std::int64_t rank = 0;  ///< 0: the adapter's
 
-  bool meets(const std::string& path) const {
-    return is_glob(name) ? glob_match(name, path) : path == name || path.ends_with("." + name);
+  bool meets(const Module& module) const {
+    if (is_glob(name)) return glob_match(name, module.path);
+    if (module.path == name) return true;
+    if (module.all_experts == 0) return module.path.ends_with("." + name);
+    // So that "down_proj" is the linear layers of that name, as it is where there are no experts.
+    const std::string own = "experts" + module.path.substr(module.path.rfind('.'));
+    return name == "experts" || name == module.names.path || (name.ends_with(own) && module.path.ends_with("." + name));
   }
 };
 
@@ -93,9 +101,9 @@ Result<std::vector<Chosen>> chosen_modules(const model::Sources& sources, const 
   std::vector<Chosen> chosen;
   std::vector<bool> is_met(targets.size());
   for (Module& module : model::modules_of(sources)) {
-    std::int64_t rank = targets.empty() ? rules.rank : 0;
+    std::int64_t rank = targets.empty() && module.all_experts == 0 ? rules.rank : 0;
     for (std::size_t i = 0; i < targets.size(); ++i) {
-      if (!targets[i].meets(module.path)) continue;
+      if (!targets[i].meets(module)) continue;
       rank = targets[i].rank;
       is_met[i] = true;
     }
@@ -128,21 +136,26 @@ Result<std::unique_ptr<Parameters>> Parameters::of_adapter(kernels::Backend& bac
     const std::int64_t rank = chosen.rank;
     const std::string name = "base_model.model." + module.path;
     const Cut cut = cut_of(module.place);
-    const bool is_cut = shard.ranks > 1;
+    const bool is_cut = shard.ranks > 1, is_stack = module.all_experts > 0;
+    const model::Part rows =
+        is_stack ? model::Part{module.experts.first * rank, module.experts.count * rank} : model::Part{0, rank};
     const auto add = [&](const char* ending, std::int64_t cols, bool summed, std::int64_t all_cols,
                          std::vector<model::Part> parts) {
       Piece& piece = it->pieces_.emplace_back();
       piece.name = name + ending;
-      piece.rows = piece.all_rows = rank;
+      piece.rows = rows.count;
+      piece.all_rows = is_stack ? module.all_experts * rank : rank;
       piece.cols = cols;
-      piece.is_summed = is_cut && summed;
+      piece.is_summed = is_cut && !is_stack && summed;
       piece.all_cols = all_cols;
-      piece.row_parts = {{0, rank}};
+      piece.row_parts = {rows};
       piece.col_parts = std::move(parts);
     };
     add(".lora_A.weight", module.inputs.count, cut != Cut::kInputs, module.all_inputs, {module.inputs});
     add(".lora_B.weight", module.own_outputs(), cut != Cut::kResults, module.all_outputs, module.outputs);
     it->adapter_.rank = std::max(it->adapter_.rank, rank);
+    if (is_stack) it->adapter_.expert_rank = std::max(it->adapter_.expert_rank, rank);
+    it->ranks_.push_back(rank);
     it->modules_.push_back(std::move(module));
   }
   it->lay_out();
@@ -150,14 +163,16 @@ Result<std::unique_ptr<Parameters>> Parameters::of_adapter(kernels::Backend& bac
 
   for (std::size_t i = 0; i < it->modules_.size(); ++i) {
     const Module& module = it->modules_[i];
-    const double rank = static_cast<double>(it->pieces_[2 * i].rows);
+    if (module.all_experts > 0 && module.experts.count == 0) continue;  // more ranks than experts
+    const auto rank = static_cast<double>(it->ranks_[i]);
     const auto scale = static_cast<float>(rules.alpha / (rules.rank_stabilised ? std::sqrt(rank) : rank));
     LowRank low;
     low.from = module.from;
     low.scale = scale;
     low.first_input = module.inputs.first;
     low.mask = module.hash();
-    for (const model::LowRankWeight& weight : model::low_rank_weights(module, it->pieces_[2 * i].rows)) {
+    low.first_expert = module.experts.first;
+    for (const model::LowRankWeight& weight : model::low_rank_weights(module, it->ranks_[i])) {
       const kernels::WeightShape shape = weight.shape(decoder.dtype());
       auto packed = backend.pack(shape, Zeros(shape.cols), "the adapter");
       if (!packed) return packed.error();
@@ -265,7 +280,7 @@ void Parameters::begin(std::vector<float>& values, std::uint64_t seed) const {
     for (std::int64_t row = 0; row < a.rows; ++row)
       for (std::int64_t col = 0; col < a.cols; ++col)
         values[static_cast<std::size_t>(a.at + row * a.cols + col)] =
-            bound * spread(own, row * module.all_inputs + module.inputs.first + col);
+            bound * spread(own, (a.row_parts.front().first + row) * module.all_inputs + module.inputs.first + col);
   }
 }
 

@@ -23,7 +23,8 @@ struct AdapterRules {
   double alpha = 16;
   bool rank_stabilised = false;
   /// Ends of modules' names ("q_proj"), or patterns of whole ones ("*.layers.0.*"), with a rank of their own behind a
-  /// colon ("down_proj:4"); of several that meet a module the last counts. Empty: all modules.
+  /// colon ("down_proj:4"); of several that meet a module the last counts. Empty: all linear layers. Experts of which
+  /// each token has some are none, and are met by patterns and by their own names: "experts", "experts.down_proj".
   std::vector<std::string> targets;
   std::uint64_t seed = 0;
 };
@@ -122,6 +123,7 @@ class Parameters {
   kernels::Backend& backend_;
   const model::Decoder& decoder_;
   std::vector<model::Module> modules_;  ///< of an adapter; each has two pieces, A and B
+  std::vector<std::int64_t> ranks_;     ///< of each of them
   std::vector<Piece> pieces_;
   std::int64_t count_ = 0;
   // Of the row.

@@ -303,7 +303,9 @@ class Tuning {
                                settings_.seed};
   }
   model::PeftAdapter adapter_of(const std::map<std::string, train::Trained>& whole) const {
-    return train::adapter_of(whole, has_average(), *adapter_rules(), settings_.dropout, rules_.base);
+    const std::optional<model::ExpertsKind>& experts = parts_->architecture.experts;
+    return train::adapter_of(whole, has_average(), *adapter_rules(), settings_.dropout, rules_.base,
+                             experts ? experts->count : 0);
   }
 
   /// How much goes through the model at once: the least of what the ranks have room for.
