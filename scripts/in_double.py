@@ -1,5 +1,5 @@
-"""What the scripts record-gradients and record-adapters share: transformers in float64 throughout, and what is written
-down of a gradient.
+"""What the scripts record-gradients, record-adapters and record-train-losses share: transformers in float64 throughout,
+and what is written down of a gradient.
 
 Models say float32 in many places: norms, softmax, routers, angles of rotation, tables made when they are built. InDouble
 has all of these compute in float64, without a change to the mathematics, and Watch sees to it that none was missed.

@@ -8,7 +8,10 @@ which tokens count) and a reward function. Two things are done to GRPO from outs
 shuffle the completions, hands on what it gets, and the log-probabilities at the time of writing (old) are put into the
 batch, as TRL does when it trains on completions of an earlier model.
 
-All is computed in float64. Log-probabilities are multiples of 1/256 and rewards of 1/8, which float holds exactly.
+Temperatures are of the small models of tests/model/data/families, asked through TRL's fused head, which divides logits
+by them; what is written down of a gradient says in_double.py.
+
+All is computed in float64, but for the way back through that head, which TRL sums in float32. Log-probabilities are multiples of 1/256 and rewards of 1/8, which float holds exactly.
 """
 
 import json
@@ -26,7 +29,9 @@ import tokenizers
 import torch
 import transformers
 import trl
-from trl.trainer.utils import split_tensor_dict
+from trl.trainer.utils import add_fused_lm_head, split_tensor_dict
+
+import in_double
 
 OUT = pathlib.Path(__file__).resolve().parent.parent / "tests/train/data/objectives.json"
 TOKEN, PAD = 3, 0
@@ -214,7 +219,9 @@ LIKE = {
     "epsilon_low": 0.2,
     "epsilon_high": 0.2,
     "corrected": False,
-    "scaled": True,
+    "scaled": True,  # or "batch"
+    "delta": None,
+    "generation": 1,  # times the steps: how many of these make a generation
     "steps": 1,
     "old": True,
     "masked": False,
@@ -234,6 +241,11 @@ SITUATIONS = [
     ("masked", {"masked": True}, REWARDS),
     ("steps", {"steps": 2, "masked": True}, REWARDS),
     ("more_steps", {"steps": 4, "scaled": False, "epsilon_high": 0.28, "corrected": True}, REWARDS),
+    ("two_sided", {"delta": 1.5, "beta": 0.0}, REWARDS),
+    ("two_sided_corrected", {"delta": 1.3, "corrected": True}, REWARDS),
+    ("of_batch", {"scaled": "batch"}, REWARDS),
+    ("several", {"generation": 2, "masked": True}, REWARDS),
+    ("several_steps", {"generation": 2, "steps": 2, "scaled": "batch", "epsilon_high": 0.28}, REWARDS),
 ]
 GROUP = 4
 MOST_TOKENS = 9
@@ -255,7 +267,9 @@ def record_group(name, aggregation, how, rewards, folder, path, tokenizer):
         made = {"prompt_ids": [[TOKEN]] * len(prompts), "completion_ids": [[TOKEN] * length for length in lengths], "logprobs": None}
         return {**made, "env_mask": masks} if how["masked"] else made
 
-    steps = how["steps"]
+    # `steps` are those that are added before the optimiser steps; a generation of two has as many again for its second.
+    steps, generation = how["steps"], how["generation"]
+    parts = steps * generation
     trainer = trl.GRPOTrainer(
         path,
         reward_funcs=lambda completions, **_: rewards,
@@ -266,12 +280,14 @@ def record_group(name, aggregation, how, rewards, folder, path, tokenizer):
                 beta=how["beta"],
                 epsilon=how["epsilon_low"],
                 epsilon_high=how["epsilon_high"],
+                delta=how["delta"],
                 use_bias_correction_kl=how["corrected"],
                 scale_rewards=how["scaled"],
                 max_completion_length=MOST_TOKENS,
                 num_generations=GROUP,
-                per_device_train_batch_size=len(rewards) // steps,
+                per_device_train_batch_size=len(rewards) // parts,
                 gradient_accumulation_steps=steps,
+                steps_per_generation=parts,
             )
         ),
         train_dataset=datasets.Dataset.from_dict({"prompt": ["word"]}),
@@ -286,10 +302,10 @@ def record_group(name, aggregation, how, rewards, folder, path, tokenizer):
         batch["old_per_token_logps"] = padded(old, 0.0).double()
     trainer._prepare_inputs = lambda inputs: inputs
     trainer.current_gradient_accumulation_steps = steps
-    loss, derivatives, part = 0.0, [], len(rewards) // steps
-    for i, inputs in enumerate(split_tensor_dict(batch, steps)):
+    losses, derivatives, part = [0.0] * generation, [], len(rewards) // parts
+    for i, inputs in enumerate(split_tensor_dict(batch, parts)):
         told = Told(logprobs[i * part : (i + 1) * part])
-        loss += step(trainer, told, inputs)
+        losses[i // steps] += step(trainer, told, inputs)
         derivatives += told.derivatives()
 
     completions = []
@@ -307,9 +323,10 @@ def record_group(name, aggregation, how, rewards, folder, path, tokenizer):
         completions.append({**completion, "derivatives": digits(seen(derivatives[i]))})
     case = {"name": name, "aggregation": aggregation}
     case |= {key: how[key] for key in ("beta", "epsilon_low", "epsilon_high", "corrected", "scaled", "steps")}
+    case |= {key: how[key] for key in ("delta", "generation") if how[key] != LIKE[key]}
     case |= {"max_completion_tokens": MOST_TOKENS, "group": GROUP, "rewards": rewards, "advantages": advantages}
-    case |= {"completions": completions, "loss": loss}
-    if steps == 1:
+    case |= {"completions": completions, "loss": losses[0] if generation == 1 else losses}
+    if parts == 1:
         case["metrics"] = metrics_of(trainer, [metric for metric in GRPO_METRICS if how["beta"] or metric != "kl"])
     return case
 
@@ -320,6 +337,36 @@ def record_groups(folder, path, tokenizer):
         for aggregation in AGGREGATIONS
         for situation, how, rewards in SITUATIONS
     ]
+
+
+# Families of tests/model/data/families: plain, with capped logits, and with the embedding as head.
+COOLED = [("llama3", 0.6), ("gemma2", 0.6), ("gemma2", 1.7), ("qwen3", 1.3)]
+
+
+def record_temperatures():
+    """Log-probabilities and gradients at a temperature, by TRL's own head, of the texts of the families' gradients.json."""
+    cases = []
+    for name, temperature in COOLED:
+        with in_double.readable(name) as folder:
+            model = in_double.load(name, folder)
+            stored = in_double.read_tensors(folder)
+        tensors = [tensor for tensor in model.state_dict(keep_vars=True).values() if tensor.is_floating_point()]
+        places = in_double.Places(tensors, model.save_pretrained)
+        places.of = dict(sorted(in_double.named_as_stored(places.of, model, stored).items()))
+        places.hold_against(stored)
+        add_fused_lm_head(model, temperature=temperature)
+        loss, texts = 0.0, []
+        for sequence in in_double.sequences_of(name, in_double.MODELS[name]["config"]):
+            ids = torch.tensor([sequence["ids"]])
+            with in_double.InDouble():
+                found = model(ids, labels=ids, fused_lm_head=True).log_probs[0]
+                loss = loss - (torch.tensor(sequence["coefficients"][1:], dtype=torch.float64) * found).sum()
+            texts.append({**sequence, "logprobs": [in_double.rounded(value) for value in found.detach()]})
+        loss.backward()
+        gradient = places.flat(lambda tensor: tensor.grad)
+        measures = {key: in_double.measures(key, gradient[at]) for key, at in places.of.items()}
+        cases.append({"name": name, "temperature": temperature, "loss": loss.item(), "texts": texts, "tensors": measures})
+    return cases
 
 
 def main():
@@ -335,6 +382,8 @@ def main():
             "dpo": record_preferences(folder, path, tokenizer),
             "grpo": record_groups(folder, path, tokenizer),
         }
+    torch.set_default_dtype(torch.float32)  # in_double.py turns it
+    sections["temperature"] = record_temperatures()
     versions = {"trl": trl.__version__, "torch": torch.__version__.split("+")[0], "transformers": transformers.__version__}
     lines = [f'"versions": {json.dumps(versions)}']
     for name, cases in sections.items():

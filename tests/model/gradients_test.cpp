@@ -78,6 +78,38 @@ TEST_P(FamilyGradients, BeginWithTheLogProbabilitiesOfInference) {
   }
 }
 
+// Logits are divided by a temperature behind their cap, and the way back goes through that: as TRL trains, whose own
+// head scripts/record-train-losses asked. It sums gradients of the head in float32.
+TEST(Gradients, AtATemperatureAreThoseOfTrl) {
+  std::ifstream in(test::source_dir() / "tests/train/data/objectives.json");
+  const json cases = json::parse(in).at("temperature");
+  EXPECT_EQ(cases.size(), 4U);
+  for (const json& each : cases) {
+    const std::string family = each.at("name");
+    SCOPED_TRACE(family);
+    std::vector<Lesson> lessons;
+    for (const json& text : each.at("texts"))
+      lessons.push_back({text.at("ids").get<std::vector<int>>(), text.at("coefficients").get<std::vector<float>>()});
+    Runner runner(test::family_folder(family));
+    const Taught taught = teach(runner, lessons, false, each.at("temperature").get<float>());
+    EXPECT_NEAR(taught.loss, each.at("loss").get<double>(), 1e-4 * each.at("loss").get<double>());
+    for (std::size_t i = 0; i < lessons.size(); ++i)
+      EXPECT_THAT(taught.logprobs[i],
+                  testing::Pointwise(testing::FloatNear(1e-4F),
+                                     each.at("texts").at(i).at("logprobs").get<std::vector<float>>()));
+    for (const auto& [name, of] : each.at("tensors").items()) {
+      SCOPED_TRACE(name);
+      const double norm = of.at("norm");
+      ASSERT_TRUE(taught.gradients.contains(name));
+      EXPECT_NEAR(test::norm_of(taught.gradients.at(name)), norm, 1e-4 * norm + 1e-9);
+      for (std::uint64_t k = 0; k < 3; ++k)
+        EXPECT_NEAR(test::projected(taught.gradients.at(name), name, k), of.at("projections").at(k).get<double>(),
+                    1e-4 * norm + 1e-9)
+            << k;
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Of, FamilyGradients, testing::ValuesIn(test::families()),
                          [](const auto& family) { return family.param; });
 

@@ -104,9 +104,10 @@ Given::Given(Runner& runner, kernels::test::Device& device, const std::vector<Le
                                         device.scratch(TrainingPass::bytes(runner.decoder(), bounds)));
 }
 
-Taught teach(Runner& runner, const std::vector<Lesson>& lessons, bool again) {
+Taught teach(Runner& runner, const std::vector<Lesson>& lessons, bool again, float temperature) {
   kernels::test::Device device(runner.backend());
   Given given(runner, device, lessons, again);
+  given.targets.temperature = temperature;
   Wanted wanted(device);
   const Sources& sources = runner.sources();
   Gradients gradients;

@@ -22,7 +22,7 @@ struct Taught {
 };
 
 /// All weights are trained, by one pass over all lessons.
-Taught teach(Runner& runner, const std::vector<Lesson>& lessons, bool again);
+Taught teach(Runner& runner, const std::vector<Lesson>& lessons, bool again, float temperature = 1);
 
 /// What a pass is given, in the backend's memory.
 class Given {

@@ -148,6 +148,12 @@ TEST(Advantages, OfEqualRewardsAreExactlyZero) {
   EXPECT_TRUE(advantages({}, true).empty());
 }
 
+TEST(Advantages, MayBeInTheDeviationOfMoreRewards) {
+  EXPECT_THAT(advantages_in(4, std::vector{1.0, 2.0, 6.0}),
+              ElementsAre(DoubleEq(-2 / 4.0001), DoubleEq(-1 / 4.0001), DoubleEq(3 / 4.0001)));
+  EXPECT_THAT(advantages_in(4, std::vector(3, 0.1)), Each(0));
+}
+
 TEST(Advantages, ARewardThatIsNoNumberHidesNowhere) {
   EXPECT_THAT(advantages(std::vector{1.0, std::nan(""), 1.0}, true), Each(IsNan()));
   EXPECT_THAT(advantages(std::vector{1.0, std::nan(""), 1.0}, false), Each(IsNan()));
@@ -250,6 +256,27 @@ TEST(Group, EachSideHasItsOwnBound) {
   EXPECT_NEAR(token_of(1, 1.5, settings).share.loss, -1.3, kFloat);
   EXPECT_NEAR(token_of(-1, 0.95, settings).share.loss, 0.95, kFloat);
   EXPECT_NEAR(token_of(-1, 0.85, settings).share.loss, 0.9, kFloat);
+}
+
+TEST(Group, ARatioMayHaveABoundWhereTheAdvantageIsBelowZero) {
+  GrpoSettings settings;
+  settings.delta = 4;
+  const Token within = token_of(-2, 3, settings), beyond = token_of(-2, 7, settings);
+  EXPECT_NEAR(within.share.loss, 3 * 2, 3 * kFloat);
+  EXPECT_NEAR(within.derivative, 3 * 2, 3 * kFloat);
+  EXPECT_NEAR(beyond.share.loss, 4 * 2, kFloat);
+  EXPECT_EQ(beyond.derivative, 0);
+  EXPECT_EQ(beyond.share.clipped(), 0) << "as TRL counts";
+  EXPECT_NEAR(token_of(2, 7, settings).share.loss, -1.2 * 2, kFloat) << "above 0 it is bounded anyway";
+}
+
+TEST(Group, OfSeveralStepsOfAGenerationDapoDividesByTheMeanOfTheirTokens) {
+  // Three tokens with an advantage of 1.5, in a step of 3 tokens of a generation of 8 over two steps.
+  Floats derivatives(3);
+  const GrpoShare share =
+      grpo_loss({}, {Floats{-1, -7, -2}, {}, {}, 1.5, derivatives}, {.completions = 1, .tokens = 3, .mean_tokens = 4});
+  EXPECT_DOUBLE_EQ(share.loss, -1.5 * 3 / 4);
+  EXPECT_THAT(derivatives, Each(-1.5F / 4));
 }
 
 TEST(Group, TheReferenceDrawsBack) {
@@ -371,6 +398,12 @@ TEST(ObjectiveSettings, ThatMakeNoSenseAreRefused) {
   settings.epsilon_high = std::nan("");
   EXPECT_EQ(refusal(settings), "grpo: epsilon_high is nan, expected a number above 0");
   settings = {};
+  settings.epsilon_high = 0.5;
+  settings.delta = 1.5;
+  EXPECT_EQ(refusal(settings), "grpo: delta is 1.5, expected 0, or a number above 1 + epsilon_high");
+  settings.delta = 1.6;
+  EXPECT_EQ(refusal(settings), "");
+  settings = {};
   settings.aggregation = Aggregation::dr_grpo;
   EXPECT_EQ(refusal(settings), "grpo: max_completion_tokens is 0, expected a number from 1, as dr_grpo divides by it");
   settings.max_completion_tokens = 1;
@@ -469,7 +502,7 @@ TEST(Derivatives, OfEveryAggregationAreThoseOfItsLoss) {
     for (const double beta : {0.0, 0.04, 2.0})
       for (const bool by_ratio : {false, true})
         for (const double advantage : {1.7, -0.6, 0.0})
-          compare({aggregation, beta, 0.2, 0.28, by_ratio, 40}, advantage);
+          for (const double delta : {0.0, 1.4}) compare({aggregation, beta, 0.2, 0.28, by_ratio, 40, delta}, advantage);
   EXPECT_GT(clipped, 0);
 }
 
@@ -550,9 +583,12 @@ TEST(AgainstTrl, PreferencesAreTheSame) {
 
 struct GrpoCase {
   GrpoSettings settings;
-  GrpoBatch batch;
+  std::vector<GrpoBatch> batches;  ///< of each optimiser step of the generation
   std::vector<Floats> logprobs;
-  std::vector<std::int64_t> step_tokens;  ///< of the step of each completion
+  std::vector<std::int64_t> step_tokens;  ///< of the accumulation step of each completion
+
+  /// The optimiser step that has the completion.
+  std::size_t step_of(std::size_t completion) const { return completion * batches.size() / logprobs.size(); }
 };
 
 GrpoCase read_group(const json& from) {
@@ -567,24 +603,38 @@ GrpoCase read_group(const json& from) {
   from.at("epsilon_high").get_to(made.settings.epsilon_high);
   from.at("corrected").get_to(made.settings.divergence_by_ratio);
   from.at("max_completion_tokens").get_to(made.settings.max_completion_tokens);
-  from.at("steps").get_to(made.batch.steps);
+  made.settings.delta = from.value("delta", 0.0);
+  made.batches.resize(from.value("generation", std::size_t{1}));
+  const std::size_t steps = from.at("steps"), parts = steps * made.batches.size();
   for (const json& completion : from.at("completions")) made.logprobs.push_back(completion.at("logprobs"));
-  const std::size_t part = made.logprobs.size() / static_cast<std::size_t>(made.batch.steps);
-  std::vector<std::int64_t> steps(static_cast<std::size_t>(made.batch.steps));
+  const std::size_t part = made.logprobs.size() / parts;
+  std::vector<std::int64_t> tokens(parts);
   for (std::size_t i = 0; i < made.logprobs.size(); ++i)
-    steps[i / part] += static_cast<std::int64_t>(made.logprobs[i].size());
-  for (std::size_t i = 0; i < made.logprobs.size(); ++i) made.step_tokens.push_back(steps[i / part]);
-  made.batch.completions = static_cast<std::int64_t>(made.logprobs.size());
-  for (const std::int64_t tokens : steps) made.batch.tokens += tokens;
+    tokens[i / part] += static_cast<std::int64_t>(made.logprobs[i].size());
+  double all = 0;
+  for (std::size_t i = 0; i < made.logprobs.size(); ++i) {
+    made.step_tokens.push_back(tokens[i / part]);
+    GrpoBatch& batch = made.batches[made.step_of(i)];
+    batch.steps = static_cast<std::int64_t>(steps);
+    ++batch.completions;
+    batch.tokens += static_cast<std::int64_t>(made.logprobs[i].size());
+    all += static_cast<double>(made.logprobs[i].size());
+  }
+  if (made.batches.size() > 1)
+    for (GrpoBatch& batch : made.batches) batch.mean_tokens = all / static_cast<double>(made.batches.size());
   return made;
 }
 
 std::vector<double> advantages_of(const json& from) {
   const std::vector<double> rewards = from.at("rewards");
   const std::size_t size = from.at("group");
+  Rewards batch;
+  for (const double reward : rewards) batch.add(reward);
   std::vector<double> all;
   for (std::size_t first = 0; first < rewards.size(); first += size) {
-    const auto group = advantages(std::span(rewards).subspan(first, size), from.at("scaled"));
+    const auto of = std::span(rewards).subspan(first, size);
+    const auto group = from.at("scaled") == "batch" ? advantages_in(batch.deviation().value(), of)
+                                                    : advantages(of, from.at("scaled").get<bool>());
     all.insert(all.end(), group.begin(), group.end());
   }
   return all;
@@ -595,31 +645,37 @@ void compare_group(const json& from) {
   ASSERT_TRUE(checked(group.settings));
   const std::vector<double> all = advantages_of(from);
   EXPECT_THAT(all, Pointwise(testing::DoubleNear(kRounding), from.at("advantages").get<std::vector<double>>()));
-  GrpoShare share;
+  std::vector<GrpoShare> shares(group.batches.size());
   Rewards rewards;
   for (std::size_t i = 0; i < group.logprobs.size(); ++i) {
     SCOPED_TRACE(i);
     const json& completion = from.at("completions").at(i);
     const Floats old = completion.value("old", Floats{}), reference = completion.value("reference", Floats{});
     Floats derivatives(group.logprobs[i].size());
-    group.batch.step_tokens = group.step_tokens[i];
-    share += grpo_loss(group.settings, {group.logprobs[i], old, reference, all[i], derivatives}, group.batch);
+    GrpoBatch& batch = group.batches[group.step_of(i)];
+    batch.step_tokens = group.step_tokens[i];
+    shares[group.step_of(i)] +=
+        grpo_loss(group.settings, {group.logprobs[i], old, reference, all[i], derivatives}, batch);
     expect_derivatives(derivatives, completion);
     rewards.add(from.at("rewards").at(i).get<double>());
   }
-  expect_loss(share.loss, from.at("loss"));
+  const json& loss = from.at("loss");
+  for (std::size_t step = 0; step < shares.size(); ++step)
+    expect_loss(shares[step].loss, loss.is_array() ? loss.at(step) : loss);
   if (!from.contains("metrics")) return;
+  const GrpoShare& share = shares[0];
   const json& metrics = from.at("metrics");
   EXPECT_NEAR(share.divergence, metrics.value("kl", 0.0), kMean);
   EXPECT_NEAR(share.clipped_low, metrics.at("clip_ratio/low_mean").get<double>(), kMean);
   EXPECT_NEAR(share.clipped_high, metrics.at("clip_ratio/high_mean").get<double>(), kMean);
   EXPECT_NEAR(rewards.mean, metrics.at("reward").get<double>(), kMean);
-  EXPECT_NEAR(rewards.deviation().value(), metrics.at("reward_std").get<double>(), kMean);
+  if (from.at("scaled") != "batch")
+    EXPECT_NEAR(rewards.deviation().value(), metrics.at("reward_std").get<double>(), kMean);
 }
 
 TEST(AgainstTrl, GroupsAreTheSame) {
   const json cases = recorded("grpo");
-  EXPECT_EQ(cases.size(), 48U);
+  EXPECT_EQ(cases.size(), 68U);
   for (const json& each : cases) {
     SCOPED_TRACE(each.at("name"));
     compare_group(each);

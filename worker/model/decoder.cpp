@@ -582,11 +582,12 @@ kernels::Score Decoder::score_of(const Scoring& scoring) const {
   kernels::Score score;
   score.x = scoring.hidden;
   score.head = head();
-  score.bias = head_bias_;
+  score.bias = scoring.temperature != 1 ? scoring.bias : head_bias_;
   score.first = vocab_of(it_.vocab, shard_).first;
   score.vocab = it_.vocab;
-  score.scale = it_.logit_scale;
-  score.soft_cap = it_.logit_cap;
+  // (cap · tanh(x / cap)) / temperature is the same with x and the cap divided before.
+  score.scale = it_.logit_scale / scoring.temperature;
+  score.soft_cap = it_.logit_cap / scoring.temperature;
   score.starts = scoring.starts;
   score.targets = scoring.targets;
   return score;

@@ -44,9 +44,11 @@ struct Scoring {
   kernels::Matrix hidden;  ///< becomes normed
   kernels::Ints starts;    ///< rows + 1: of each row's targets
   kernels::Ints targets;
-  kernels::Matrix logprobs;  ///< one column, fp32: of each target
-  kernels::Ints best;        ///< of each row the likeliest token
-  kernels::Matrix log_sums;  ///< one column, fp32: of each row (kernels::CombineScores); or none
+  kernels::Matrix logprobs;   ///< one column, fp32: of each target
+  kernels::Ints best;         ///< of each row the likeliest token
+  kernels::Matrix log_sums;   ///< one column, fp32: of each row (kernels::CombineScores); or none
+  float temperature = 1;      ///< that logits are divided by
+  kernels::Matrix bias = {};  ///< the head's, divided by the temperature, where that is not 1
 };
 
 class Decoder {

@@ -126,6 +126,9 @@ void TrainingPass::lay_out(Layout& layout) {
   normed_ = layout.matrix(bounds_.targets, it.hidden, dtype);
   dpicked_ = layout.matrix(bounds_.targets, it.hidden, dtype);
   log_sums_ = layout.matrix(bounds_.targets, 1, DType::kFp32);
+  if (decoder_.head_bias_)
+    for (Matrix* bias : {&cooled_bias_, &dcooled_bias_})
+      *bias = layout.matrix(1, decoder_.head_bias_.cols, DType::kFp32);
 
   // What ops ask for, as large as any may be; nothing of it outlives its op.
   kernels::AttentionBack attention;
@@ -212,9 +215,15 @@ void TrainingPass::forth(Stream& stream, const Step& step, const Targets& target
   norm.norm = &decoder_.norm_;
   norm.out = some(normed_, rows);
   backend_.run(stream, norm);
-  decoder_.score_normed(
-      stream, {norm.out, targets.starts, targets.tokens, targets.logprobs, targets.best, some(log_sums_, rows)},
-      scratch_);
+  if (cooled_bias_ && targets.temperature != 1)
+    backend_.run(stream, kernels::Copy{decoder_.head_bias_, 1 / targets.temperature, cooled_bias_});
+  decoder_.score_normed(stream, scoring(), scratch_);
+}
+
+Scoring TrainingPass::scoring() const {
+  const std::int64_t rows = targets_.rows.size;
+  return {some(normed_, rows), targets_.starts,       targets_.tokens,      targets_.logprobs,
+          targets_.best,       some(log_sums_, rows), targets_.temperature, cooled_bias_};
 }
 
 void TrainingPass::back(Stream& stream, Matrix coefficients, const Gradients& gradients) {
@@ -222,13 +231,19 @@ void TrainingPass::back(Stream& stream, Matrix coefficients, const Gradients& gr
   const std::int64_t rows = targets_.rows.size;
   const Matrix dpicked = some(dpicked_, rows), dhidden = some(hidden_, step_.tokens.size);
   kernels::ScoreBack score;
-  score.forward = decoder_.score_of({some(normed_, rows), targets_.starts, targets_.tokens, {}, {}, {}});
+  score.forward = decoder_.score_of(scoring());
   score.log_sums = some(log_sums_, rows);
   score.coefficients = coefficients;
   score.dx = dpicked;
   score.head_gradient = gradients.head;
   score.bias_gradient = gradients.head_bias;
+  const bool cooled = gradients.head_bias && targets_.temperature != 1;
+  if (cooled) {
+    score.bias_gradient = dcooled_bias_;
+    backend_.clear(stream, dcooled_bias_.data, static_cast<std::size_t>(dcooled_bias_.cols) * sizeof(float));
+  }
   backend_.run(stream, score, scratch_);
+  if (cooled) backend_.run(stream, kernels::RowSum{dcooled_bias_, 1 / targets_.temperature, gradients.head_bias});
   decoder_.sum(stream, dpicked);
   kernels::NormBack norm;
   norm.norm = &decoder_.norm_;

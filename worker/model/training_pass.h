@@ -35,6 +35,7 @@ struct Targets {
   kernels::Ints tokens;
   kernels::Matrix logprobs;  ///< one column, fp32
   kernels::Ints best;        ///< of each row the likeliest token
+  float temperature = 1;     ///< above 0: logits are divided by it, and the way back goes through that
 };
 
 class TrainingPass {
@@ -54,6 +55,7 @@ class TrainingPass {
  private:
   using Pass = Decoder::Pass;
 
+  Scoring scoring() const;
   void lay_out(Layout& layout);
   Room own_room(Layout& layout) const;
   /// Of a layer of the pass at hand.
@@ -104,6 +106,7 @@ class TrainingPass {
   kernels::Matrix dnormed_, ddelta_, dattended_, dq_, dk_, dv_, dinner_, dlow_, dcompressed_, dweights_, dlogits_,
       dchosen_inner_, dchosen_low_;
   kernels::Matrix picked_, normed_, dpicked_, log_sums_;  ///< rows that have targets
+  kernels::Matrix cooled_bias_, dcooled_bias_;  ///< the head's divided by the temperature, and its gradient; or none
   std::span<std::byte> scratch_;
   std::size_t bytes_ = 0;
 

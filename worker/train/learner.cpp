@@ -98,7 +98,8 @@ std::vector<std::vector<std::size_t>> Learner::parts_of(std::span<const Lesson> 
   return all;
 }
 
-Learner::Given Learner::forth(std::span<const Lesson> lessons, bool with_adapter, std::uint64_t key, bool drops) {
+Learner::Given Learner::forth(std::span<const Lesson> lessons, bool with_adapter, float temperature, std::uint64_t key,
+                              bool drops) {
   const model::Architecture& it = decoder_.architecture();
   std::vector<std::int32_t> tokens, positions, slots, names, rows, starts = {0}, lengths, table, target_starts = {0},
                                                                    targets;
@@ -167,6 +168,7 @@ Learner::Given Learner::forth(std::span<const Lesson> lessons, bool with_adapter
   given.logprobs = floats_.add_space(given.targets);
   given.coefficients = floats_.add_space(given.targets);
   asked.logprobs = {floats + given.logprobs, DType::kFp32, count, 1, 1};
+  asked.temperature = temperature;
   backend_.upload(*stream_, ints, ints_.host(), ints_.bytes());
   backend_.upload(*stream_, floats, floats_.host(), bases.size() * sizeof(float));
   pass_->forth(*stream_, step, asked);
@@ -174,7 +176,8 @@ Learner::Given Learner::forth(std::span<const Lesson> lessons, bool with_adapter
   return given;
 }
 
-Result<bool> Learner::teach(std::span<const Lesson> lessons, std::uint64_t key, double scale, const Judge& judge) {
+Result<bool> Learner::teach(std::span<const Lesson> lessons, std::uint64_t key, double scale, const Judge& judge,
+                            float temperature) {
   if (auto fits = check(lessons); !fits) return fits.error();
   const auto parts = parts_of(lessons);
   // An objective sees all texts of a pass together: if they cannot be, it is asked with what a first look told.
@@ -190,7 +193,7 @@ Result<bool> Learner::teach(std::span<const Lesson> lessons, std::uint64_t key, 
   const auto pass = [&](const std::vector<std::size_t>& part) -> Result<Given> {
     std::vector<Lesson> some;
     for (const std::size_t i : part) some.push_back(lessons[i]);
-    const Given given = forth(some, true, key, true);
+    const Given given = forth(some, true, temperature, key, true);
     if (auto waited = backend_.wait(*stream_); !waited) return waited.error();
     if (auto joined = decoder_.joined(); !joined) return joined.error();
     std::size_t from = 0;
@@ -221,14 +224,15 @@ Result<bool> Learner::teach(std::span<const Lesson> lessons, std::uint64_t key, 
   return true;
 }
 
-Result<std::vector<std::vector<float>>> Learner::look(std::span<const Lesson> lessons, bool with_adapter) {
+Result<std::vector<std::vector<float>>> Learner::look(std::span<const Lesson> lessons, bool with_adapter,
+                                                      float temperature) {
   if (auto fits = check(lessons); !fits) return fits.error();
   if (!with_adapter && !parameters_.adapter()) return Error{std::string(kNoReference)};
   std::vector<std::vector<float>> logprobs(lessons.size());
   for (const auto& part : parts_of(lessons)) {
     std::vector<Lesson> some;
     for (const std::size_t i : part) some.push_back(lessons[i]);
-    const Given given = forth(some, with_adapter, 0, false);
+    const Given given = forth(some, with_adapter, temperature, 0, false);
     if (auto waited = backend_.wait(*stream_); !waited) return waited.error();
     if (auto joined = decoder_.joined(); !joined) return joined.error();
     std::size_t from = 0;

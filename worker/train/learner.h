@@ -53,11 +53,14 @@ class Learner {
                                                Parameters& parameters, const LearnerBounds& bounds);
   ~Learner();
 
-  /// Adds to the parameters' gradients `scale` times what the judge says. `key`: of what is dropped.
-  Result<bool> teach(std::span<const Lesson> lessons, std::uint64_t key, double scale, const Judge& judge);
+  /// Adds to the parameters' gradients `scale` times what the judge says. `key`: of what is dropped. `temperature`:
+  /// that logits are divided by before they are log-probabilities.
+  Result<bool> teach(std::span<const Lesson> lessons, std::uint64_t key, double scale, const Judge& judge,
+                     float temperature = 1);
   /// The log-probabilities of each text's trained tokens, nothing dropped. Without the adapter: of the model itself,
   /// which is an error where that is what is trained.
-  Result<std::vector<std::vector<float>>> look(std::span<const Lesson> lessons, bool with_adapter);
+  Result<std::vector<std::vector<float>>> look(std::span<const Lesson> lessons, bool with_adapter,
+                                               float temperature = 1);
 
   kernels::Stream& stream() { return *stream_; }
   /// Until all that was enqueued is done, on all ranks that share the layers.
@@ -74,7 +77,7 @@ class Learner {
   Result<bool> allocate();
   Result<bool> check(std::span<const Lesson> lessons) const;
   /// Enqueues a pass forth; the log-probabilities are in floats_ when the stream has been waited for.
-  Given forth(std::span<const Lesson> lessons, bool with_adapter, std::uint64_t key, bool drops);
+  Given forth(std::span<const Lesson> lessons, bool with_adapter, float temperature, std::uint64_t key, bool drops);
   /// Of texts of one pass: those that are longer than the model was trained on turn otherwise, and go by themselves.
   std::vector<std::vector<std::size_t>> parts_of(std::span<const Lesson> lessons) const;
 

@@ -63,7 +63,7 @@ double weight_of(const GrpoSettings& settings, const Sampled& completion, const 
     case Aggregation::dr_grpo:
       return 1 / (at_least_one(batch.completions) * static_cast<double>(settings.max_completion_tokens));
     case Aggregation::dapo:
-      return 1 / at_least_one(batch.tokens);
+      return 1 / (batch.mean_tokens > 0 ? std::max(batch.mean_tokens, 1.0) : at_least_one(batch.tokens));
   }
   return 0;
 }
@@ -141,14 +141,30 @@ std::optional<double> Rewards::deviation() const {
   return std::sqrt(squares / static_cast<double>(count - 1));
 }
 
-std::vector<double> advantages(std::span<const double> rewards, bool scaled) {
-  // Equal rewards have exactly their value as mean, and a deviation of exactly 0: add() moves neither.
+namespace {
+
+/// Equal rewards have exactly their value as mean, and a deviation of exactly 0: add() moves neither.
+Rewards group_of(std::span<const double> rewards) {
   Rewards group;
   for (const double reward : rewards) group.add(reward);
-  const double unit = scaled ? group.deviation().value_or(0) + kLeastDeviation : 1;
+  return group;
+}
+
+std::vector<double> distances(std::span<const double> rewards, double mean, double unit) {
   std::vector<double> made;
-  for (const double reward : rewards) made.push_back((reward - group.mean) / unit);
+  for (const double reward : rewards) made.push_back((reward - mean) / unit);
   return made;
+}
+
+}  // namespace
+
+std::vector<double> advantages(std::span<const double> rewards, bool scaled) {
+  const Rewards group = group_of(rewards);
+  return distances(rewards, group.mean, scaled ? group.deviation().value_or(0) + kLeastDeviation : 1);
+}
+
+std::vector<double> advantages_in(double deviation, std::span<const double> rewards) {
+  return distances(rewards, group_of(rewards).mean, deviation + kLeastDeviation);
 }
 
 Result<GrpoSettings> checked(const GrpoSettings& settings) {
@@ -158,6 +174,8 @@ Result<GrpoSettings> checked(const GrpoSettings& settings) {
   if (!(settings.epsilon_low > 0)) return not_in_range("grpo: epsilon_low", settings.epsilon_low, "a number above 0");
   if (!(settings.epsilon_high > 0))
     return not_in_range("grpo: epsilon_high", settings.epsilon_high, "a number above 0");
+  if (settings.delta != 0 && !(settings.delta > 1 + settings.epsilon_high && std::isfinite(settings.delta)))
+    return not_in_range("grpo: delta", settings.delta, "0, or a number above 1 + epsilon_high");
   if (settings.aggregation == Aggregation::dr_grpo && settings.max_completion_tokens < 1)
     return not_in_range("grpo: max_completion_tokens", static_cast<double>(settings.max_completion_tokens),
                         "a number from 1, as dr_grpo divides by it");
@@ -181,13 +199,14 @@ GrpoShare grpo_loss(const GrpoSettings& settings, const Sampled& completion, con
     const auto logprob = static_cast<double>(completion.logprobs[i]);
     const double old = completion.old.empty() ? logprob : static_cast<double>(completion.old[i]);
     const double ratio = std::exp(logprob - old);
-    const double gain = ratio * advantage;
+    const bool beyond = settings.delta > 0 && ratio > settings.delta;
+    const double gain = (beyond ? settings.delta : ratio) * advantage;
     const double bounded_gain = std::clamp(ratio, lowest, highest) * advantage;
     // Where both are the same, the ratio is within its bounds or the advantage is 0, and the derivative is that of
     // ratio × advantage: at a ratio of 1 the advantage itself.
     const bool clipped = bounded_gain < gain;
     double loss = -(clipped ? bounded_gain : gain);
-    double derivative = clipped ? 0 : -gain;
+    double derivative = clipped || beyond ? 0 : -gain;
     if (settings.beta != 0) {
       const double lost = static_cast<double>(completion.reference[i]) - logprob;
       double divergence = std::exp(lost) - lost - 1, slope = 1 - std::exp(lost);

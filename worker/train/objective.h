@@ -87,6 +87,8 @@ struct Rewards {
 /// Distances of a group's rewards from their mean, in standard deviations (plus 1e-4) if `scaled`. All are 0 where the
 /// rewards are equal, as there is nothing to choose.
 std::vector<double> advantages(std::span<const double> rewards, bool scaled);
+/// The same in a deviation of more rewards than the group's.
+std::vector<double> advantages_in(double deviation, std::span<const double> rewards);
 
 /// What the tokens' losses are divided by.
 enum class Aggregation {
@@ -105,6 +107,9 @@ struct GrpoSettings {
   /// average: TRL's use_bias_correction_kl.
   bool divergence_by_ratio = false;
   std::int64_t max_completion_tokens = 0;  ///< of dr_grpo
+  /// A larger ratio counts as this, also where the advantage is below 0 and epsilon_high bounds nothing (TRL's
+  /// two-sided clipping); 0: it has no bound there.
+  double delta = 0;
 };
 Result<GrpoSettings> checked(const GrpoSettings& settings);
 
@@ -112,6 +117,8 @@ Result<GrpoSettings> checked(const GrpoSettings& settings);
 struct GrpoBatch {
   std::int64_t completions = 0;  ///< those without tokens too
   std::int64_t tokens = 0;
+  /// What dapo divides by instead where several batches are of one generation: the mean of their tokens, as TRL has it.
+  double mean_tokens = 0;
   std::int64_t steps = 1;        ///< accumulation steps of all ranks together; bnpo alone asks for it
   std::int64_t step_tokens = 0;  ///< of the accumulation step, and the rank, that the completion is in; the same
 };
