@@ -16,9 +16,10 @@ using matrix::kNone;
 /// Settings that do not change how long a cell takes: where chance begins, and what it may have at most.
 constexpr std::array<std::string_view, 5> kNoMatter = {"seed", "time", "memory", "gpu_memory", "run_unsafe_code"};
 /// Of training also the numbers that a step computes with.
-constexpr std::array<std::string_view, 11> kNoMatterToTraining = {
-    "learning_rate",   "alpha", "schedule",        "warmup",      "clip",   "weight_decay",
-    "rank_stabilised", "loss",  "label_smoothing", "aggregation", "epsilon"};
+constexpr std::array<std::string_view, 17> kNoMatterToTraining = {
+    "learning_rate",   "alpha",         "schedule",        "warmup",      "clip",    "weight_decay",
+    "rank_stabilised", "loss",          "label_smoothing", "aggregation", "epsilon", "epsilon_high",
+    "delta",           "scale_rewards", "temperature",     "top_p",       "top_k"};
 
 bool matters(std::string_view name, matrix::CellKind kind) {
   const auto has = [&](const auto& names) { return std::find(names.begin(), names.end(), name) != names.end(); };

@@ -95,7 +95,8 @@ Block lay_axes(const Pair& pair, const Stage& stage, const Catalog& catalog,
   override_with(axes, pair.m.own, stage.kind);
   override_with(axes, pair.t.own, stage.kind);
   // Said beside the stages it is meant for their evaluations; a training writes where it is rewarded for that alone.
-  if (stage.kind == CellKind::kTrain && pair.task && pair.task->type != "grpo") axes.erase("max_tokens");
+  if (stage.kind == CellKind::kTrain && pair.task && pair.task->type != "grpo")
+    for (const char* name : {"max_tokens", "temperature"}) axes.erase(name);
   std::vector<std::string> said;
   for (const auto& [name, values] : axes) said.push_back(name);
   add_defaults(axes, pair, stage, container);

@@ -106,6 +106,15 @@ std::optional<Reason> why_not_dtype(const Model& model, DType asked) {
                 Reason::About::kModel};
 }
 
+std::optional<Reason> why_not_temperature(const Task& task, double temperature) {
+  if (task.type != "grpo" || temperature > 0) return std::nullopt;
+  return Reason{
+      "temperature",
+      "it compares completions of a prompt, and at a temperature of 0 they are all the same; say `temperature: "
+      "1` in the training's own settings",
+      Reason::About::kTask};
+}
+
 std::optional<Reason> why_not_shots(const Model& model, const Task& task, std::int64_t shots) {
   double tokens = task.prompt_tokens + static_cast<double>(shots) * task.shot_tokens;
   if (model.vision) tokens += task.images * model.vision->tokens_per_image;

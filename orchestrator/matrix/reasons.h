@@ -42,6 +42,9 @@ EngineChoice choose_engine(const Model& model, const Task& task, CellKind kind, 
 /// Weights as stored that cannot be had in `asked`.
 std::optional<Reason> why_not_dtype(const Model& model, DType asked);
 
+/// A training that compares what it writes, and would write the same each time.
+std::optional<Reason> why_not_temperature(const Task& task, double temperature);
+
 /// Prompts with so many worked examples that the model's context does not hold them.
 std::optional<Reason> why_not_shots(const Model& model, const Task& task, std::int64_t shots);
 

@@ -143,6 +143,9 @@ std::vector<Forbidden> forbidden_values(const Pair& pair, const Stage& stage, co
   check("dtype", [&](const SettingValue& value) { return why_not_dtype(model, *dtype_named(word(value))); });
   check("shots", [&](const SettingValue& value) { return why_not_shots(model, *pair.task, whole(value)); });
   check("context", [&](const SettingValue& value) { return why_not_length(model, "context", whole(value)); });
+  if (stage.kind == CellKind::kTrain)
+    check("temperature",
+          [&](const SettingValue& value) { return why_not_temperature(*pair.task, std::get<double>(value)); });
   check("sequence", [&](const SettingValue& value) { return why_not_length(model, "sequence", whole(value)); });
   if (stage.kind == CellKind::kEval) forbid_for_lm_eval(pair, block, all);
   return all;

@@ -64,13 +64,16 @@ class Collector {
     };
     only_for("beta", {"dpo", "grpo"}, "dpo and grpo have it");
     for (const char* name : {"loss", "label_smoothing"}) only_for(name, {"dpo"}, "dpo has it");
-    for (const char* name : {"group_size", "reward", "aggregation", "epsilon"}) only_for(name, {"grpo"}, "grpo has it");
-    // It is not even a setting of the cell (lay_axes).
-    if (task.type != "grpo" && says("max_tokens"))
-      found_.push_back({nullptr,
-                        {},
-                        note_head("*", task.name) + "max_tokens means nothing for a training of type " +
-                            shown(task.type) + "; grpo has it"});
+    for (const char* name : {"group_size", "reward", "aggregation", "epsilon", "epsilon_high", "delta", "scale_rewards",
+                             "iterations", "steps_per_generation", "top_p", "top_k"})
+      only_for(name, {"grpo"}, "grpo has it");
+    // These are not even settings of the cell (lay_axes).
+    for (const char* name : {"max_tokens", "temperature"})
+      if (task.type != "grpo" && says(name))
+        found_.push_back({nullptr,
+                          {},
+                          note_head("*", task.name) + name + " means nothing for a training of type " +
+                              shown(task.type) + "; grpo has it"});
     if (const Axis* loss = block_.find("loss");
         task.type == "dpo" &&
         (!loss || std::ranges::find(loss->values, SettingValue(std::string("robust"))) == loss->values.end()))

@@ -29,6 +29,7 @@ std::vector<SettingDef> make_defs() {
   const std::vector<std::string_view> kv_dtypes = {"fp32", "bf16", "fp16", "fp8", "int8"};
   const std::vector<std::string_view> schedules = {"cosine", "linear", "constant", "plateau"};
   const std::vector<std::string_view> losses = {"sigmoid", "robust", "hinge", "ipo"};
+  const std::vector<std::string_view> scalings = {"group", "batch", "none"};
   const std::vector<std::string_view> aggregations = {"grpo", "bnpo", "dr_grpo", "dapo"};
   return {
       {"dtype",
@@ -83,7 +84,32 @@ std::vector<SettingDef> make_defs() {
        {eval, train},
        true,
        "most tokens generated for an answer (of a training: a completion, GRPO); by default the task's"},
-      {"temperature", kNumber, 0, 5, {}, {eval}, true, "of sampling; 0, the default, takes the likeliest token"},
+      {"temperature",
+       kNumber,
+       0,
+       5,
+       {},
+       {eval, train},
+       true,
+       "of sampling; 0, the default, takes the likeliest token. Of a training: of what it writes to learn from (GRPO), "
+       "above 0; by default 1"},
+      {"top_p",
+       kNumber,
+       1e-6,
+       1,
+       {},
+       {train},
+       true,
+       "of what a training writes (GRPO): drawn from the fewest tokens that have this share of the probability; by "
+       "default 1"},
+      {"top_k",
+       kInteger,
+       0,
+       1e6,
+       {},
+       {train},
+       true,
+       "of what a training writes (GRPO): drawn from so many of the likeliest tokens; 0, the default: from all"},
       {"context",
        kInteger,
        1,
@@ -218,6 +244,48 @@ std::vector<SettingDef> make_defs() {
        {train},
        true,
        "how far from 1 a token's ratio still counts (GRPO); by default 0.2"},
+      {"epsilon_high",
+       kNumber,
+       0,
+       100,
+       {},
+       {train},
+       true,
+       "how far above 1 a token's ratio still counts (GRPO); by default as epsilon"},
+      {"delta",
+       kNumber,
+       0,
+       1000,
+       {},
+       {train},
+       true,
+       "largest ratio of a token where its advantage is below 0 (GRPO), more than 1 + epsilon_high; 0, the default: "
+       "any"},
+      {"scale_rewards",
+       kChoice,
+       0,
+       0,
+       scalings,
+       {train},
+       true,
+       "whose deviation rewards are divided by (GRPO): that of a prompt's, of all that is written at once, or none; by "
+       "default group, with dr_grpo none"},
+      {"iterations",
+       kInteger,
+       1,
+       1024,
+       {},
+       {train},
+       true,
+       "how often all of what was written at once is learnt from (GRPO); by default 1"},
+      {"steps_per_generation",
+       kInteger,
+       1,
+       65536,
+       {},
+       {train},
+       true,
+       "optimiser steps that what is written at once is split over (GRPO); by default 1"},
       {"schedule", kChoice, 0, 0, schedules, {train}, true, "course of the learning rate; by default cosine"},
       {"warmup", kNumber, 0, 1, {}, {train}, true, "share of the steps in which the rate rises from 0; by default 0"},
       {"weight_decay", kNumber, 0, 1, {}, {train}, true, "of AdamW; by default 0"},
@@ -486,7 +554,10 @@ bool is_off(std::string_view name, const SettingValue& value, CellKind kind) {
   };
   if (name == "warmup" || name == "weight_decay" || name == "clip" || name == "ema_decay" || name == "label_smoothing")
     return is(0);
-  return name == "stages" && is(1);
+  // An evaluation's temperature is 0 where nothing is said.
+  if (kind == CellKind::kTrain && (name == "temperature" || name == "top_p")) return is(1);
+  if (name == "top_k" || name == "delta") return is(0);
+  return (name == "stages" || name == "iterations" || name == "steps_per_generation") && is(1);
 }
 
 std::optional<std::string_view> text_of_off(std::string_view name, CellKind kind) {

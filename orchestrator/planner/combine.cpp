@@ -18,7 +18,7 @@ using matrix::kNone;
 
 /// Settings that change neither what a cell needs, nor how long it takes, nor its score: cells that differ only in them
 /// are alike to the planner.
-constexpr std::array<std::string_view, 22> kNoMatter = {"seed",
+constexpr std::array<std::string_view, 27> kNoMatter = {"seed",
                                                         "temperature",
                                                         "learning_rate",
                                                         "alpha",
@@ -39,6 +39,11 @@ constexpr std::array<std::string_view, 22> kNoMatter = {"seed",
                                                         "reward",
                                                         "aggregation",
                                                         "epsilon",
+                                                        "epsilon_high",
+                                                        "delta",
+                                                        "scale_rewards",
+                                                        "top_p",
+                                                        "top_k",
                                                         "held_out"};
 
 struct Key {

@@ -63,7 +63,10 @@ double global_batch(const matrix::Settings& settings) {
 double training_steps(const Task& task, const matrix::Settings& settings) {
   if (const auto steps = settings.number("steps"); steps && *steps > 0) return *steps;
   const double epochs = std::max(0.0, settings.number("epochs").value_or(1));
-  return std::ceil(samples_of(task, settings) * epochs / global_batch(settings));
+  const double samples = samples_of(task, settings) * epochs;
+  if (task.type != "grpo") return std::ceil(samples / global_batch(settings));
+  const double parts = settings.number("steps_per_generation").value_or(1);
+  return std::ceil(samples / (global_batch(settings) * parts)) * parts * settings.number("iterations").value_or(1);
 }
 
 // Seconds of an evaluation on its placement.
@@ -146,6 +149,8 @@ double step_seconds(const Task& task, const Model& model, const matrix::Settings
     generating = prefill_seconds(costs, cut, machine, sequences * prompt, prompt / 2) +
                  std::max(1.0, sequences / at_once) * output *
                      decode_step_seconds(costs, cut, machine, at_once, prompt + output / 2);
+    // What was written is learnt from so often.
+    generating /= settings.number("iterations").value_or(1);
   } else if (task.type == "dpo") {
     work.sequences *= 2;  // the chosen and the rejected answer
   }

@@ -6,6 +6,7 @@
 #include "promise.h"
 #include "targets.h"
 #include "train/checkpoint.h"
+#include "train/generation.h"
 
 namespace orch::fuzz {
 namespace {
@@ -28,6 +29,21 @@ void check_state(std::string_view text) {
   promise(again.ok() && again->step == state->step && again->loss == state->loss && again->run == state->run &&
               again->files == state->files,
           "what is read is written the same");
+}
+
+/// What is kept of a generation: whole, or refused.
+void check_generation(std::string_view bytes) {
+  const auto generated = train::unpack_generation(bytes);
+  if (!generated) {
+    promise(is_utf8(generated.error().what) && !generated.error().what.empty(), "a refusal says why");
+    return;
+  }
+  std::size_t size = 0;
+  for (const train::Generated& it : *generated) {
+    promise(it.number >= 0 && it.tokens.size() == it.old.size(), "each token has its log-probability");
+    size += train::pack_generation(std::span(&it, 1)).size();
+  }
+  promise(size == bytes.size(), "nothing is left over");
 }
 
 /// A file of tensors with that header, and some numbers behind it.
@@ -66,6 +82,7 @@ void checkpoint_target(std::string_view bytes) {
   const std::string_view state = bytes.substr(0, cut);
   check_state(state);
   check_state(train::sealed(state));  // else hardly any would have the right checksum
+  check_generation(bytes);
   if (cut != std::string_view::npos) check_numbers(bytes.substr(cut + kCut.size()));
 }
 

@@ -445,6 +445,73 @@ class Trained(InFolder):
         self.assertIn("no gold here", done.stderr)
 
 
+    # What is written at once is for 4 prompts, and six steps learn from it.
+    SEVERAL = WRITING | {"steps": 18, "steps_per_generation": 2, "iterations": 3, "temperature": 0.8, "top_p": 0.95, "top_k": 200, "epsilon": 0.02,
+                         "epsilon_high": 0.03, "dropout": 0.1, "evaluate_every": 100, "checkpoint_every": 1}
+
+    def counted(self, seen):
+        """A reward by a program that is deterministic, and writes down what it is asked."""
+        script = self.folder / "reward.py"
+        script.write_text("import json, sys\nfor line in sys.stdin:\n  it = json.loads(line)\n"
+                          f"  open({str(seen)!r}, 'a').write(line)\n  print(json.dumps({{'reward': it['completion'].count('e') + 0.1 * it['tokens']}}))\n")
+        reward = self.folder / "reward.yaml"
+        reward.write_text(f"command: [{sys.executable}, {script}]\nlimit: 1min\n")
+        return ("--rows", "prompt", "--reward", reward)
+
+    def test_several_steps_learn_from_what_was_written_once(self):
+        seen = self.folder / "seen.jsonl"
+        words = self.counted(seen)
+        data, quiet = self.prompts(), self.folder / "quiet"
+        answer(data, quiet, self.SEVERAL, *words)
+        self.assertIn("completions are written for 4 prompts at once, and 6 steps learn from them: 2 parts, 3 times", (quiet / "log").read_text())
+        # Three times 4 prompts with 4 completions each; of what is held out 2 × 4, before, after the last step, and of the result.
+        asked = seen.read_text().count("\n")
+        self.assertEqual(asked, 3 * 16 + 3 * 8)
+        lines = curve(quiet)[1:]
+        for first in range(0, 18, 6):
+            for i in range(first, first + 4):
+                self.assertEqual(lines[i]["reward"], lines[i + 2]["reward"], "the same half of what was written")
+        self.assertGreater(sum(line["clipped"] for line in lines), 0)
+
+        # Killed after any step, it goes on with what was written before: a checkpoint may lie between two that learn from the same.
+        out, between = self.folder / "out", 0
+        for lines in (3, 6, 8, 12, 17):
+            with Running(data, out, self.SEVERAL, words) as running:
+                self.assertTrue(running.until(lambda: running.lines() >= lines), "it had ended before it was killed")
+                running.send(signal.SIGKILL)
+                self.assertEqual(running.end()[0], -signal.SIGKILL)
+            between += checkpoints(out)[-1] % 6 != 0
+        self.assertGreater(between, 0)
+        answer(data, out, self.SEVERAL, *words)
+        self.assertEqual(losses(out), losses(quiet))
+        self.assertEqual(adapter(out), adapter(quiet))
+
+        # So it does when it is told to end, which it does behind the step that it is at.
+        out = self.folder / "stopped"
+        settings = self.SEVERAL | {"checkpoint_every": 1000}
+        with Running(data, out, settings, words) as running:
+            self.assertTrue(running.until(lambda: running.lines() >= 4))
+            running.send(signal.SIGTERM)
+            self.assertEqual(running.end()[0], 3)
+        answer(data, out, settings, *words)
+        self.assertEqual(losses(out), losses(quiet))
+        self.assertEqual(adapter(out), adapter(quiet))
+
+    def test_several_steps_learn_the_same_over_ranks(self):
+        if not MPIRUN:
+            self.skipTest("there is no mpirun")
+        words = self.counted(self.folder / "seen.jsonl")
+        data, alone = self.prompts(), self.folder / "alone"
+        settings = self.SEVERAL | {"learning_rate": 0.0005, "dropout": 0}
+        answer(data, alone, settings, *words)
+        for layout in (("--dp", 2), ("--tp", 2)):
+            out = self.folder / layout[0].strip("-")
+            answer(data, out, settings, *words, *layout, ranks=2)
+            for line, other in zip(curve(out)[1:], curve(alone)[1:]):
+                self.assertAlmostEqual(line["loss"], other["loss"], places=3)
+                self.assertAlmostEqual(line["reward"], other["reward"], places=6)
+
+
 @unittest.skipUnless(MODEL.exists() or os.environ.get("ORCH_NEED_TEST_DATA"), f"{MODEL} is not here")
 class Wrong(InFolder):
     def setUp(self):
@@ -542,6 +609,11 @@ class Wrong(InFolder):
                 ((MODEL, data, *out, "--set", "schedule=cosin"), 2, "schedule must be cosine, linear, constant or plateau"),
                 ((MODEL, data, *out, "--set", "rank=4", "--set", "rank=5"), 2, "rank is set twice"),
                 ((MODEL, pairs, *out, "--rows", "preference", "--set", "loss=robust"), 2, "loss robust needs label_smoothing"),
+                ((MODEL, data, *out, "--set", "top_p=0"), 2, "top_p must be a number from 1e-6 to 1, not '0'"),
+                ((MODEL, data, *out, "--set", "iterations=0"), 2, "iterations must be a whole number from 1 to 1024, not '0'"),
+                ((MODEL, data, *out, "--set", "scale_rewards=groups"), 2, "scale_rewards must be group, batch or none"),
+                ((MODEL, prompts, *out, *of_prompts, "--set", "temperature=0"), 1, "temperature must be above 0 where completions are compared"),
+                ((MODEL, prompts, *out, *of_prompts, "--set", "delta=1.1"), 1, "grpo: delta is 1.1, expected 0, or a number above 1 + epsilon_high"),
                 ((MODEL, self.folder / "none.jsonl", *out), 1, f"{self.folder}/none.jsonl: there is no such file"),
                 ((MODEL, self.folder, *out), 1, f"{self.folder}: is not a regular file"),
                 ((MODEL, empty, *out), 1, f"{empty}: has no rows"),

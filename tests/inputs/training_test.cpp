@@ -159,6 +159,31 @@ TEST_F(Training, OnRewardsNeedsARewardWithWhichItsRowsCanBeJudged) {
   EXPECT_THAT(wrong.problems[0], AllOf(testing::StartsWith("rules.yaml:3: "), HasSubstr("ended")));
 }
 
+TEST_F(Training, OnRewardsComparesWhatIsNotTheSameEachTime) {
+  put("grpo_math.jsonl", "{\"prompt\": \"1 + 1\", \"answer\": 2}\n");
+  put("rules.yaml", kRules);
+  const Seen good = look("[grpo_math]", ", reward: rules");
+  EXPECT_EQ(look("[grpo_math]", ", reward: rules, temperature: 1, iterations: 1").keys, good.keys);
+  const Seen warm = look("[grpo_math]", ", reward: rules, temperature: 0.7");
+  ASSERT_THAT(warm.keys, SizeIs(1));
+  EXPECT_NE(warm.keys, good.keys);
+  EXPECT_THAT(look("[grpo_math]", ", reward: rules, temperature: 0").rejected,
+              ElementsAre(testing::StartsWith("temperature: it compares completions of a prompt, and at a temperature "
+                                              "of 0 they are all the same; say `temperature: 1`")));
+}
+
+TEST_F(Training, OnRewardsHasAStepForEachTimeThatWhatWasWrittenIsLearntFrom) {
+  std::string rows;
+  for (int i = 0; i < 21; ++i) rows += "{\"prompt\": \"1 + 1\", \"answer\": 2}\n";
+  put("grpo_math.jsonl", rows);
+  put("rules.yaml", kRules);
+  const std::string base = ", reward: rules, batch_size: 5, accumulation: 1, epochs: 1";
+  // 21 prompts by 5; by 10 at once, of which two steps each have a half; and all of these three times.
+  EXPECT_THAT(look("[grpo_math]", base).steps, ElementsAre(5));
+  EXPECT_THAT(look("[grpo_math]", base + ", steps_per_generation: 2").steps, ElementsAre(6));
+  EXPECT_THAT(look("[grpo_math]", base + ", steps_per_generation: 2, iterations: 3").steps, ElementsAre(18));
+}
+
 TEST_F(Training, IsRewardedByAProgramThatMayBeRun) {
   put("grpo_math.jsonl", "{\"prompt\": \"1 + 1\"}\n");
   put("judge", "#!/bin/sh\n");

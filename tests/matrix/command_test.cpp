@@ -235,9 +235,10 @@ TEST(OwnSettings, AreAxesAndPartOfTheKey) {
 TEST(OwnSettings, ThatNoWordNamesAreSlips) {
   EXPECT_THAT(problems(kProgram + "command: [p]\nsettings: {sed: 1}\n"),
               ElementsAre(AllOf(HasSubstr("no setting 'sed'; did you mean 'seed'?"), HasSubstr("as {sed}"))));
-  EXPECT_THAT(problems(kProgram + "command: [p]\nsettings: {temperature: 1}\n"),
-              ElementsAre(AllOf(HasSubstr("command cells do not take the setting 'temperature'; eval cells do"),
-                                HasSubstr("as {temperature}"))));
+  EXPECT_THAT(
+      problems(kProgram + "command: [p]\nsettings: {temperature: 1}\n"),
+      ElementsAre(AllOf(HasSubstr("command cells do not take the setting 'temperature'; eval and train cells do"),
+                        HasSubstr("as {temperature}"))));
   EXPECT_THAT(problems(kProgram + "command: {run: [p], env: {A: '{sed}'}}\nsettings: {sed: 1}\n"), IsEmpty());
   EXPECT_THAT(problems(kProgram + "command: [p, '{seed_b}']\nsettings: {seed_a: 1}\n"),
               ElementsAre(HasSubstr("no placeholder {seed_b}"), HasSubstr("no setting 'seed_a'")));

@@ -109,14 +109,16 @@ TEST(Key, DoesNotChangeWithHowTheCellIsRun) {
   const std::string train = "name: m\nkind: train\nmodels: [llama31_8b]\ntasks: [sft]\n";
   EXPECT_EQ(key(train + "settings: {micro_batch: 4, checkpoint_every: 10, keep_checkpoints: 3}\n"), key(train));
   EXPECT_EQ(key(train + "settings: {checkpointing: true, tensor: 2}\n"), key(train));
-  EXPECT_EQ(key(train + "settings: {max_tokens: 64}\n"), key(train)) << "it writes nothing";
-  for (const char* usual : {"targets: all", "rank_stabilised: false", "group_by_length: true", "loss: sigmoid",
-                            "label_smoothing: 0", "aggregation: dapo"})
+  EXPECT_EQ(key(train + "settings: {max_tokens: 64, temperature: 0.5}\n"), key(train)) << "it writes nothing";
+  for (const char* usual :
+       {"targets: all", "rank_stabilised: false", "group_by_length: true", "loss: sigmoid", "label_smoothing: 0",
+        "aggregation: dapo", "top_p: 1", "top_k: 0", "delta: 0", "iterations: 1", "steps_per_generation: 1"})
     EXPECT_EQ(key(train + "settings: {" + usual + "}\n"), key(train)) << usual;
   std::set<std::string> trainings = {key(train)};
-  for (const char* said :
-       {"targets: q_proj", "rank_stabilised: true", "group_by_length: false", "loss: ipo", "label_smoothing: 0.1",
-        "aggregation: grpo", "epsilon: 0.1", "held_out: 0", "evaluate_every: 5", "reward: /r.yaml", "data: other"})
+  for (const char* said : {"targets: q_proj", "rank_stabilised: true", "group_by_length: false", "loss: ipo",
+                           "label_smoothing: 0.1", "aggregation: grpo", "epsilon: 0.1", "epsilon_high: 0.3", "delta: 4",
+                           "scale_rewards: none", "iterations: 2", "steps_per_generation: 2", "top_p: 0.9", "top_k: 40",
+                           "held_out: 0", "evaluate_every: 5", "reward: /r.yaml", "data: other"})
     EXPECT_TRUE(trainings.insert(key(train + "settings: {" + said + "}\n")).second) << said;
   const std::string program = "name: m\nkind: command\ncommand: [run]\n";
   for (const char* said :

@@ -132,6 +132,10 @@ TEST(Remarks, OfWhatOnlyPreferencesOrRewardsHaveNameTheTask) {
                                    "* / sft: reward means nothing for a training of type instruct_text; grpo has it",
                                    "* / sft: max_tokens means nothing for a training of type instruct_text; grpo has "
                                    "it"));
+  EXPECT_THAT(notes(base + "[dpo]\nsettings: {temperature: 0.7, iterations: 2, top_p: 0.9}\n"),
+              UnorderedElementsAre("* / dpo: temperature means nothing for a training of type dpo; grpo has it",
+                                   "* / dpo: iterations means nothing for a training of type dpo; grpo has it",
+                                   "* / dpo: top_p means nothing for a training of type dpo; grpo has it"));
   EXPECT_THAT(notes(base + "[dpo]\nsettings: {loss: ipo, label_smoothing: [0, 0.1]}\n"),
               UnorderedElementsAre("* / dpo: label_smoothing means nothing for a loss other than robust"));
   EXPECT_THAT(notes(base + "[dpo]\nsettings: {loss: [ipo, robust], label_smoothing: 0.1}\n"), IsEmpty());

@@ -183,9 +183,15 @@ TEST(Settings, ThatSayHowACellIsRunAreContentOnlyOfBenchmarks) {
   for (const char* name : {"time", "memory", "gpu_memory", "cpus", "gpus", "nodes", "micro_batch", "checkpointing",
                            "tensor", "checkpoint_every", "keep_checkpoints"})
     EXPECT_FALSE(find_setting(name)->in_key) << name;
-  for (const char* name : {"dtype", "kv_dtype", "seed", "shots", "rank", "container", "batch_size", "accumulation",
-                           "targets", "rank_stabilised", "held_out", "evaluate_every", "group_by_length", "loss",
-                           "label_smoothing", "aggregation", "epsilon", "reward", "max_tokens"})
+  for (const char* name : {"dtype",           "kv_dtype",     "seed",
+                           "shots",           "rank",         "container",
+                           "batch_size",      "accumulation", "targets",
+                           "rank_stabilised", "held_out",     "evaluate_every",
+                           "group_by_length", "loss",         "label_smoothing",
+                           "aggregation",     "epsilon",      "reward",
+                           "max_tokens",      "temperature",  "top_p",
+                           "top_k",           "epsilon_high", "delta",
+                           "scale_rewards",   "iterations",   "steps_per_generation"})
     EXPECT_TRUE(find_setting(name)->in_key) << name;
 }
 

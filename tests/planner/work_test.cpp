@@ -180,6 +180,12 @@ TEST(Work, GrpoGeneratesAGroupForEachPrompt) {
   EXPECT_GT(sixteen, 1.5 * four);
   // 512 steps of decoding that read 13.2e9 bytes of weights each are 2.9 s, ten times.
   EXPECT_GT(four, 29);
+  // What is learnt from four times is written in every fourth step.
+  settings.set("group_size", std::int64_t{4});
+  settings.set("iterations", std::int64_t{4});
+  const double often = world.duration(settings, CellKind::kTrain, "llama2_7b", "grpo_math").expected;
+  EXPECT_LT(often, four - 0.7 * 29);
+  EXPECT_GT(often, 0.25 * four);
 }
 
 TEST(Work, GrpoGeneratesNoMoreAtOnceThanTheCacheHasRoomFor) {

@@ -365,6 +365,38 @@ TEST(CheckpointRows, OfAnotherShapeAreRefusedWithAReason) {
               HasSubstr("matrix 'n' has other rows than it should"));
 }
 
+TEST(CheckpointWritten, ComesBackAndIsOfAFormatThatOldProgramsLeaveAlone) {
+  const TemporaryFolder folder;
+  Checkpoint made = checkpoint(1);
+  put(folder, made);
+  made.step = 2;
+  made.written = std::string("\0\xff any bytes\n", 13);
+  put(folder, made);
+  const auto without = read_checkpoint(place(folder, 1)), with = read_checkpoint(place(folder, 2));
+  ASSERT_TRUE(without && with);
+  EXPECT_EQ(without->written, "");
+  EXPECT_EQ(with->written, made.written);
+  EXPECT_EQ(with->trained.size(), 2U);
+  EXPECT_EQ(without->state.format, 1U) << "programs before know no other";
+  EXPECT_EQ(with->state.format, 2U);
+}
+
+TEST(CheckpointWritten, OfAnotherTypeIsRefused) {
+  const TemporaryFolder folder;
+  const std::vector<float> six(6);
+  const auto written = [&](const model::WrittenTensor& tensor) {
+    if (!model::write_safetensors(folder / "rows", {{"written", tensor}})) throw std::runtime_error("not written");
+    const auto file = model::Safetensors::open(folder / "rows");
+    if (!file) throw std::runtime_error(file.error().what);
+    const auto read = written_of(*file);
+    return read ? *read : read.error().what;
+  };
+  const auto bytes = std::as_bytes(std::span(six));
+  EXPECT_EQ(written({model::Stored::kU8, {24}, bytes}), std::string(24, '\0'));
+  EXPECT_THAT(written({model::Stored::kF32, {6}, bytes}), HasSubstr("is no list of U8"));
+  EXPECT_THAT(written({model::Stored::kU8, {2, 12}, bytes}), HasSubstr("is no list of U8"));
+}
+
 TEST(NewestWhole, IsNoneWhereNothingIsThere) {
   const TemporaryFolder folder;
   EXPECT_EQ(newest(folder / "no run yet"), -1);
@@ -396,13 +428,13 @@ TEST(NewestWhole, RefusesANewerFormatRatherThanGoingBackBehindIt) {
   const TemporaryFolder folder;
   put(folder, checkpoint(1));
   fs::create_directory(place(folder, 2));
-  put_text(place(folder, 2) / "state.json", sealed(R"({"format":2,"whatever":"comes"})"));
+  put_text(place(folder, 2) / "state.json", sealed(R"({"format":3,"whatever":"comes"})"));
   const auto found = newest_whole(folder.path());
   ASSERT_FALSE(found);
   EXPECT_THAT(found.error().what, HasSubstr("a newer version wrote it"));
   // A flipped bit makes no newer version.
   std::string text = text_of_file(place(folder, 2) / "state.json");
-  text[text.find(":2") + 1] = '3';
+  text[text.find(":3") + 1] = '4';
   put_text(place(folder, 2) / "state.json", text);
   EXPECT_EQ(newest(folder.path()), 1);
 }
@@ -461,7 +493,7 @@ TEST(CheckpointWriter, NeverRemovesWhatItHasJustWrittenNorANewerFormat) {
   put(folder, checkpoint(8));
   put(folder, checkpoint(9));
   fs::create_directory(place(folder, 1));
-  put_text(place(folder, 1) / "state.json", sealed(R"({"format":2,"whatever":"comes"})"));
+  put_text(place(folder, 1) / "state.json", sealed(R"({"format":3,"whatever":"comes"})"));
   const auto writer = writer_of(folder.path(), {1, 0});
   ASSERT_TRUE(writer->write(checkpoint(3)));  // behind others: their run was left
   ASSERT_TRUE(writer->wait());

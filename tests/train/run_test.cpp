@@ -5,9 +5,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <mutex>
+#include <set>
 
 #include "support/families.h"
+#include "train/generation.h"
 #include "train/ranks.h"
 #include "train/reward_aim.h"
 
@@ -37,7 +40,8 @@ std::unique_ptr<Aim> pairs(int from, int to, std::int64_t vocab, const DpoSettin
 }
 
 /// Tokens of the lower half of the alphabet are worth 1; the mean of a completion's is its reward.
-std::unique_ptr<Aim> rewarded(infer::Engine& engine, const Parameters& parameters, std::int64_t vocab, double beta) {
+std::unique_ptr<Aim> rewarded(infer::Engine& engine, const Parameters& parameters, std::int64_t vocab, double beta,
+                              const std::function<void(RewardRules&)>& change) {
   std::vector<std::vector<std::int32_t>> prompts;
   for (std::int32_t i = 0; i < 12; ++i) prompts.push_back({i + 1, 2 * i + 3, 3 * i + 5});
   RewardRules rules;
@@ -54,8 +58,39 @@ std::unique_ptr<Aim> rewarded(infer::Engine& engine, const Parameters& parameter
                         static_cast<double>(one.tokens.size()));
     return rewards;
   };
+  if (change) change(rules);
   return make_reward_aim(engine, parameters, std::move(prompts), std::move(rules));
 }
+
+/// At given steps a loss is what it is not: after those of the real aim.
+class Disturbed : public Aim {
+ public:
+  Disturbed(std::unique_ptr<Aim> aim, std::map<std::int64_t, float> factors)
+      : aim_(std::move(aim)), factors_(std::move(factors)) {}
+  std::vector<std::int64_t> lengths() const override { return aim_->lengths(); }
+  int texts_each() const override { return aim_->texts_each(); }
+  bool has_reference() const override { return false; }
+  Figures figures() const override { return aim_->figures(); }
+  std::string kept() const override { return aim_->kept(); }
+  Result<bool> go_on_from(const std::string& kept) override { return aim_->go_on_from(kept); }
+  Result<std::vector<Unit>> begin(const StepItems& items) override {
+    ++begun_;
+    return aim_->begin(items);
+  }
+  double judge(const Unit& unit, std::span<const Outcome> outcomes, std::span<const std::vector<float>> references,
+               Figures& figures) override {
+    const double loss = aim_->judge(unit, outcomes, references, figures);
+    const auto factor = factors_.find(begun_ - 1);
+    if (factor == factors_.end()) return loss;
+    for (float& derivative : outcomes[0].derivatives) derivative *= factor->second;
+    return loss * static_cast<double>(factor->second);
+  }
+
+ private:
+  std::unique_ptr<Aim> aim_;
+  std::map<std::int64_t, float> factors_;  ///< by the number of steps that were begun
+  std::int64_t begun_ = 0;
+};
 
 struct Setting {
   RanksSetting ranks{};
@@ -73,6 +108,9 @@ struct Setting {
   double beta = 0;       ///< then: pull towards the model itself
   bool in_full = false;  ///< the model itself is trained
   std::function<void(RunRules&)> rules{};
+  Turns turns{};  ///< of what it writes
+  std::function<void(RewardRules&)> reward{};
+  std::map<std::int64_t, float> factors{};  ///< of Disturbed
 };
 
 struct Ran {
@@ -107,10 +145,16 @@ Ran run(const Setting& setting) {
     const auto learner = take(Learner::make(at.backend, at.decoder, *parameters, rules.pass));
     const std::int64_t vocab = at.architecture.vocab;
     infer::Engine engine(at.backend, at.decoder, {256, 32, 1 << 20, DType::kFp32, 0, true});
-    const auto aim = setting.rewards   ? rewarded(engine, *parameters, vocab, setting.beta)
-                     : setting.aim     ? setting.aim(vocab)
-                     : setting.prefers ? pairs(0, 20, vocab, {})
-                                       : texts(0, 20, vocab);
+    rules.turns = setting.turns;
+    const auto reward = [&](RewardRules& to) {
+      to.turns = setting.turns;
+      if (setting.reward) setting.reward(to);
+    };
+    auto aim = setting.rewards   ? rewarded(engine, *parameters, vocab, setting.beta, reward)
+               : setting.aim     ? setting.aim(vocab)
+               : setting.prefers ? pairs(0, 20, vocab, {})
+                                 : texts(0, 20, vocab);
+    if (!setting.factors.empty()) aim = std::make_unique<Disturbed>(std::move(aim), setting.factors);
     const auto held_out = setting.prefers ? pairs(20, 26, vocab, {}) : texts(20, 26, vocab);
     Run it(rules, *aim, held_out.get(), *learner, *parameters, &at.data, &at.host);
     if (setting.from) take(it.go_on_from(*setting.from));
@@ -249,6 +293,219 @@ TEST(Run, WritesTheSameOverRanks) {
   }
 }
 
+/// What is written for a batch is learnt from in six steps, with bounds that these leave.
+Setting several() {
+  Setting setting{.steps = 18, .dropout = 0, .rewards = true, .turns = {2, 3}};
+  setting.reward = [](RewardRules& rules) { rules.grpo.epsilon_low = rules.grpo.epsilon_high = 0.05; };
+  return setting;
+}
+
+TEST(Run, LearnsFromWhatItWroteInSeveralSteps) {
+  Setting setting = several();
+  setting.steps = 180;
+  std::int64_t asked = 0, completions = 0;
+  setting.reward = [&](RewardRules& rules) {
+    several().reward(rules);
+    rules.rewards = [&, rewards = rules.rewards](std::span<const Completed> completed) {
+      ++asked;
+      completions += static_cast<std::int64_t>(completed.size());
+      return rewards(completed);
+    };
+  };
+  const Ran ran = run(setting);
+  // Thirty batches of 6 prompts with 6 completions each; a step has half of them.
+  EXPECT_EQ(asked, 30);
+  EXPECT_EQ(completions, 30 * 36);
+  EXPECT_GT(mean_reward(ran, 170), mean_reward(ran, 0) + 0.1);
+  double later = 0;
+  for (const StepReport& report : ran.reports) {
+    if (report.step % 6 == 0)
+      EXPECT_EQ(report.figures.at("clipped"), 0) << "the model is still the one that wrote";
+    else
+      later += report.figures.at("clipped");
+  }
+  EXPECT_GT(later, 1.5) << "in the other 150 steps: a hundredth of all tokens at least";
+  // The same half comes again: what was rewarded then is rewarded now.
+  for (std::size_t i = 0; i + 2 < 6; ++i)
+    EXPECT_EQ(ran.reports[i].figures.at("reward"), ran.reports[i + 2].figures.at("reward"));
+  EXPECT_NE(ran.reports[0].figures.at("reward"), ran.reports[1].figures.at("reward"));
+  EXPECT_NE(ran.reports[0].loss, ran.reports[2].loss) << "but the model is another";
+}
+
+// At a ratio of 1 each token costs its advantage, whatever its probability is. The halves of a batch are divided by its
+// tokens over two, as TRL has it, so both together cost twice the mean over all tokens.
+TEST(Run, OfItsFirstStepsCostsTheAdvantagesOverAllTokens) {
+  Setting setting = several();
+  setting.rate = 0;
+  setting.steps = 2;
+  std::vector<double> rewards;
+  std::vector<std::size_t> lengths;
+  setting.reward = [&](RewardRules& rules) {
+    rules.scaling = Scaling::kBatch;
+    rules.rewards = [&, given = rules.rewards](std::span<const Completed> completed) {
+      for (const Completed& one : completed) lengths.push_back(one.tokens.size());
+      auto made = given(completed);
+      rewards = *made;
+      return made;
+    };
+  };
+  const Ran ran = run(setting);
+  ASSERT_EQ(rewards.size(), 36U);
+  double mean = 0, squares = 0, sum = 0, tokens = 0;
+  for (const double reward : rewards) mean += reward / 36;
+  for (const double reward : rewards) squares += (reward - mean) * (reward - mean);
+  for (std::size_t i = 0; i < 36; ++i) {
+    double of_group = 0;
+    for (std::size_t other = i / 6 * 6; other < i / 6 * 6 + 6; ++other) of_group += rewards[other] / 6;
+    const auto length = static_cast<double>(lengths[i]);
+    sum -= length * (rewards[i] - of_group) / (std::sqrt(squares / 35) + 1e-4);
+    tokens += length;
+  }
+  EXPECT_NEAR(ran.reports[0].loss + ran.reports[1].loss, sum / (tokens / 2), 1e-5);
+}
+
+TEST(Run, LearnsTheSameInSeveralStepsOverRanks) {
+  Setting setting = several();
+  setting.rate = 0.002;
+  setting.beta = 0.1;
+  const Ran alone = run(setting);
+  for (const RanksSetting& ranks : {RanksSetting{2, 1}, RanksSetting{3, 1}, RanksSetting{1, 2}, RanksSetting{2, 2}}) {
+    setting.ranks = ranks;
+    const Ran over = run(setting);
+    for (std::size_t i = 0; i < 18; ++i) {
+      ASSERT_NEAR(over.reports[i].loss, alone.reports[i].loss, 1e-4)
+          << i << ", " << ranks.data << " × " << ranks.tensor;
+      ASSERT_NEAR(over.reports[i].figures.at("reward"), alone.reports[i].figures.at("reward"), 1e-9) << i;
+    }
+    EXPECT_EQ(over.state.written, alone.state.written);
+  }
+}
+
+TEST(Run, GoesOnBetweenStepsThatLearnFromTheSame) {
+  Setting setting = several();
+  setting.dropout = 0.1F;
+  const Ran whole = run(setting);
+  for (std::int64_t after = 0; after < 8; ++after) {
+    setting.end_after = after;
+    const Ran first = run(setting);
+    EXPECT_EQ(first.state.step, after + 1);
+    EXPECT_EQ(first.state.written.empty(), after == 5) << "behind the last step of a batch nothing is left of it";
+    Setting rest = setting;
+    rest.end_after = -1;
+    rest.from = first.kept.back();
+    std::int64_t asked = 0;
+    rest.reward = [&](RewardRules& rules) {
+      several().reward(rules);
+      rules.rewards = [&, rewards = rules.rewards](std::span<const Completed> completed) {
+        ++asked;
+        return rewards(completed);
+      };
+    };
+    EXPECT_EQ(run(rest).state, whole.state) << "ended after step " << after;
+    EXPECT_EQ(asked, after < 5 ? 2 : after == 5 ? 2 : 1) << "nothing is rewarded twice";
+  }
+}
+
+// The layout may change between two of these steps, too.
+TEST(Run, GoesOnOverOtherRanksBetweenStepsThatLearnFromTheSame) {
+  Setting setting = several();
+  setting.rate = 0.002;
+  const Ran whole = run(setting);
+  setting.end_after = 2;
+  const Ran first = run(setting);
+  setting.end_after = -1;
+  setting.from = first.kept.back();
+  setting.ranks = {3, 1};
+  const Ran rest = run(setting);
+  ASSERT_EQ(rest.reports.size(), 15U);
+  for (std::size_t i = 0; i < 15; ++i) ASSERT_NEAR(rest.reports[i].loss, whole.reports[i + 3].loss, 1e-4) << i;
+}
+
+TEST(Run, RefusesAStateThatLacksWhatWasWritten) {
+  Setting setting = several();
+  setting.end_after = 2;
+  RunState state = run(setting).kept.back();
+  const auto refusal = [&](std::string written) {
+    state.written = std::move(written);
+    setting.from = state;
+    try {
+      run(setting);
+      return std::string();
+    } catch (const std::runtime_error& problem) {
+      return std::string(problem.what());
+    }
+  };
+  const std::string good = state.written;
+  EXPECT_THAT(refusal(""), testing::HasSubstr("lacks what that is"));
+  EXPECT_THAT(refusal(good.substr(0, good.size() - 1)), testing::HasSubstr("is broken"));
+  EXPECT_THAT(refusal(good + good), testing::HasSubstr("is broken")) << "each completion is there twice";
+  const Generated stranger{.number = 12 * 6};
+  EXPECT_THAT(refusal(pack_generation(std::span(&stranger, 1))), testing::HasSubstr("is for other prompts"));
+}
+
+// The last state that was kept, behind step 10, lies between two steps of the second batch.
+TEST(Run, GoesBackFromASpikeToWhatWasWrittenThen) {
+  Setting setting = several();
+  setting.steps = 54;
+  setting.factors = {{45, 1000.0F}};
+  const Ran ran = run(setting);
+  EXPECT_EQ(ran.end.why, RunEnd::Why::kDone);
+  ASSERT_EQ(ran.reports[45].verdict.deed, Deed::kRollBack);
+  EXPECT_EQ(ran.reports[46].step, 40) << "the last state that was kept, in the middle of a batch";
+  EXPECT_EQ(ran.reports[46].loss, ran.reports[40].loss);
+  EXPECT_EQ(ran.reports[46].figures, ran.reports[40].figures);
+}
+
+TEST(Run, WritesAsItIsToldTo) {
+  // What a prompt of the first batch is completed with, and whether all its completions are one.
+  const auto written = [](const infer::Sampling& sampling) {
+    Setting setting{.steps = 1, .dropout = 0, .rewards = true};
+    std::vector<std::vector<std::int32_t>> all;
+    setting.reward = [&](RewardRules& rules) {
+      rules.sampling = sampling;
+      rules.rewards = [&, rewards = rules.rewards](std::span<const Completed> completed) {
+        for (const Completed& one : completed) all.emplace_back(one.tokens.begin(), one.tokens.end());
+        return rewards(completed);
+      };
+    };
+    run(setting);
+    return all;
+  };
+  const auto distinct = [](const std::vector<std::vector<std::int32_t>>& all) {
+    std::size_t count = 0;
+    for (std::size_t from = 0; from < all.size(); from += 6)
+      count +=
+          std::set(all.begin() + static_cast<std::ptrdiff_t>(from), all.begin() + static_cast<std::ptrdiff_t>(from) + 6)
+              .size();
+    return count;
+  };
+  const auto usual = written({1, 1, 0, 0});
+  ASSERT_EQ(usual.size(), 36U);
+  EXPECT_GT(distinct(usual), 30U) << "of a random model";
+  EXPECT_EQ(distinct(written({1, 1, 1, 0})), 6U) << "the likeliest token alone";
+  EXPECT_EQ(distinct(written({1, 1e-6F, 0, 0})), 6U);
+  EXPECT_EQ(distinct(written({1e-4F, 1, 0, 0})), 6U);
+  EXPECT_NE(written({0.5F, 1, 0, 0}), usual);
+  EXPECT_NE(written({1, 0.5F, 0, 0}), usual);
+  EXPECT_EQ(written({1, 1, 0, 99}), usual) << "the seed is the rules'";
+}
+
+// What an update is worth depends on the temperature: the gradient of log softmax(z / t) is 1 / t of that of a softmax
+// of z / t by z. Nothing but the logits is divided: at a temperature far above all logits each token is as likely as
+// any.
+TEST(Run, LooksAtTheTemperatureThatItWritesAt) {
+  for (const bool pulled : {false, true}) {
+    Setting setting{.steps = 1, .rate = 0, .dropout = 0, .rewards = true, .beta = pulled ? 0.5 : 0};
+    setting.reward = [](RewardRules& rules) { rules.sampling.temperature = 1000; };
+    const Ran ran = run(setting);
+    setting.reward = nullptr;
+    const Ran usual = run(setting);
+    EXPECT_LT(ran.reports[0].norm, 0.05 * usual.reports[0].norm);
+    EXPECT_GT(ran.reports[0].norm, 0);
+    EXPECT_NEAR(ran.reports[0].figures.at("divergence"), 0, 1e-9) << "the reference is looked at with it, too";
+  }
+}
+
 TEST(Run, GoesOnAsIfItHadNeverStopped) {
   for (const std::string aim : {"text", "pair", "reward"})
     for (const RanksSetting& ranks : {RanksSetting{}, RanksSetting{2, 2}, RanksSetting{3, 1}}) {
@@ -281,38 +538,10 @@ TEST(Run, HasTheSameLossOverRanks) {
   }
 }
 
-/// At given steps a loss is what it is not: after those of the real aim.
-class Disturbed : public Aim {
- public:
-  Disturbed(std::unique_ptr<Aim> aim, std::map<std::int64_t, float> factors)
-      : aim_(std::move(aim)), factors_(std::move(factors)) {}
-  std::vector<std::int64_t> lengths() const override { return aim_->lengths(); }
-  int texts_each() const override { return aim_->texts_each(); }
-  bool has_reference() const override { return false; }
-  Figures figures() const override { return aim_->figures(); }
-  Result<std::vector<Unit>> begin(const StepItems& items) override {
-    ++begun_;
-    return aim_->begin(items);
-  }
-  double judge(const Unit& unit, std::span<const Outcome> outcomes, std::span<const std::vector<float>> references,
-               Figures& figures) override {
-    const double loss = aim_->judge(unit, outcomes, references, figures);
-    const auto factor = factors_.find(begun_ - 1);
-    if (factor == factors_.end()) return loss;
-    for (float& derivative : outcomes[0].derivatives) derivative *= factor->second;
-    return loss * static_cast<double>(factor->second);
-  }
-
- private:
-  std::unique_ptr<Aim> aim_;
-  std::map<std::int64_t, float> factors_;  ///< by the number of steps that were begun
-  std::int64_t begun_ = 0;
-};
-
 Setting disturbed(std::map<std::int64_t, float> factors) {
   Setting setting;
   setting.steps = 60;
-  setting.aim = [=](std::int64_t vocab) { return std::make_unique<Disturbed>(texts(0, 20, vocab), factors); };
+  setting.factors = std::move(factors);
   return setting;
 }
 

@@ -159,6 +159,55 @@ TEST(Settings, RobustNeedsToKnowHowOftenALabelIsWrong) {
   EXPECT_EQ(why_not({{"loss", "robust"}, {"label_smoothing", 0.1}}), "");
 }
 
+Settings read_good(const json& settings) { return *read_settings(settings); }
+
+TEST(Settings, OfRewardsAreTrlsWhereNothingIsSaid) {
+  const Settings usual = read_good(json::object());
+  const auto sampling = sampling_of(usual);
+  ASSERT_TRUE(sampling);
+  EXPECT_EQ(std::tuple(sampling->temperature, sampling->top_p, sampling->top_k), std::tuple(1.0F, 1.0F, 0));
+  EXPECT_EQ(turns_of(usual, true).steps(), 1);
+  const auto grpo = grpo_of(usual);
+  ASSERT_TRUE(grpo);
+  EXPECT_EQ(std::tuple(grpo->epsilon_low, grpo->epsilon_high, grpo->delta, grpo->beta), std::tuple(0.2, 0.2, 0.0, 0.0));
+  EXPECT_EQ(scaling_of(usual), train::Scaling::kGroup);
+  // Dr. GRPO has none, unless it is said.
+  EXPECT_EQ(scaling_of(read_good({{"aggregation", "dr_grpo"}})), train::Scaling::kNone);
+  EXPECT_EQ(scaling_of(read_good({{"aggregation", "dr_grpo"}, {"scale_rewards", "group"}})), train::Scaling::kGroup);
+}
+
+TEST(Settings, OfRewardsAreHandedOn) {
+  const Settings it = read_good({{"temperature", 0.7},
+                                 {"top_p", 0.9},
+                                 {"top_k", 50},
+                                 {"epsilon", 0.1},
+                                 {"epsilon_high", 0.28},
+                                 {"delta", 4},
+                                 {"scale_rewards", "batch"},
+                                 {"iterations", 3},
+                                 {"steps_per_generation", 4}});
+  const auto sampling = sampling_of(it);
+  ASSERT_TRUE(sampling);
+  EXPECT_EQ(std::tuple(sampling->temperature, sampling->top_p, sampling->top_k), std::tuple(0.7F, 0.9F, 50));
+  const auto grpo = grpo_of(it);
+  ASSERT_TRUE(grpo);
+  EXPECT_EQ(std::tuple(grpo->epsilon_low, grpo->epsilon_high, grpo->delta), std::tuple(0.1, 0.28, 4.0));
+  EXPECT_EQ(scaling_of(it), train::Scaling::kBatch);
+  EXPECT_EQ(std::pair(turns_of(it, true).parts, turns_of(it, true).rounds),
+            std::pair(std::int64_t{4}, std::int64_t{3}));
+  EXPECT_EQ(turns_of(it, false).steps(), 1);
+  EXPECT_EQ(grpo_of(read_good({{"epsilon", 0.1}}))->epsilon_high, 0.1) << "as epsilon";
+}
+
+TEST(Settings, OfRewardsThatMakeNoSenseAreRefused) {
+  const auto greedy = sampling_of(read_good({{"temperature", 0}}));
+  ASSERT_FALSE(greedy);
+  EXPECT_THAT(greedy.error().what, testing::StartsWith("temperature must be above 0 where completions are compared"));
+  const auto low = grpo_of(read_good({{"delta", 1.2}}));
+  ASSERT_FALSE(low);
+  EXPECT_EQ(low.error().what, "grpo: delta is 1.2, expected 0, or a number above 1 + epsilon_high");
+}
+
 TEST(Settings, AreReadFromWords) {
   json settings = json::object();
   for (const char* word : {"rank=16", "learning_rate=2e-4", "full=false", "targets=q_proj,v_proj", "loss=hinge"})
@@ -193,8 +242,14 @@ TEST(Settings, MakeABatchAnEpochAndWhatIsHeldOut) {
   EXPECT_EQ(steps_of(it, 1), 1);
   it.epochs = 3;
   EXPECT_EQ(steps_of(it, 121), 33);
+  // Of 3 × 12 prompts that are completed at once each step learns from a third, and all of it comes twice.
+  it.steps_per_generation = 3;
+  it.iterations = 2;
+  EXPECT_EQ(steps_of(it, 121, true), 3 * 4 * 6) << "121 prompts are three times 36 and 13 left over";
+  EXPECT_EQ(steps_of(it, 121, false), 33) << "of what nobody writes each batch is one step";
   it.steps = 5;
   EXPECT_EQ(steps_of(it, 121), 5);
+  EXPECT_EQ(steps_of(it, 121, true), 5);
   EXPECT_EQ(alpha_of(it), 32);
   it.rank = 4;
   EXPECT_EQ(alpha_of(it), 8);
@@ -220,6 +275,7 @@ json other_value(const std::string& name, const std::string& takes) {
   if (takes == "`true`, `false`") return name != "group_by_length";
   if (name == "loss") return "hinge";
   if (name == "aggregation") return "grpo";
+  if (name == "scale_rewards") return "batch";
   if (name == "schedule") return "linear";
   if (name == "sequence") return 64;
   if (takes.starts_with("whole, ")) return 3;
@@ -252,6 +308,15 @@ TEST(Settings, AreTheSameTrainingHoweverTheyAreSaid) {
   EXPECT_EQ(difference(identity({{"learning_rate", 0.5}}), identity({{"learning_rate", 0.25}})),
             "learning_rate was 0.5, and is 0.25");
   EXPECT_EQ(difference(json::object(), {{"rank", 4}}), "rank was not known, and is 4");
+  // One that a program before did not know has its default there.
+  json before = identity(json::object());
+  for (const char* name : {"temperature", "top_p", "top_k", "epsilon_high", "delta", "scale_rewards", "iterations",
+                           "steps_per_generation"})
+    before.erase(name);
+  EXPECT_EQ(difference(before, identity(json::object())), "");
+  EXPECT_EQ(difference(before, identity({{"temperature", 1}, {"epsilon_high", 0.2}, {"scale_rewards", "group"}})), "");
+  EXPECT_EQ(difference(before, identity({{"iterations", 2}})), "iterations was not known, and is 2");
+  EXPECT_EQ(difference(identity({{"iterations", 2}}), identity(json::object())), "iterations was 2, and is not set");
   // As it is read back from a file.
   EXPECT_EQ(difference(json::parse(identity({{"learning_rate", 0.1}}).dump()), identity({{"learning_rate", 0.1}})), "");
 }

@@ -28,13 +28,20 @@ struct Unit {
   std::int64_t tokens() const;
 };
 
-/// What a step is of. The functions are called by all ranks that are taught other samples, or by none.
+/// What a step is of. The functions are called by all ranks that are taught other samples, or by none; `look` by those
+/// that share the layers.
 struct StepItems {
-  std::int64_t step = 0;
+  std::int64_t batch = 0;  ///< its number
+  std::int64_t turn = 0;   ///< which step of those that learn from the batch (Turns) this is
   std::span<const std::int64_t> all, own;
+  int rank = 0, ranks = 1;                             ///< of these
   std::function<Result<bool>(std::span<double>)> sum;  ///< over these ranks, in their order
   /// An error of one of them is all of theirs.
   std::function<Result<bool>(const Result<bool>&)> agree;
+  /// What each of them has, one behind the other.
+  std::function<Result<std::string>(const std::string&)> join;
+  /// Of each unit's one text the log-probabilities as the model is now, nothing dropped.
+  std::function<Result<std::vector<std::vector<float>>>(std::span<const Unit>)> look;
 };
 
 class Aim {
@@ -45,6 +52,8 @@ class Aim {
   virtual int texts_each() const = 0;
   /// Whether a unit is judged beside what the model says of it without the adapter.
   virtual bool has_reference() const = 0;
+  /// That logits are divided by before they are log-probabilities, those of the reference too.
+  virtual float temperature() const { return 1; }
   /// Names of what is told beside the loss, all 0.
   virtual Figures figures() const = 0;
 
@@ -54,6 +63,11 @@ class Aim {
   /// the log-probabilities without the adapter; empty where there is no reference.
   virtual double judge(const Unit& unit, std::span<const Outcome> outcomes,
                        std::span<const std::vector<float>> references, Figures& figures) = 0;
+
+  /// What steps to come need to go on with this one's batch, the same on all ranks.
+  virtual std::string kept() const { return {}; }
+  /// An error where that is not of this aim.
+  virtual Result<bool> go_on_from(const std::string&) { return true; }
 
   /// Of what was held out, by its loss and its figures: what falls while the model gets better.
   virtual double cost(double loss, const Figures&) const { return loss; }

@@ -27,6 +27,8 @@ using nlohmann::json;
 namespace {
 
 constexpr std::string_view kState = "state.json", kNumbers = "state.safetensors";
+constexpr std::string_view kWritten = "written";  ///< no row's name, which has a slash
+constexpr std::uint64_t kFormatOfWritten = 2;
 constexpr std::string_view kAdapterConfig = "adapter/adapter_config.json",
                            kAdapterNumbers = "adapter/adapter_model.safetensors";
 /// A run's state is some thousand numbers.
@@ -218,7 +220,7 @@ std::string sealed(std::string_view object) {
 std::string text_of(const CheckpointState& state) {
   json files = json::object();
   for (const auto& [name, file] : state.files) files[name] = {{"bytes", file.bytes}, {"checksum", hex(file.checksum)}};
-  json object = {{"format", kCheckpointFormat}, {"step", state.step}, {"run", state.run}, {"files", std::move(files)}};
+  json object = {{"format", state.format}, {"step", state.step}, {"run", state.run}, {"files", std::move(files)}};
   if (state.loss) object["loss"] = *state.loss;
   return sealed(object.dump(1) + "\n");
 }
@@ -241,11 +243,12 @@ Result<CheckpointState, CheckpointFault> parse_state(std::string_view text) {
     fault.is_newer = true;
     return fault;
   }
-  if (*format != kCheckpointFormat) return problem("is of the unknown format " + std::to_string(*format));
+  if (*format < 1) return problem("is of the unknown format " + std::to_string(*format));
   if (!has_keys(object, {"checksum", "format", "step", "run", "files"}, "loss"))
     return problem("has not the keys checksum, format, step, run, files and perhaps loss");
 
   CheckpointState state;
+  state.format = *format;
   const auto step = whole(object, "step");
   if (!step || *step > static_cast<std::uint64_t>(kMostSteps))
     return problem("has no step from 0 to " + std::to_string(kMostSteps));
@@ -276,6 +279,7 @@ Result<std::map<std::string, TrainedView>> trained_of(const model::Safetensors& 
   const auto problem = [](const std::string& what) { return Error{std::string(kNumbers) + ": " + what}; };
   std::map<std::string, TrainedView> trained;
   for (const auto& [name, tensor] : file.tensors()) {
+    if (name == kWritten) continue;
     const std::string& full = name;  // clang 14 lets no lambda capture a binding
     const auto row =
         std::find_if(kRows.begin(), kRows.end(), [&](const RowName& it) { return full.starts_with(it.prefix); });
@@ -303,12 +307,25 @@ Result<std::map<std::string, TrainedView>> trained_of(const model::Safetensors& 
   return trained;
 }
 
+Result<std::string> written_of(const model::Safetensors& file) {
+  const auto found = file.tensors().find(kWritten);
+  if (found == file.tensors().end()) return std::string();
+  const model::Tensor& it = found->second;
+  if (it.stored != Stored::kU8 || it.shape.size() != 1)
+    return Error{std::string(kNumbers) + ": tensor " + quote(kWritten) + " is no list of U8"};
+  return std::string(reinterpret_cast<const char*>(it.bytes.data()), it.bytes.size());
+}
+
 Result<std::monostate> write_checkpoint(const fs::path& folder, const Checkpoint& checkpoint) {
   const std::string what = "the checkpoint of step " + std::to_string(checkpoint.step) + " cannot be written: ";
   if (const std::string why = misfit(checkpoint); !why.empty()) return Error{what + why};
   try {
     // What cannot come back is found before anything is written: a NaN would come back as null.
-    CheckpointState state{checkpoint.step, checkpoint.loss, checkpoint.run, {{std::string(kNumbers), {}}}};
+    CheckpointState state{checkpoint.written.empty() ? 1 : kFormatOfWritten,
+                          checkpoint.step,
+                          checkpoint.loss,
+                          checkpoint.run,
+                          {{std::string(kNumbers), {}}}};
     const auto again = parse_state(text_of(state));
     if (!again) return Error{what + "its state could not be read again: " + again.error().what};
     if (again->run != state.run) return Error{what + "what the run goes on with has a number that JSON does not have"};
@@ -319,6 +336,10 @@ Result<std::monostate> write_checkpoint(const fs::path& folder, const Checkpoint
         if (const std::vector<float>& numbers = matrix.*row.written; !numbers.empty())
           tensors[std::string(row.prefix) + name] = {
               Stored::kF32, {matrix.rows, matrix.cols}, std::as_bytes(std::span(numbers))};
+    if (!checkpoint.written.empty())
+      tensors[std::string(kWritten)] = {Stored::kU8,
+                                        {static_cast<std::int64_t>(checkpoint.written.size())},
+                                        std::as_bytes(std::span(checkpoint.written))};
     if (auto written = model::write_safetensors(folder / kNumbers, tensors); !written)
       return Error{what + written.error().what};
     if (checkpoint.adapter) {
@@ -366,7 +387,9 @@ Result<LoadedCheckpoint, CheckpointFault> read_checkpoint(const fs::path& folder
   if (!file) return CheckpointFault{file.error().what};
   auto trained = trained_of(*file);
   if (!trained) return CheckpointFault{trained.error().what};
-  return LoadedCheckpoint{folder, *std::move(state), *std::move(file), *std::move(trained)};
+  auto written = written_of(*file);
+  if (!written) return CheckpointFault{written.error().what};
+  return LoadedCheckpoint{folder, *std::move(state), *std::move(file), *std::move(trained), *std::move(written)};
 }
 
 }  // namespace orch::train

@@ -1,8 +1,8 @@
 // What a training run writes, so that it goes on from there bit for bit when it was killed: a folder with
 //
 //   state.safetensors   values/NAME, first/NAME, second/NAME and, if kept, average/NAME of each trained matrix: fp32,
-//   and
-//                       in full, so that ranks of another layout take their parts of it
+//                       in full, so that ranks of another layout take their parts of it; and `written`, bytes, where
+//                       steps to come learn from what the model wrote before (train/generation.h)
 //   state.json          the format, the step, the held-out loss, all else that the run goes on with, and the size and
 //                       checksum of each other file
 //   adapter/            for people, where there is one: as PEFT has it
@@ -34,7 +34,8 @@
 namespace orch::train {
 
 constexpr std::int64_t kMostSteps = 1'000'000'000'000;
-constexpr std::uint64_t kCheckpointFormat = 1;
+/// The newest; what has no `written` is of format 1, which programs before it read.
+constexpr std::uint64_t kCheckpointFormat = 2;
 
 /// A matrix that is trained, in full.
 struct Trained {
@@ -49,6 +50,7 @@ struct Checkpoint {
   /// All else that the run goes on with, an object: schedule, stability, loss scale, place in the data, seeds.
   nlohmann::json run = nlohmann::json::object();
   std::map<std::string, Trained> trained;     ///< by name, as adapters' files have it
+  std::string written;                        ///< for steps to come; or empty
   std::optional<model::PeftAdapter> adapter;  ///< for people to use; a run does not need it
 };
 
@@ -67,6 +69,7 @@ struct CheckpointFile {
 
 /// state.json.
 struct CheckpointState {
+  std::uint64_t format = 1;
   std::int64_t step = 0;
   std::optional<double> loss;
   nlohmann::json run;
@@ -78,6 +81,7 @@ struct LoadedCheckpoint {
   CheckpointState state;
   model::Safetensors file;  ///< which the views look into
   std::map<std::string, TrainedView> trained;
+  std::string written;
 };
 
 /// Why a checkpoint cannot be gone on from.
@@ -101,5 +105,6 @@ std::string text_of(const CheckpointState& state);
 /// An object's text with the first line that it needs; empty of what is no object.
 std::string sealed(std::string_view object);
 Result<std::map<std::string, TrainedView>> trained_of(const model::Safetensors& file);
+Result<std::string> written_of(const model::Safetensors& file);
 
 }  // namespace orch::train

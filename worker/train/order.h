@@ -1,4 +1,5 @@
-// Which samples are trained on in which step.
+// Which samples are trained on in which step. Most often a step has a batch of its own; what a model writes for a batch
+// may be learnt from in several steps (Turns), and then "step" says here: all those of one batch.
 //
 // Holds:
 //  - A batch is a function of the samples' lengths, the rules and the step's number alone. So that number is all that a
@@ -13,6 +14,14 @@
 #include <vector>
 
 namespace orch::train {
+
+/// How a batch is learnt from: part after part, each of them a step, and then all of it again.
+struct Turns {
+  std::int64_t parts = 1;
+  std::int64_t rounds = 1;
+
+  std::int64_t steps() const { return parts * rounds; }
+};
 
 struct OrderRules {
   std::int64_t batch = 1;  ///< samples of a step, over all ranks and accumulation steps

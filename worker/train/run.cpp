@@ -59,10 +59,13 @@ Result<RunState> Run::state() {
     if (!read) return read.error();
     *numbers = *std::move(read);
   }
+  if (is_within_batch(now_)) state.written = aim_.kept();
   return state;
 }
 
 Result<bool> Run::go_on_from(const RunState& state) {
+  if (is_within_batch(state))
+    if (auto whole = aim_.go_on_from(state.written); !whole) return whole;
   for (const auto& [row, numbers] :
        {std::pair(Row::kValues, &state.values), std::pair(Row::kFirst, &state.first),
         std::pair(Row::kSecond, &state.second), std::pair(Row::kAverage, &state.average)}) {
@@ -71,6 +74,7 @@ Result<bool> Run::go_on_from(const RunState& state) {
   }
   now_ = state;
   for (std::vector<float>* row : {&now_.values, &now_.first, &now_.second, &now_.average}) row->clear();
+  now_.written.clear();
   good_ = state;
   return true;
 }
@@ -104,9 +108,41 @@ Result<bool> Run::agree(const Result<bool>& own) const {
   return host_ && host_->ranks() > 1 ? comm::agree(*host_, own) : own;
 }
 
-StepItems Run::items(std::int64_t step, std::span<const std::int64_t> all, std::span<const std::int64_t> own) const {
-  return {step, all, own, [this](std::span<double> numbers) { return sum(numbers); },
-          [this](const Result<bool>& outcome) { return agree(outcome); }};
+Result<std::string> Run::join(const std::string& own) const {
+  if (!host_) return own;
+  std::string all;
+  for (int rank = 0; rank < host_->ranks(); ++rank) {
+    const auto theirs = comm::share_text(*host_, rank == host_->rank() ? own : "", rank);
+    if (!theirs) return theirs.error();
+    all += *theirs;
+  }
+  return all;
+}
+
+Result<std::vector<std::vector<float>>> Run::look(const Aim& aim, std::span<const Unit> units) const {
+  std::vector<Unit> numbered(units.begin(), units.end());
+  for (std::size_t i = 0; i < numbered.size(); ++i) numbered[i].number = static_cast<std::int64_t>(i);
+  std::vector<std::vector<float>> logprobs(units.size());
+  for (const std::vector<Unit>& pass : passes_of(std::move(numbered), aim)) {
+    auto looked = learner_.look(lessons_of(pass), true, aim.temperature());
+    if (!looked) return looked.error();
+    for (std::size_t i = 0; i < pass.size(); ++i)
+      logprobs[static_cast<std::size_t>(pass[i].number)] = std::move((*looked)[i]);
+  }
+  return logprobs;
+}
+
+StepItems Run::items(const Aim& aim, std::span<const std::int64_t> all, std::span<const std::int64_t> own) const {
+  StepItems items;
+  items.all = all;
+  items.own = own;
+  items.rank = data_rank();
+  items.ranks = data_ranks();
+  items.sum = [this](std::span<double> numbers) { return sum(numbers); };
+  items.agree = [this](const Result<bool>& outcome) { return agree(outcome); };
+  items.join = [this](const std::string& text) { return join(text); };
+  items.look = [this, &aim](std::span<const Unit> units) { return look(aim, units); };
+  return items;
 }
 
 Result<bool> Run::sum(double& loss, Figures& figures) const {
@@ -123,10 +159,15 @@ Result<StepReport> Run::step() {
   StepReport report;
   report.step = now_.step;
   const std::vector<std::int64_t>& lengths = order_.lengths();
-  const std::span<const std::int64_t> batch = order_.batch(now_.step);
+  const std::int64_t number = now_.step / rules_.turns.steps();
+  const std::span<const std::int64_t> batch = order_.batch(number);
   for (const std::int64_t item : batch) report.tokens += lengths[static_cast<std::size_t>(item)];
+  report.tokens /= rules_.turns.parts;
   const std::vector<std::int64_t> own = deal(batch, lengths, data_ranks())[static_cast<std::size_t>(data_rank())];
-  auto units = aim_.begin(items(now_.step, batch, own));
+  StepItems asked = items(aim_, batch, own);
+  asked.batch = number;
+  asked.turn = now_.step % rules_.turns.steps();
+  auto units = aim_.begin(asked);
   if (auto begun = agree(units ? Result<bool>(true) : Result<bool>(units.error())); !begun) return begun.error();
   report.figures = aim_.figures();
   const double scale = rules_.scales_loss ? now_.loss_scale.scale : 1;
@@ -174,13 +215,16 @@ Result<bool> Run::teach(std::span<const std::vector<Unit>> passes, double scale,
     const std::vector<Lesson> lessons = lessons_of(pass);
     std::vector<std::vector<float>> references;
     if (aim_.has_reference()) {
-      auto looked = learner_.look(lessons, false);
+      auto looked = learner_.look(lessons, false, aim_.temperature());
       if (!looked) return looked.error();
       references = *std::move(looked);
     }
-    const auto taught = learner_.teach(lessons, key, scale, [&](std::span<const Outcome> outcomes) {
-      report.loss += judge_all(aim_, pass, outcomes, references, report.figures);
-    });
+    const auto taught = learner_.teach(
+        lessons, key, scale,
+        [&](std::span<const Outcome> outcomes) {
+          report.loss += judge_all(aim_, pass, outcomes, references, report.figures);
+        },
+        aim_.temperature());
     if (!taught) return taught.error();
   }
   return true;
@@ -192,7 +236,7 @@ Result<Evaluated> Run::evaluate() {
   std::vector<std::int64_t> all(lengths.size());
   std::iota(all.begin(), all.end(), 0);
   const std::vector<std::int64_t> own = deal(all, lengths, data_ranks())[static_cast<std::size_t>(data_rank())];
-  auto units = held_out_->begin(items(0, all, own));
+  auto units = held_out_->begin(items(*held_out_, all, own));
   if (auto begun = agree(units ? Result<bool>(true) : Result<bool>(units.error())); !begun) return begun.error();
   evaluated.figures = held_out_->figures();
   if (auto looked = agree(look(passes_of(*std::move(units), *held_out_), evaluated)); !looked) return looked.error();
@@ -204,11 +248,11 @@ Result<Evaluated> Run::evaluate() {
 Result<bool> Run::look(std::span<const std::vector<Unit>> passes, Evaluated& evaluated) {
   for (const std::vector<Unit>& pass : passes) {
     const std::vector<Lesson> lessons = lessons_of(pass);
-    auto with = learner_.look(lessons, true);
+    auto with = learner_.look(lessons, true, held_out_->temperature());
     if (!with) return with.error();
     std::vector<std::vector<float>> references;
     if (held_out_->has_reference()) {
-      auto without = learner_.look(lessons, false);
+      auto without = learner_.look(lessons, false, held_out_->temperature());
       if (!without) return without.error();
       references = *std::move(without);
     }

@@ -5,6 +5,8 @@
 //  - What a step does is a function of its number, the rules and the state: a run that goes on from a state has the
 //    bits of one that never stopped, on the same layout. (A spike goes back to the last state that was kept, which may
 //    be that of a stop.)
+//  - What was written for steps that are still to come is part of the state. So a state may be kept, and gone on from,
+//    behind any step, and whoever goes on writes and rewards none of it again.
 //  - All ranks come to the same verdict of a step, for they judge the same numbers.
 //  - How a batch is cut into passes changes no batch.
 #pragma once
@@ -24,6 +26,7 @@ namespace orch::train {
 
 struct RunRules {
   OrderRules order;
+  Turns turns;
   ScheduleRules schedule;
   StabilityRules stability;
   AverageRules average;
@@ -42,6 +45,7 @@ struct RunState {
   StabilityState stability;
   LossScale loss_scale;
   std::vector<float> values, first, second, average;  ///< of this rank; the average may be empty
+  std::string written;  ///< of the batch that is still learnt from (Aim::kept()), the same on all ranks; else empty
 
   bool operator==(const RunState&) const = default;
 };
@@ -104,10 +108,14 @@ class Run {
   Result<bool> sum(double& loss, Figures& figures) const;
   /// An error of one of these ranks is all of theirs, before they wait for each other.
   Result<bool> agree(const Result<bool>& own) const;
-  StepItems items(std::int64_t step, std::span<const std::int64_t> all, std::span<const std::int64_t> own) const;
+  StepItems items(const Aim& aim, std::span<const std::int64_t> all, std::span<const std::int64_t> own) const;
+  Result<std::string> join(const std::string& own) const;
+  Result<std::vector<std::vector<float>>> look(const Aim& aim, std::span<const Unit> units) const;
   Result<bool> teach(std::span<const std::vector<Unit>> passes, double scale, StepReport& report);
   Result<bool> look(std::span<const std::vector<Unit>> passes, Evaluated& evaluated);
   Result<StepReport> step();
+  /// Whether the next step learns from what was written before it.
+  bool is_within_batch(const RunState& state) const { return state.step % rules_.turns.steps() != 0; }
   /// The units of each pass.
   std::vector<std::vector<Unit>> passes_of(std::vector<Unit> units, const Aim& aim) const;
   int data_rank() const { return host_ ? host_->rank() : 0; }

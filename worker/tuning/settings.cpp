@@ -58,6 +58,8 @@ constexpr Choices<train::Aggregation, 4> kAggregations = {{{"grpo", train::Aggre
                                                            {"bnpo", train::Aggregation::bnpo},
                                                            {"dr_grpo", train::Aggregation::dr_grpo},
                                                            {"dapo", train::Aggregation::dapo}}};
+constexpr Choices<train::Scaling, 3> kScalings = {
+    {{"group", train::Scaling::kGroup}, {"batch", train::Scaling::kBatch}, {"none", train::Scaling::kNone}}};
 constexpr Choices<train::Course, 4> kCourses = {{{"cosine", train::Course::kCosine},
                                                  {"linear", train::Course::kLinear},
                                                  {"constant", train::Course::kConstant},
@@ -91,6 +93,8 @@ bool targets(const json& value, std::vector<std::string>& to) {
 }
 
 json optional(const auto& value) { return value ? json(*value) : json(); }
+/// Null where it is as it was before there was such a setting.
+json unless(auto usual, const auto& value) { return value == usual ? json() : json(value); }
 
 constexpr std::int64_t kMany = 1'000'000'000;
 constexpr double kMostExact = 9007199254740991;  // 2^53 - 1
@@ -145,6 +149,12 @@ const std::vector<Setting>& all_settings() {
       {"group_size", "a whole number from 2 to 1024",
        [](S& it, const json& v) { return whole(v, 2, 1024, it.group_size); },
        [](const S& it) { return json(it.group_size); }},
+      {"temperature", "a number from 0 to 5", [](S& it, const json& v) { return number(v, 0, 5, it.temperature); },
+       [](const S& it) { return unless(1.0, it.temperature); }},
+      {"top_p", "a number from 1e-6 to 1", [](S& it, const json& v) { return number(v, 1e-6, 1, it.top_p); },
+       [](const S& it) { return unless(1.0, it.top_p); }},
+      {"top_k", "a whole number from 0 to 10^6", [](S& it, const json& v) { return whole(v, 0, 1'000'000, it.top_k); },
+       [](const S& it) { return unless(0, it.top_k); }},
       {"max_tokens", "a whole number from 1 to 10^6",
        [](S& it, const json& v) { return whole(v, 1, 1'000'000, it.max_tokens); },
        [](const S& it) { return json(it.max_tokens); }},
@@ -153,6 +163,24 @@ const std::vector<Setting>& all_settings() {
        [](const S& it) { return name_of(kAggregations, it.aggregation); }},
       {"epsilon", "a number from 0 to 1", [](S& it, const json& v) { return number(v, 0, 1, it.epsilon); },
        [](const S& it) { return json(it.epsilon); }},
+      {"epsilon_high", "a number from 0 to 100",
+       [](S& it, const json& v) { return number(v, 0, 100, it.epsilon_high.emplace()); },
+       [](const S& it) { return unless(it.epsilon, it.epsilon_high.value_or(it.epsilon)); }},
+      {"delta", "a number from 0 to 1000", [](S& it, const json& v) { return number(v, 0, 1000, it.delta); },
+       [](const S& it) { return unless(0.0, it.delta); }},
+      {"scale_rewards", "group, batch or none",
+       [](S& it, const json& v) { return choice(kScalings, v, it.scale_rewards.emplace()); },
+       [](const S& it) {
+         S usual = it;
+         usual.scale_rewards.reset();
+         return scaling_of(it) == scaling_of(usual) ? json() : name_of(kScalings, scaling_of(it));
+       }},
+      {"iterations", "a whole number from 1 to 1024",
+       [](S& it, const json& v) { return whole(v, 1, 1024, it.iterations); },
+       [](const S& it) { return unless(1, it.iterations); }},
+      {"steps_per_generation", "a whole number from 1 to 65536",
+       [](S& it, const json& v) { return whole(v, 1, 65536, it.steps_per_generation); },
+       [](const S& it) { return unless(1, it.steps_per_generation); }},
       {"schedule", "cosine, linear, constant or plateau",
        [](S& it, const json& v) { return choice(kCourses, v, it.schedule); },
        [](const S& it) { return name_of(kCourses, it.schedule); }},
@@ -199,6 +227,36 @@ const Setting* find(std::string_view name) {
 
 std::int64_t batch_of(const Settings& settings) { return settings.batch_size * settings.accumulation; }
 
+train::Turns turns_of(const Settings& settings, bool of_prompts) {
+  if (!of_prompts) return {};
+  return {settings.steps_per_generation, settings.iterations};
+}
+
+train::Scaling scaling_of(const Settings& settings) {
+  const bool is_usual = settings.aggregation != train::Aggregation::dr_grpo;
+  return settings.scale_rewards.value_or(is_usual ? train::Scaling::kGroup : train::Scaling::kNone);
+}
+
+Result<train::GrpoSettings> grpo_of(const Settings& settings) {
+  train::GrpoSettings grpo;
+  grpo.aggregation = settings.aggregation;
+  grpo.beta = settings.beta.value_or(0);
+  grpo.epsilon_low = settings.epsilon;
+  grpo.epsilon_high = settings.epsilon_high.value_or(settings.epsilon);
+  grpo.delta = settings.delta;
+  grpo.max_completion_tokens = settings.max_tokens;
+  return train::checked(grpo);
+}
+
+Result<infer::Sampling> sampling_of(const Settings& settings) {
+  if (!(settings.temperature > 0))
+    return Error{
+        "temperature must be above 0 where completions are compared: at 0 the likeliest token is always taken, and all "
+        "completions of a prompt are the same"};
+  return infer::Sampling{static_cast<float>(settings.temperature), static_cast<float>(settings.top_p),
+                         static_cast<std::int32_t>(settings.top_k), 0};
+}
+
 double alpha_of(const Settings& settings) { return settings.alpha.value_or(2 * static_cast<double>(settings.rank)); }
 
 std::int64_t held_out_of(const Settings& settings, std::int64_t rows, bool of_prompts) {
@@ -207,10 +265,11 @@ std::int64_t held_out_of(const Settings& settings, std::int64_t rows, bool of_pr
   return std::clamp<std::int64_t>(wanted, 0, std::max<std::int64_t>(rows - 1, 0));
 }
 
-std::int64_t steps_of(const Settings& settings, std::int64_t samples) {
+std::int64_t steps_of(const Settings& settings, std::int64_t samples, bool of_prompts) {
   if (settings.steps) return *settings.steps;
-  const std::int64_t batch = batch_of(settings);
-  return settings.epochs.value_or(1) * ((samples + batch - 1) / batch);
+  const train::Turns turns = turns_of(settings, of_prompts);
+  const std::int64_t batch = batch_of(settings) * turns.parts;
+  return settings.epochs.value_or(1) * ((samples + batch - 1) / batch) * turns.steps();
 }
 
 Result<Settings> read_settings(const json& from) {
@@ -256,10 +315,10 @@ json identity_of(const Settings& settings) {
 }
 
 std::string difference(const json& a, const json& b) {
+  const auto text = [](const json& value) { return value.is_null() ? "not set" : shown(value.dump()); };
   for (const auto& [name, value] : b.items())
-    if (!a.contains(name) || a[name] != value)
-      return name + " was " + (a.contains(name) ? shown(a[name].dump()) : "not known") + ", and is " +
-             shown(value.dump());
+    if (a.contains(name) ? a[name] != value : !value.is_null())
+      return name + " was " + (a.contains(name) ? text(a[name]) : "not known") + ", and is " + text(value);
   return "";
 }
 

@@ -13,6 +13,7 @@
 
 #include "base/result.h"
 #include "train/objective.h"
+#include "train/reward_aim.h"
 #include "train/run.h"
 
 namespace orch::tuning {
@@ -37,6 +38,14 @@ struct Settings {
   std::int64_t max_tokens = 256;  ///< of a completion
   train::Aggregation aggregation = train::Aggregation::dapo;
   double epsilon = 0.2;
+  std::optional<double> epsilon_high;  ///< nothing: as epsilon
+  double delta = 0;
+  std::optional<train::Scaling> scale_rewards;  ///< nothing: by the group; of dr_grpo not at all
+  std::int64_t iterations = 1;
+  std::int64_t steps_per_generation = 1;
+  double temperature = 1;  ///< of what is written while it learns
+  double top_p = 1;
+  std::int64_t top_k = 0;
   train::Course schedule = train::Course::kCosine;
   double warmup = 0;
   int stages = 1;
@@ -56,11 +65,18 @@ constexpr std::int64_t kMostHeldOut = 128, kMostPromptsHeldOut = 16;
 
 /// Samples of a step, over all ranks and accumulation steps.
 std::int64_t batch_of(const Settings& settings);
+/// How what was written for a batch is learnt from; of anything but prompts each batch is one step.
+train::Turns turns_of(const Settings& settings, bool of_prompts);
+train::Scaling scaling_of(const Settings& settings);
+/// What completions are learnt by, or which setting makes no sense.
+Result<train::GrpoSettings> grpo_of(const Settings& settings);
+/// How completions are drawn, or why not so.
+Result<infer::Sampling> sampling_of(const Settings& settings);
 double alpha_of(const Settings& settings);
 /// Of so many rows of a data set, those that are held out. Of prompts, which take long to be completed, fewer.
 std::int64_t held_out_of(const Settings& settings, std::int64_t rows, bool of_prompts);
 /// Steps of a run over so many samples.
-std::int64_t steps_of(const Settings& settings, std::int64_t samples);
+std::int64_t steps_of(const Settings& settings, std::int64_t samples, bool of_prompts = false);
 
 /// Of a JSON object. An error names the setting and what it takes.
 Result<Settings> read_settings(const nlohmann::json& json);
@@ -69,7 +85,8 @@ Result<bool> add_setting(const std::string& word, nlohmann::json& to);
 
 std::vector<std::string> setting_names();
 
-/// What must be the same for a run to go on from another's state, as text. Where it differs, difference() names it.
+/// What must be the same for a run to go on from another's state, as text. Where it differs, difference() names it. A
+/// setting that has its default may be null there: a program that does not know it yet has computed the same.
 nlohmann::json identity_of(const Settings& settings);
 std::string difference(const nlohmann::json& a, const nlohmann::json& b);
 

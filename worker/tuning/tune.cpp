@@ -124,6 +124,7 @@ class Tuning {
 
  private:
   bool is_first() const { return ranks_.rank() == 0; }
+  bool is_of_prompts() const { return rules_.rows == train::RowKind::kPrompt; }
   Result<bool> agree(const Result<bool>& own) { return comm::agree(ranks_, own); }
 
   void say(const std::string& what) {
@@ -139,12 +140,16 @@ class Tuning {
 
   /// Model, data and rewards, as they are in their files.
   Result<bool> read() {
-    const bool pulls = rules_.rows == train::RowKind::kPreference ||
-                       (rules_.rows == train::RowKind::kPrompt && settings_.beta.value_or(0) > 0);
+    const bool pulls =
+        rules_.rows == train::RowKind::kPreference || (is_of_prompts() && settings_.beta.value_or(0) > 0);
     if (settings_.full && pulls)
       return Error{
           "what pulls towards the model as it was needs it beside the one that is trained, and where all "
           "weights are trained there is none; train an adapter"};
+    if (is_of_prompts()) {
+      if (auto grpo = grpo_of(settings_); !grpo) return grpo.error();
+      if (auto sampling = sampling_of(settings_); !sampling) return sampling.error();
+    }
     if (auto made = agree(make_folder()); !made) return made;
     if (rules_.tensor * rules_.copies != ranks_.ranks())
       return Error{"the training is for " + counted(rules_.tensor * rules_.copies, "rank") + ", and " +
@@ -158,7 +163,7 @@ class Tuning {
     if (auto agreed = agree(read_data()); !agreed) return agreed;
     const Extent extent = extent_of(material_.learnt, settings_);
     items_ = extent.items;
-    steps_ = steps_of(settings_, items_);
+    steps_ = steps_of(settings_, items_, is_of_prompts());
     const texts::SampleCounts& counts = material_.counts;
     say(rules_.data.string() + ": " + counted(material_.rows, "row") + ", of which " + std::to_string(extent.items) +
         " with " + counted(extent.tokens, "token") + " are learnt from and " +
@@ -169,6 +174,10 @@ class Tuning {
              : ""));
     say(counted(steps_, "step") + " of " + counted(batch_of(settings_), "item") + ", over " +
         counted(ranks_.ranks(), "rank"));
+    if (const train::Turns turns = turns_of(settings_, is_of_prompts()); turns.steps() > 1)
+      say("completions are written for " + counted(batch_of(settings_) * turns.parts, "prompt") + " at once, and " +
+          counted(turns.steps(), "step") + " learn from them: " + counted(turns.parts, "part") + ", " +
+          counted(turns.rounds, "time"));
     return true;
   }
 
@@ -430,19 +439,19 @@ class Tuning {
         " (" + std::to_string(parameters_->pieces().size()) + " matrices), computing in " +
         std::string(name_of(rules_.formats.compute)));
     if (rules_.rows == train::RowKind::kPrompt) engine_.emplace(*backend_, *decoder_, engine_rules_);
-    auto aim = make_aim(material_.learnt, 0);
+    auto aim = make_aim(material_.learnt, false);
     if (!aim) return aim.error();
     aim_ = *std::move(aim);
     if (material_.held_out.items() > 0) {
-      auto judge = make_aim(material_.held_out, 1);
+      auto judge = make_aim(material_.held_out, true);
       if (!judge) return judge.error();
       judge_ = *std::move(judge);
     }
     return true;
   }
 
-  /// `draws`: another number for completions that are drawn apart.
-  Result<std::unique_ptr<train::Aim>> make_aim(Part& part, std::uint64_t draws) {
+  /// `is_judge`: of what is held out, whose completions are drawn apart from those that are learnt from.
+  Result<std::unique_ptr<train::Aim>> make_aim(Part& part, bool is_judge) {
     switch (rules_.rows) {
       case train::RowKind::kText:
       case train::RowKind::kInstruction:
@@ -460,18 +469,21 @@ class Tuning {
         break;
     }
     train::RewardRules how;
-    how.grpo.aggregation = settings_.aggregation;
-    how.grpo.beta = settings_.beta.value_or(0);
-    how.grpo.epsilon_low = how.grpo.epsilon_high = settings_.epsilon;
-    how.grpo.max_completion_tokens = settings_.max_tokens;
-    const auto whole = train::checked(how.grpo);
+    const auto whole = grpo_of(settings_);
     if (!whole) return whole.error();
     how.grpo = *whole;
+    // What is held out is completed in one way whatever the settings: so trainings can be compared by it.
+    if (!is_judge) {
+      const auto sampling = sampling_of(settings_);
+      if (!sampling) return sampling.error();
+      how.sampling = *sampling;
+      how.turns = turns_of(settings_, true);
+    }
     how.completions = static_cast<int>(settings_.group_size);
     how.most = settings_.max_tokens;
-    how.scaled = settings_.aggregation != train::Aggregation::dr_grpo;
+    how.scaling = scaling_of(settings_);
     how.ends.assign(parts_->tokenizer.specials().eos.begin(), parts_->tokenizer.specials().eos.end());
-    how.seed = settings_.seed + draws;
+    how.seed = settings_.seed + (is_judge ? 1 : 0);
     how.rewards = [this, &part](std::span<const train::Completed> completed) { return rewards(part, completed); };
     std::vector<std::vector<std::int32_t>> prompts;
     for (const texts::PromptSample& prompt : part.prompts) prompts.push_back(prompt.ids);
@@ -512,7 +524,8 @@ class Tuning {
   /// The run, where it goes on, and the files that grow with it.
   Result<bool> begin() {
     train::RunRules run;
-    run.order = {batch_of(settings_), settings_.seed, settings_.group_by_length};
+    run.turns = turns_of(settings_, is_of_prompts());
+    run.order = {batch_of(settings_) * run.turns.parts, settings_.seed, settings_.group_by_length};
     run.schedule.course = settings_.schedule;
     run.schedule.rate = settings_.learning_rate;
     run.schedule.warmup = settings_.warmup;
@@ -530,6 +543,7 @@ class Tuning {
     fs::path earlier = rules_.out / kCurve;
     if (checkpoint_) {
       train::RunState state = kept_->state;
+      state.written = checkpoint_->written;
       auto took = gathering_->take_part(checkpoint_->trained, has_average(), state);
       if (!took) took = Error{checkpoint_->folder.string() + ": " + took.error().what};
       if (auto agreed = agree(took); !agreed) return agreed;
@@ -637,6 +651,7 @@ class Tuning {
     checkpoint.loss = held_out;
     KeptRun kept{identity(), pass_, rules_.tensor, rules_.copies, seconds(), tokens_};
     checkpoint.run = json_of(kept, state);
+    checkpoint.written = state.written;
     if (!settings_.full) checkpoint.adapter = adapter_of(whole);
     checkpoint.trained = std::move(whole);
     return outcome(writer_->write(std::move(checkpoint)));
