@@ -381,9 +381,7 @@ TEST(Run, LearnsTheSameInSeveralStepsOverRanks) {
   }
 }
 
-TEST(Run, GoesOnBetweenStepsThatLearnFromTheSame) {
-  Setting setting = several();
-  setting.dropout = 0.1F;
+void expect_going_on(Setting setting) {
   const Ran whole = run(setting);
   for (std::int64_t after = 0; after < 8; ++after) {
     setting.end_after = after;
@@ -404,6 +402,32 @@ TEST(Run, GoesOnBetweenStepsThatLearnFromTheSame) {
     EXPECT_EQ(run(rest).state, whole.state) << "ended after step " << after;
     EXPECT_EQ(asked, after < 5 ? 2 : after == 5 ? 2 : 1) << "nothing is rewarded twice";
   }
+}
+
+TEST(Run, GoesOnBetweenStepsThatLearnFromTheSame) {
+  Setting setting = several();
+  setting.dropout = 0.1F;
+  expect_going_on(setting);
+}
+
+TEST(Run, GoesOnBetweenStepsThatLearnFromTheSameWhereTheModelItselfIsTrained) {
+  Setting setting = several();
+  setting.rate = 0.005;
+  setting.in_full = true;
+  expect_going_on(setting);
+}
+
+// 36 completions over 50 steps.
+TEST(Run, HasStepsThatLearnNothingWhereThereAreFewerCompletionsThanParts) {
+  Setting setting = several();
+  setting.turns = {50, 1};
+  setting.steps = 50;
+  const Ran ran = run(setting);
+  EXPECT_EQ(ran.end.why, RunEnd::Why::kDone);
+  const auto with_none = std::count_if(ran.reports.begin(), ran.reports.end(),
+                                       [](const StepReport& report) { return report.figures.at("length") == 0; });
+  EXPECT_EQ(with_none, 14);
+  for (const StepReport& report : ran.reports) EXPECT_TRUE(std::isfinite(report.loss)) << report.step;
 }
 
 // The layout may change between two of these steps, too.
