@@ -2,14 +2,19 @@
 // scripts/record-gradients recorded and held against finite differences.
 #include <gmock/gmock.h>
 
+#include <bit>
 #include <cmath>
+#include <cstring>
 #include <fstream>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "kernels/fake/backend.h"
 #include "model/projections.h"
+#include "model/safetensors_writer.h"
 #include "model/training.h"
 #include "support/families.h"
+#include "support/temporary.h"
 
 namespace orch::model {
 namespace {
@@ -107,6 +112,51 @@ TEST(Gradients, AtATemperatureAreThoseOfTrl) {
                     1e-4 * norm + 1e-9)
             << k;
     }
+  }
+}
+
+/// llama2 with a bias of its head, both divided by `by`.
+void write_with_head_bias(const std::filesystem::path& folder, float by) {
+  const auto from = test::family_folder("llama2");
+  std::filesystem::create_directory(folder);
+  std::filesystem::copy_file(from / "config.json", folder / "config.json");
+  const auto file = Checkpoint::open(from);
+  if (!file) throw std::runtime_error(file.error().what);
+  std::map<std::string, WrittenTensor> tensors;
+  for (const auto& [name, tensor] : file->tensors()) tensors[name] = {tensor.stored, tensor.shape, tensor.bytes};
+  const Tensor& head = file->tensors().find("lm_head.weight")->second;
+  if (head.stored != Stored::kBf16) throw std::runtime_error("the head is not in bf16");
+  std::vector<std::uint16_t> halves(static_cast<std::size_t>(head.count()));
+  std::memcpy(halves.data(), head.bytes.data(), head.bytes.size());
+  std::vector<float> weight, bias(static_cast<std::size_t>(head.shape[0]));
+  for (const std::uint16_t half : halves) weight.push_back(std::bit_cast<float>(std::uint32_t{half} << 16) / by);
+  for (std::size_t i = 0; i < bias.size(); ++i) bias[i] = static_cast<float>(i % 7) / (4 * by);
+  tensors["lm_head.weight"] = {Stored::kF32, head.shape, std::as_bytes(std::span(weight))};
+  tensors["lm_head.bias"] = {Stored::kF32, {head.shape[0]}, std::as_bytes(std::span(bias))};
+  if (auto written = write_safetensors(folder / "model.safetensors", tensors); !written)
+    throw std::runtime_error(written.error().what);
+}
+
+// A temperature divides the head's bias, too: a model whose head is divided says the same, and its head's gradients are
+// as many times larger. Halves are exact.
+TEST(Gradients, AtATemperatureKnowTheHeadsBias) {
+  const test::TemporaryFolder folder;
+  write_with_head_bias(folder / "whole", 1);
+  write_with_head_bias(folder / "halved", 2);
+  const auto backend = [] { return kernels::make_cpu_backend({2, 0, {}}); };
+  Runner whole(folder / "whole", DType::kFp32, "config.json", backend(), true),
+      halved(folder / "halved", DType::kFp32, "config.json", backend(), true);
+  const std::vector<Lesson> lessons = lessons_of(recorded("llama2"));
+  const Taught warm = teach(whole, lessons, false, 2), usual = teach(halved, lessons, false);
+  EXPECT_NE(teach(whole, lessons, false).loss, usual.loss);
+  EXPECT_EQ(warm.logprobs, usual.logprobs);
+  ASSERT_TRUE(usual.gradients.contains("lm_head.bias"));
+  EXPECT_GT(test::norm_of(usual.gradients.at("lm_head.bias")), 0);
+  for (const auto& [name, numbers] : usual.gradients) {
+    std::vector<float> wanted = numbers;
+    if (name.starts_with("lm_head."))
+      for (float& each : wanted) each /= 2;
+    EXPECT_THAT(warm.gradients.at(name), testing::Pointwise(testing::FloatEq(), wanted)) << name;
   }
 }
 

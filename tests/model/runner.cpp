@@ -35,9 +35,13 @@ std::string text_of(const std::filesystem::path& path) {
 }  // namespace
 
 Runner::Runner(const std::filesystem::path& folder, DType dtype, const char* config,
-               std::unique_ptr<kernels::Backend> backend)
+               std::unique_ptr<kernels::Backend> backend, bool head_bias)
     : dtype_(dtype),
-      it_(take(read_architecture(text_of(folder / config), config))),
+      it_([&] {
+        Architecture it = take(read_architecture(text_of(folder / config), config));
+        it.head_bias = it.head_bias || head_bias;
+        return it;
+      }()),
       checkpoint_(take(Checkpoint::open(folder))),
       sources_(take(find_sources(it_, checkpoint_, {}))),
       backend_(std::move(backend)),

@@ -19,9 +19,10 @@ using Logits = std::vector<std::vector<float>>;  ///< of each token, in order
 
 class Runner {
  public:
-  /// Throws what went wrong, as a text.
+  /// Throws what went wrong, as a text. `head_bias`: as no family has it.
   explicit Runner(const std::filesystem::path& folder, DType dtype = DType::kFp32, const char* config = "config.json",
-                  std::unique_ptr<kernels::Backend> backend = kernels::make_cpu_backend({2, 0, {}}));
+                  std::unique_ptr<kernels::Backend> backend = kernels::make_cpu_backend({2, 0, {}}),
+                  bool head_bias = false);
 
   const Architecture& architecture() const { return it_; }
   const Checkpoint& checkpoint() const { return checkpoint_; }
