@@ -9,6 +9,7 @@
 #include <numeric>
 
 #include "support/families.h"
+#include "train/memory_plan.h"
 #include "train/objective.h"
 #include "train/order.h"
 #include "train/ranks.h"
@@ -222,16 +223,26 @@ TEST(Learner, HasTheSameLossOverRanksWithAdaptersOfExperts) {
 }
 
 TEST(Learner, GivesTheSameBitsAgainWithAdaptersOfExperts) {
-  const Course course{.tensor = 2, .dropout = 0.1F, .targets = {"*"}};
+  const Course course{.tensor = 2, .steps = 6, .dropout = 0.1F, .targets = {"*"}};
   const Taught once = teach("deepseek_v3", course);
   for (const auto& [change, what] : std::vector<std::pair<std::function<void(Course&)>, const char*>>{
            {[](Course&) {}, "again"},
            {[](Course& it) { it.again = true; }, "with layers computed again"},
-           {[](Course& it) { it.again_from = 11; }, "from what was kept"},
+           {[](Course& it) { it.again_from = 3; }, "from what was kept"},
            {[](Course& it) { it.fake = 3; }, "on a device"}}) {
     Course other = course;
     change(other);
     EXPECT_EQ(teach("deepseek_v3", other).values, once.values) << what;
+  }
+}
+
+// Wider than what it stands between, on a device that knows what an op asked for.
+TEST(Learner, LearnsAdaptersOfExpertsOfAnyRank) {
+  for (const std::string targets : {"experts:1", "experts:150"}) {
+    const Course course{.steps = 3, .targets = {targets}};
+    Course there = course;
+    there.fake = 5;
+    EXPECT_EQ(teach("qwen3_moe", there).values, teach("qwen3_moe", course).values) << targets;
   }
 }
 
@@ -281,6 +292,26 @@ TEST(Learner, TrainsExpertsWhereTheyAreNamed) {
   EXPECT_EQ(count({"experts", "experts.down_proj:2"}), down / 2 + up) << "the last counts";
   EXPECT_EQ(count({"*.experts.*"}), down + up);
   EXPECT_EQ(count({"*"}), count({}) + down + up) << "without names they are left out";
+}
+
+TEST(Learner, IsPlannedWithAdaptersOfExperts) {
+  const model::Architecture it = take(model::open_architecture(test::family_folder("deepseek_v3")));
+  const auto plan = [&](const std::vector<std::string>& targets) {
+    AdapterRules rules;
+    rules.rank = 4;
+    rules.targets = targets;
+    return take(MemoryPlan::make(it, {}, DType::kFp32, rules, false));
+  };
+  const auto without = plan({"o_proj"}), with = plan({"o_proj", "experts"});
+  // Numbers as in TrainsExpertsWhereTheyAreNamed: in a row fp32, of values, gradients and moments four, and the
+  // weights.
+  const double numbers = 4 * 2 * 8 * (16 + 32 + 32 + 2 * 16);
+  EXPECT_EQ(with->row() - without->row(), 4 * numbers);
+  EXPECT_GE(with->trained() - without->trained(), 5 * 4 * numbers);
+  // Of each of 64 tokens' 3 experts: gates and values (32), what comes of them and its gradient (16 each), what comes
+  // out (32), A's side and its gradient (4 each).
+  const LearnerBounds bounds{64, 8, 32, false, 0};
+  EXPECT_GE(with->pass(bounds) - without->pass(bounds), 4 * 64 * 3 * (32 + 16 + 16 + 32 + 4 + 4));
 }
 
 TEST(Learner, TrainsTheTargetsThatAreNamedAndKnowsTheRest) {

@@ -63,7 +63,7 @@ Room Decoder::lay_out(Layout& layout, const StepBounds& bounds) const {
 
   if (bounds.expert_rank > 0) lay_out_routed(layout, room, tokens, bounds.expert_rank);
 
-  std::size_t scratch = bounds.expert_rank > 0 ? routed_scratch(tokens, false) : 0;
+  std::size_t scratch = bounds.expert_rank > 0 ? routed_scratch(tokens, bounds.expert_rank, false) : 0;
   kernels::Attention attend;
   attend.sequences.max_length = bounds.max_length;
   scratch = std::max(scratch, backend_.scratch(attend));
@@ -381,7 +381,7 @@ void Decoder::lay_out_routed(Layout& layout, Room& room, std::int64_t tokens, st
   room.chosen_low = layout.matrix(choices, rank, dtype());
 }
 
-std::size_t Decoder::routed_scratch(std::int64_t tokens, bool back) const {
+std::size_t Decoder::routed_scratch(std::int64_t tokens, std::int64_t rank, bool back) const {
   std::size_t scratch = 0;
   const std::int64_t choices = tokens * it_.experts->active;
   Matrix rows;
@@ -400,9 +400,9 @@ std::size_t Decoder::routed_scratch(std::int64_t tokens, bool back) const {
     kernels::RoutedGradient gradient;
     gradient.experts.size = choices;
     gradient.count = layer.experts_up->count;
-    // One side is never wider than the rank, which no layer's width is below.
     gradient.dy.dtype = gradient.x.dtype = dtype();
-    gradient.dy.cols = gradient.x.cols = std::max({it_.hidden, layer.experts_up->rows, layer.experts_down->cols});
+    gradient.dy.cols = rank;
+    gradient.x.cols = std::max({it_.hidden, layer.experts_up->rows, layer.experts_down->cols});
     scratch = std::max(scratch, backend_.scratch(gradient));
   }
   return scratch;

@@ -175,7 +175,7 @@ class Decoder {
                       kernels::Matrix out) const;
   void lay_out_routed(Layout& layout, Room& room, std::int64_t tokens, std::int64_t rank) const;
   /// Of all ops on experts one by one.
-  std::size_t routed_scratch(std::int64_t tokens, bool back) const;
+  std::size_t routed_scratch(std::int64_t tokens, std::int64_t rank, bool back) const;
   void two(const Pass& pass, std::size_t number, Place up, Place down, kernels::Matrix bare, const Room& room,
            kernels::Matrix in, kernels::Matrix out) const;
 

@@ -141,7 +141,7 @@ void TrainingPass::lay_out(Layout& layout) {
   norm.x = hidden_;
   norm.weight_gradient.data = norm.bias_gradient.data = this;  // as if they were asked for
   scratch = std::max(scratch, backend_.scratch(norm));
-  if (bounds_.expert_rank > 0) scratch = std::max(scratch, decoder_.routed_scratch(tokens, true));
+  if (bounds_.expert_rank > 0) scratch = std::max(scratch, decoder_.routed_scratch(tokens, bounds_.expert_rank, true));
   for (const LayerWeights& layer : decoder_.layers_) {
     if (!layer.experts_up) continue;
     kernels::ExpertsBack experts;
