@@ -184,7 +184,9 @@ struct ScoreBack {
   Matrix log_sums;                      ///< of all ranks together (CombineScores)
   Matrix coefficients;                  ///< one column, fp32: of each target, d loss / d log-probability
   Matrix dx;                            ///< from this rank's part of the vocabulary
-  Matrix head_gradient, bias_gradient;  ///< or none
+  Matrix head_gradient, bias_gradient;  ///< or none; with `others` none
+  ScoredOthers others;                  ///< that Score left; or none
+  Matrix logprobs;                      ///< with `others`: of each target (CombineScores)
 };
 
 /// y's row rows[i] ← x's row i, and 0 everywhere else: the way back through Gather. No row is named twice.

@@ -170,6 +170,8 @@ Operands operands_of(const Backend& backend, Score& op) {
       .read(op.targets)
       .written(op.stats)
       .written(op.found)
+      .written(op.others.sums)
+      .written(op.others.bases)
       .done();
 }
 
@@ -323,6 +325,9 @@ Operands operands_of(const Backend& backend, ScoreBack& op) {
       .read(op.forward.targets)
       .read(op.log_sums)
       .read(op.coefficients)
+      .read(op.others.sums)
+      .read(op.others.bases)
+      .read(op.logprobs)
       .written(op.dx)
       .changed(op.head_gradient)
       .changed(op.bias_gradient)

@@ -220,6 +220,16 @@ struct Gather {
 /// `first`.
 enum ScoreColumn : int { kMax, kSumExp, kBest, kScoreColumns };
 
+/// What a way back wants of a row's logits that depends on no coefficient, so that none is computed twice: the sum of
+/// the head's rows of all tokens but the row's targets, each times exp(logit − base) and what the soft cap lets back.
+/// Of each rank's own part.
+struct ScoredOthers {
+  Matrix sums;   ///< fp32
+  Matrix bases;  ///< one column, fp32
+
+  explicit operator bool() const { return static_cast<bool>(sums); }
+};
+
 /// stats ← of each row: the largest logit, the sum of exp(logit − largest) and the token of the largest logit (the
 /// first of equals), a number that fp32 holds exactly. found ← each target's logit, 0 where another rank has it. A row
 /// has any number of targets: those answers to one question that are one token long share its one row.
@@ -231,10 +241,11 @@ struct Score {
   std::int64_t vocab = 0;  ///< rows behind it are padding
   float scale = 1;
   float soft_cap = 0;
-  Ints starts;   ///< rows + 1: row r has the targets starts[r] … starts[r + 1] - 1
-  Ints targets;  ///< tokens
-  Matrix stats;  ///< kScoreColumns columns, fp32
-  Matrix found;  ///< one column, fp32: a row for each target
+  Ints starts;          ///< rows + 1: row r has the targets starts[r] … starts[r + 1] - 1
+  Ints targets;         ///< tokens
+  Matrix stats;         ///< kScoreColumns columns, fp32
+  Matrix found;         ///< one column, fp32: a row for each target
+  ScoredOthers others;  ///< or none
 };
 
 /// The ranks' parts (of stats and of found a block a rank) put together in rank order.

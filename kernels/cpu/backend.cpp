@@ -126,6 +126,7 @@ class CpuBackend : public Backend {
   std::size_t scratch(const Experts& op) const override { return cpu::ExpertsScratch(op).bytes; }
   std::size_t scratch(const RoutedLinear& op) const override { return training_.scratch(op); }
   std::size_t scratch(const Score& op) const override {
+    if (op.others) return training_.scratch(op);
     // Each chunk's statistics of each row, then each thread's logits.
     return static_cast<std::size_t>(chunks_of(op) * op.x.rows * kScoreColumns + threads_.count() * kScoreLogits) *
            sizeof(float);
@@ -221,6 +222,7 @@ class CpuBackend : public Backend {
       std::memcpy(rows(op.y, row, 1).data, rows(op.x, op.rows.data[row], 1).data, bytes);
   }
   void run(Stream&, const Score& op, std::span<std::byte> scratch) override {
+    if (op.others) return training_.run(op, scratch);
     const std::int64_t chunks = chunks_of(op), blocks = blocks_of(op.x.rows);
     auto* stats = part<float>(scratch, 0);  // chunks × rows
     float* logits = stats + chunks * op.x.rows * kScoreColumns;

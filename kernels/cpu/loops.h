@@ -71,6 +71,12 @@ struct Loops {
   /// kBlockRows × kScoreTokens. Targets among these tokens are found.
   void (*score)(const Score& op, std::int64_t chunk, std::int64_t from, std::int64_t to, float* stats,
                 float* logits) = nullptr;
+  /// The same in two: first one panel's logits, which have the columns from 64 · (panel - first) on; then a row's stats
+  /// and targets, whose logits become what the head's rows are multiplied by, in x's format. `fresh`: the first chunk.
+  void (*score_panel)(const Score& op, std::int64_t panel, std::int64_t first, std::int64_t from, std::int64_t to,
+                      const Matrix& logits) = nullptr;
+  void (*score_row)(const Score& op, std::int64_t chunk, std::int64_t row, bool fresh, float* stats,
+                    float* logits) = nullptr;
   /// Columns [column, column + 16) of a panel from so many rows of fp32, one after another; `largest`: of int8, as
   /// RowReader has it.
   void (*lay_out)(const PanelWeight& weight, std::int64_t index, std::int64_t number, std::int64_t column,
@@ -115,6 +121,7 @@ struct Loops {
   void (*embed_back)(const EmbedBack& op, std::int64_t first) = nullptr;
   void (*score_back)(const ScoreBack& op, std::int64_t panel, std::int64_t first, std::int64_t from, std::int64_t to,
                      const Matrix& dlogits) = nullptr;
+  void (*score_back_row)(const ScoreBack& op, std::int64_t row) = nullptr;
   void (*dropout)(const Dropout& op, std::int64_t row) = nullptr;
   void (*copy)(const Copy& op, std::int64_t row) = nullptr;
   /// Numbers [from, to).

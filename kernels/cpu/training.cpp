@@ -122,6 +122,21 @@ struct ScoreRoom {
   std::size_t bytes;
 };
 
+/// Of Score for a way back.
+struct LogitsRoom {
+  LogitsRoom(const Score& op, std::byte* memory) {
+    Pieces pieces(memory);
+    chunks = std::max<std::int64_t>(1, parts_of(op.head->rows, kScoreTokens));
+    stats = pieces.take<float>(chunks * op.x.rows * kScoreColumns);
+    logits = pieces.matrix(DType::kFp32, op.x.rows, kScoreTokens);
+    bytes = pieces.bytes();
+  }
+  std::int64_t chunks;
+  float* stats;  ///< chunks × rows
+  Matrix logits;
+  std::size_t bytes;
+};
+
 std::int64_t runs_of(const Matrix& row) { return parts_of(row.cols, kRun); }
 
 }  // namespace
@@ -134,7 +149,8 @@ std::size_t Training::scratch(const AttentionBack& op) const {
   return AttentionRoom(op, threads_.count(), nullptr).bytes;
 }
 std::size_t Training::scratch(const ExpertsBack& op) const { return ExpertsRoom(op, nullptr).bytes; }
-std::size_t Training::scratch(const ScoreBack& op) const { return ScoreRoom(op, nullptr).bytes; }
+std::size_t Training::scratch(const ScoreBack& op) const { return op.others ? 0 : ScoreRoom(op, nullptr).bytes; }
+std::size_t Training::scratch(const Score& op) const { return LogitsRoom(op, nullptr).bytes; }
 std::size_t Training::scratch(const SquareSum& op) const {
   return static_cast<std::size_t>(runs_of(op.x)) * sizeof(double);
 }
@@ -324,7 +340,42 @@ void Training::run(const EmbedBack& op) {
   threads_.run(parts_of(op.dx.cols, kColumns), [&](std::int64_t unit, int) { loops_.embed_back(op, unit * kColumns); });
 }
 
+void Training::run(const Score& op, std::span<std::byte> scratch) {
+  const LogitsRoom room(op, scratch.data());
+  const auto& head = static_cast<const PanelWeight&>(*op.head);
+  const std::int64_t some = kScoreTokens / kPanel, parts = parts_of(op.x.rows, kBlockRows);
+  // Logits become what the head's rows are multiplied by where they stand.
+  Matrix factors = room.logits;
+  factors.dtype = op.x.dtype;
+  factors.stride =
+      kScoreTokens * static_cast<std::int64_t>(sizeof(float) / static_cast<std::size_t>(bytes_of(op.x.dtype)));
+  for (std::int64_t target = 0; target < op.found.rows; ++target)
+    *static_cast<float*>(rows(op.found, target, 1).data) = 0;
+  for (std::int64_t chunk = 0; chunk < room.chunks; ++chunk) {
+    const std::int64_t first = chunk * some, panels = std::min(some, head.panels - first);
+    threads_.run(panels * parts, [&](std::int64_t unit, int) {
+      const std::int64_t from = unit % parts * kBlockRows;
+      loops_.score_panel(op, first + unit / parts, first, from, std::min(op.x.rows, from + kBlockRows), room.logits);
+    });
+    threads_.run(op.x.rows, [&](std::int64_t row, int) {
+      loops_.score_row(op, chunk, row, chunk == 0, room.stats + (chunk * op.x.rows + row) * kScoreColumns,
+                       static_cast<float*>(rows(room.logits, row, 1).data));
+    });
+    back({columns(factors, 0, std::min(kScoreTokens, head.rows - first * kPanel)), op.head, 1, chunk > 0,
+          op.others.sums},
+         first, panels);
+  }
+  threads_.run(op.x.rows, [&](std::int64_t row, int) {
+    combine(room.stats + row * kScoreColumns, op.x.rows * kScoreColumns, room.chunks,
+            static_cast<float*>(rows(op.stats, row, 1).data));
+  });
+}
+
 void Training::run(const ScoreBack& op, std::span<std::byte> scratch) {
+  if (op.others) {
+    threads_.run(op.dx.rows, [&](std::int64_t row, int) { loops_.score_back_row(op, row); });
+    return;
+  }
   const ScoreRoom room(op, scratch.data());
   const auto& head = static_cast<const PanelWeight&>(*op.forward.head);
   const std::int64_t some = kScoreTokens / kPanel, parts = parts_of(op.forward.x.rows, kBlockRows);

@@ -23,6 +23,8 @@ class Training {
   std::size_t scratch(const RoutedGradient& op) const;
   std::size_t scratch(const ScoreBack& op) const;
   std::size_t scratch(const SquareSum& op) const;
+  /// With `others`.
+  std::size_t scratch(const Score& op) const;
   std::size_t scratch(const Repack& op) const;
 
   void run(const Activate& op);
@@ -44,6 +46,7 @@ class Training {
   void run(const Weigh& op);
   void run(const EmbedBack& op);
   void run(const ScoreBack& op, std::span<std::byte> scratch);
+  void run(const Score& op, std::span<std::byte> scratch);
   void run(const Scatter& op);
   void run(const Dropout& op);
   void run(const Copy& op);

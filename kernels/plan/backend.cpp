@@ -115,7 +115,9 @@ class Plan : public PlanBackend {
   }
   std::size_t scratch(const Score& op) const override {
     const std::int64_t chunks = std::max<std::int64_t>(1, (op.head->rows + kScoreTokens - 1) / kScoreTokens);
-    return size_of(real(chunks * op.x.rows * kScoreColumns) * sizeof(float));
+    // For the way back the logits of a part of the vocabulary stand there too.
+    const std::int64_t logits = op.others ? kScoreTokens : 0;
+    return size_of(real((chunks * kScoreColumns + logits) * op.x.rows) * sizeof(float));
   }
   std::size_t scratch(const Sample& op) const override {
     return size_of(real(op.logits.rows * op.logits.cols) * (sizeof(float) + sizeof(std::int32_t)));
@@ -133,6 +135,7 @@ class Plan : public PlanBackend {
   }
   std::size_t scratch(const ScoreBack& op) const override {
     const Score& forward = op.forward;
+    if (op.others) return 0;
     return size_of(real(forward.x.rows) *
                    (real(kScoreTokens) * bytes_of(forward.x.dtype) + real(forward.x.cols) * sizeof(float)));
   }
@@ -163,7 +166,7 @@ class Plan : public PlanBackend {
   void run(Stream&, const Mix& op) override { record("Mix", op, 0); }
   void run(Stream&, const Gather& op) override { record("Gather", op, 0); }
   void run(Stream&, const Score& op, std::span<std::byte>) override {
-    record("Score", op, product(op.x.rows, *op.head));
+    record("Score", op, (op.others ? 2 : 1) * product(op.x.rows, *op.head));
   }
   void run(Stream&, const CombineScores& op) override { record("CombineScores", op, 0); }
   void run(Stream&, const Sample& op, std::span<std::byte>) override { record("Sample", op, 0); }
@@ -200,7 +203,7 @@ class Plan : public PlanBackend {
   }
   void run(Stream&, const ExpertsBack& op, std::span<std::byte>) override { record("ExpertsBack", op, work_of(op)); }
   void run(Stream&, const ScoreBack& op, std::span<std::byte>) override {
-    record("ScoreBack", op, 2 * product(op.forward.x.rows, *op.forward.head));
+    record("ScoreBack", op, op.others ? 0 : 2 * product(op.forward.x.rows, *op.forward.head));
   }
   void run(Stream&, const Repack& op, std::span<std::byte>) override { record("Repack", op, 0); }
   void run(Stream&, const SquareSum& op, std::span<std::byte>) override { record("SquareSum", op, 0); }

@@ -140,12 +140,13 @@ Cases experts_back(std::int64_t tokens, int count, int active, std::int64_t hidd
   });
 }
 
-/// The second of several ranks' parts of the vocabulary: its own part of dx, and its rows of the head.
+/// The second of several ranks' parts of the vocabulary: its own part of dx, and its rows of the head. `kept`: dx
+/// alone, from what Score left.
 Cases score_back(std::int64_t rows, std::int64_t hidden, std::int64_t vocab, std::int64_t first, std::int64_t own,
-                 DType dtype, double cap, bool trained) {
+                 DType dtype, double cap, bool trained, bool kept = false) {
   const std::string name = "ScoreBack_" + std::string(orch::name_of(dtype)) + "_" + std::to_string(rows) + "x" +
                            std::to_string(hidden) + "x" + std::to_string(vocab) + (first > 0 ? "_part" : "") +
-                           (cap > 0 ? "_capped" : "");
+                           (cap > 0 ? "_capped" : "") + (kept ? "_kept" : "");
   const double error = (dtype == DType::kFp32 ? 1e-5 : 2 * tolerance(dtype));
   return gradient_cases(name, dtype, error, trained ? 3 : 1, [=](Device& device) {
     Random random(static_cast<std::uint64_t>(rows + vocab));
@@ -155,6 +156,7 @@ Cases score_back(std::int64_t rows, std::int64_t hidden, std::int64_t vocab, std
     std::vector<std::int32_t> starts{0}, targets;
     for (std::int64_t r = 0; r < rows; ++r) {
       for (std::int64_t t = r % 3; t > 0; --t) targets.push_back(static_cast<std::int32_t>(random.whole(0, vocab - 1)));
+      if (r == 5) targets.back() = targets[targets.size() - 2];  // asked twice
       starts.push_back(static_cast<std::int32_t>(targets.size()));
     }
     const auto count = static_cast<std::int64_t>(targets.size());
@@ -176,6 +178,12 @@ Cases score_back(std::int64_t rows, std::int64_t hidden, std::int64_t vocab, std
     };
     Numbers log_sums{{}, rows, 1};
     for (std::int64_t r = 0; r < rows; ++r) log_sums.values.push_back(log_sum_of(logits_of(x, head, bias, r)));
+    Numbers logprobs{{}, count, 1};
+    for (std::int64_t r = 0; r < rows; ++r)
+      for (auto t = starts[static_cast<std::size_t>(r)]; t < starts[static_cast<std::size_t>(r) + 1]; ++t)
+        logprobs.values.push_back(
+            logits_of(x, head, bias, r)[static_cast<std::size_t>(targets[static_cast<std::size_t>(t)])] -
+            log_sums.at(r, 0));
     const auto part = [&](const Numbers& all, std::int64_t wide) {
       return std::vector<double>(all.values.begin() + first * wide, all.values.begin() + (first + own) * wide);
     };
@@ -194,10 +202,22 @@ Cases score_back(std::int64_t rows, std::int64_t hidden, std::int64_t vocab, std
     op.dx = device.poisoned(rows, hidden, dtype, 3);
     if (trained) op.head_gradient = device.put(filled(own, hidden, 1), DType::kFp32, 1);
     if (trained) op.bias_gradient = device.put(filled(1, own, 1), DType::kFp32, 1);
-    const std::span<std::byte> scratch = device.scratch(device.backend().scratch(op));
+    Score forward = op.forward;
+    if (kept) {
+      forward.stats = device.poisoned(rows, kScoreColumns, DType::kFp32);
+      forward.found = device.poisoned(count, 1, DType::kFp32);
+      forward.others =
+          op.others = {device.poisoned(rows, hidden, DType::kFp32, 1), device.poisoned(rows, 1, DType::kFp32)};
+      op.logprobs = device.put(logprobs, DType::kFp32);
+    }
+    const std::span<std::byte> scratch = device.scratch(device.backend().scratch(op)),
+                               before = device.scratch(kept ? device.backend().scratch(forward) : 0);
     Question question;
     question.point = {x, {part(head, hidden), own, hidden}, {part(bias, 1), 1, own}};
-    question.run = [&device, op, scratch] { device.backend().run(device.stream(), op, scratch); };
+    question.run = [&device, op, scratch, forward, before] {
+      if (forward.others) device.backend().run(device.stream(), forward, before);
+      device.backend().run(device.stream(), op, scratch);
+    };
     question.answers = {{0, op.dx}, {1, op.head_gradient, 1}, {2, op.bias_gradient, 1}};
     // Of x's gradient this rank has the part that goes through its rows of the head: the others' are held still, as
     // functions of the first x.
@@ -238,6 +258,9 @@ std::vector<Case> choice_back_cases() {
     add(score_back(5, 24, 150, 0, 150, dtype, 0, true));
     add(score_back(7, 10, 200, 64, 70, dtype, 2, true));
     add(score_back(4, 8, 2100, 0, 2100, dtype, 0, false));
+    add(score_back(101, 6, 90, 0, 90, dtype, 0, false, true));
+    add(score_back(7, 10, 200, 64, 70, dtype, 2, false, true));
+    add(score_back(8, 8, 4200, 0, 4200, dtype, 0, false, true));
   }
   return cases;
 }

@@ -86,6 +86,7 @@ Changed change(Setting& setting, bool again, float drop_rate = 0) {
   Given given(setting.runner, device, setting.lessons(), again, loaded.adapter().rank, drop_rate > 0,
               loaded.adapter().expert_rank);
   given.step.adapter = &loaded.adapter();
+  given.targets.leave_head = true;
   std::vector<std::int32_t> names(static_cast<std::size_t>(given.step.tokens.size));
   for (std::size_t i = 0; i < names.size(); ++i) names[i] = static_cast<std::int32_t>(i);
   if (drop_rate > 0) given.step.drops = {drop_rate, 77, device.put(names)};

@@ -91,20 +91,21 @@ struct Decoder::ScoreRoom {
   std::span<std::byte> scratch;
 };
 
-Decoder::ScoreRoom Decoder::lay_out_scores(Layout& layout, std::int64_t rows, std::int64_t targets) const {
+Decoder::ScoreRoom Decoder::lay_out_scores(Layout& layout, std::int64_t rows, std::int64_t targets, bool others) const {
   ScoreRoom room;
   room.stats = layout.matrix(rows * shard_.ranks, kernels::kScoreColumns, DType::kFp32);
   room.found = layout.matrix(targets * shard_.ranks, 1, DType::kFp32);
   kernels::Score score;
   score.x.rows = rows;
   score.head = head();
+  if (others) score.others.sums.data = &room;  // as if they were asked for
   room.scratch = layout.scratch(backend_.scratch(score));
   return room;
 }
 
-std::size_t Decoder::score_workspace(std::int64_t rows, std::int64_t targets) const {
+std::size_t Decoder::score_workspace(std::int64_t rows, std::int64_t targets, bool others) const {
   Layout layout(nullptr);
-  lay_out_scores(layout, rows, targets);
+  lay_out_scores(layout, rows, targets, others);
   return layout.bytes();
 }
 
@@ -596,12 +597,13 @@ kernels::Score Decoder::score_of(const Scoring& scoring) const {
 void Decoder::score_normed(Stream& stream, const Scoring& scoring, std::span<std::byte> workspace) const {
   const std::int64_t rows = scoring.hidden.rows, targets = scoring.targets.size;
   Layout layout(workspace.data());
-  const ScoreRoom room = lay_out_scores(layout, rows, targets);
+  const ScoreRoom room = lay_out_scores(layout, rows, targets, static_cast<bool>(scoring.others));
   const Matrix own_stats = kernels::rows(room.stats, shard_.rank * rows, rows),
                own_found = kernels::rows(room.found, shard_.rank * targets, targets);
   kernels::Score score = score_of(scoring);
   score.stats = own_stats;
   score.found = own_found;
+  score.others = scoring.others;
   backend_.run(stream, score, room.scratch);
   if (shard_.ranks > 1) {
     tensor_->gather(stream, own_stats, room.stats);

@@ -44,11 +44,12 @@ struct Scoring {
   kernels::Matrix hidden;  ///< becomes normed
   kernels::Ints starts;    ///< rows + 1: of each row's targets
   kernels::Ints targets;
-  kernels::Matrix logprobs;   ///< one column, fp32: of each target
-  kernels::Ints best;         ///< of each row the likeliest token
-  kernels::Matrix log_sums;   ///< one column, fp32: of each row (kernels::CombineScores); or none
-  float temperature = 1;      ///< that logits are divided by
-  kernels::Matrix bias = {};  ///< the head's, divided by the temperature, where that is not 1
+  kernels::Matrix logprobs;           ///< one column, fp32: of each target
+  kernels::Ints best;                 ///< of each row the likeliest token
+  kernels::Matrix log_sums;           ///< one column, fp32: of each row (kernels::CombineScores); or none
+  float temperature = 1;              ///< that logits are divided by
+  kernels::Matrix bias = {};          ///< the head's, divided by the temperature, where that is not 1
+  kernels::ScoredOthers others = {};  ///< or none
 };
 
 class Decoder {
@@ -112,8 +113,9 @@ class Decoder {
   Decoder(kernels::Backend& backend, Architecture architecture, Shard shard, Formats formats,
           comm::Communicator* tensor);
   Room lay_out(Layout& layout, const StepBounds& bounds) const;
-  std::size_t score_workspace(std::int64_t rows, std::int64_t targets) const;
-  ScoreRoom lay_out_scores(Layout& layout, std::int64_t rows, std::int64_t targets) const;
+  /// `others`: those of a Scoring are asked for.
+  std::size_t score_workspace(std::int64_t rows, std::int64_t targets, bool others = false) const;
+  ScoreRoom lay_out_scores(Layout& layout, std::int64_t rows, std::int64_t targets, bool others) const;
   const kernels::Weight* head() const { return head_ ? head_.get() : embedding_.get(); }
   std::int64_t largest_inner() const;
   /// What an adapter has between its A and B, it has as often: of latent attention for each head.

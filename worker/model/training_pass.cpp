@@ -129,6 +129,10 @@ void TrainingPass::lay_out(Layout& layout) {
   if (decoder_.head_bias_)
     for (Matrix* bias : {&cooled_bias_, &dcooled_bias_})
       *bias = layout.matrix(1, decoder_.head_bias_.cols, DType::kFp32);
+  if (bounds_.rank > 0) {
+    others_.sums = layout.matrix(bounds_.targets, it.hidden, DType::kFp32);
+    others_.bases = layout.matrix(bounds_.targets, 1, DType::kFp32);
+  }
 
   // What ops ask for, as large as any may be; nothing of it outlives its op.
   kernels::AttentionBack attention;
@@ -157,7 +161,7 @@ void TrainingPass::lay_out(Layout& layout) {
   score.forward.x = picked_;
   score.forward.head = decoder_.head();
   scratch = std::max(scratch, backend_.scratch(score));
-  scratch = std::max(scratch, decoder_.score_workspace(bounds_.targets, bounds_.targets));
+  scratch = std::max(scratch, decoder_.score_workspace(bounds_.targets, bounds_.targets, bounds_.rank > 0));
   scratch_ = layout.scratch(scratch);
 }
 
@@ -222,8 +226,16 @@ void TrainingPass::forth(Stream& stream, const Step& step, const Targets& target
 
 Scoring TrainingPass::scoring() const {
   const std::int64_t rows = targets_.rows.size;
-  return {some(normed_, rows), targets_.starts,       targets_.tokens,      targets_.logprobs,
-          targets_.best,       some(log_sums_, rows), targets_.temperature, cooled_bias_};
+  return {some(normed_, rows),
+          targets_.starts,
+          targets_.tokens,
+          targets_.logprobs,
+          targets_.best,
+          some(log_sums_, rows),
+          targets_.temperature,
+          cooled_bias_,
+          targets_.leave_head ? kernels::ScoredOthers{some(others_.sums, rows), some(others_.bases, rows)}
+                              : kernels::ScoredOthers{}};
 }
 
 void TrainingPass::back(Stream& stream, Matrix coefficients, const Gradients& gradients) {
@@ -237,6 +249,10 @@ void TrainingPass::back(Stream& stream, Matrix coefficients, const Gradients& gr
   score.dx = dpicked;
   score.head_gradient = gradients.head;
   score.bias_gradient = gradients.head_bias;
+  if (targets_.leave_head) {
+    score.others = scoring().others;
+    score.logprobs = targets_.logprobs;
+  }
   const bool cooled = gradients.head_bias && targets_.temperature != 1;
   if (cooled) {
     score.bias_gradient = dcooled_bias_;

@@ -36,6 +36,8 @@ struct Targets {
   kernels::Matrix logprobs;  ///< one column, fp32
   kernels::Ints best;        ///< of each row the likeliest token
   float temperature = 1;     ///< above 0: logits are divided by it, and the way back goes through that
+  /// Of a pass with adapters: a way back follows, which leaves the head as it is. It costs less then.
+  bool leave_head = false;
 };
 
 class TrainingPass {
@@ -107,6 +109,7 @@ class TrainingPass {
       dchosen_inner_, dchosen_low_;
   kernels::Matrix picked_, normed_, dpicked_, log_sums_;  ///< rows that have targets
   kernels::Matrix cooled_bias_, dcooled_bias_;  ///< the head's divided by the temperature, and its gradient; or none
+  kernels::ScoredOthers others_;                ///< likewise; of a pass with adapters
   std::span<std::byte> scratch_;
   std::size_t bytes_ = 0;
 

@@ -99,7 +99,7 @@ std::vector<std::vector<std::size_t>> Learner::parts_of(std::span<const Lesson> 
 }
 
 Learner::Given Learner::forth(std::span<const Lesson> lessons, bool with_adapter, float temperature, std::uint64_t key,
-                              bool drops) {
+                              bool drops, bool back) {
   const model::Architecture& it = decoder_.architecture();
   std::vector<std::int32_t> tokens, positions, slots, names, rows, starts = {0}, lengths, table, target_starts = {0},
                                                                    targets;
@@ -171,6 +171,7 @@ Learner::Given Learner::forth(std::span<const Lesson> lessons, bool with_adapter
   asked.temperature = temperature;
   backend_.upload(*stream_, ints, ints_.host(), ints_.bytes());
   backend_.upload(*stream_, floats, floats_.host(), bases.size() * sizeof(float));
+  asked.leave_head = back && parameters_.adapter();
   pass_->forth(*stream_, step, asked);
   backend_.download(*stream_, floats_.host() + given.logprobs, floats + given.logprobs, given.targets * sizeof(float));
   return given;
@@ -190,10 +191,10 @@ Result<bool> Learner::teach(std::span<const Lesson> lessons, std::uint64_t key, 
     }
     judge(outcomes);
   };
-  const auto pass = [&](const std::vector<std::size_t>& part) -> Result<Given> {
+  const auto pass = [&](const std::vector<std::size_t>& part, bool back) -> Result<Given> {
     std::vector<Lesson> some;
     for (const std::size_t i : part) some.push_back(lessons[i]);
-    const Given given = forth(some, true, temperature, key, true);
+    const Given given = forth(some, true, temperature, key, true, back);
     if (auto waited = backend_.wait(*stream_); !waited) return waited.error();
     if (auto joined = decoder_.joined(); !joined) return joined.error();
     std::size_t from = 0;
@@ -203,11 +204,11 @@ Result<bool> Learner::teach(std::span<const Lesson> lessons, std::uint64_t key, 
   };
   if (parts.size() > 1) {
     for (const auto& part : parts)
-      if (auto given = pass(part); !given) return given.error();
+      if (auto given = pass(part, false); !given) return given.error();
     ask();
   }
   for (const auto& part : parts) {
-    auto given = pass(part);
+    auto given = pass(part, true);
     if (!given) return given.error();
     if (parts.size() == 1) ask();
     float* coefficient = floats_.host() + given->coefficients;
@@ -232,7 +233,7 @@ Result<std::vector<std::vector<float>>> Learner::look(std::span<const Lesson> le
   for (const auto& part : parts_of(lessons)) {
     std::vector<Lesson> some;
     for (const std::size_t i : part) some.push_back(lessons[i]);
-    const Given given = forth(some, with_adapter, temperature, 0, false);
+    const Given given = forth(some, with_adapter, temperature, 0, false, false);
     if (auto waited = backend_.wait(*stream_); !waited) return waited.error();
     if (auto joined = decoder_.joined(); !joined) return joined.error();
     std::size_t from = 0;

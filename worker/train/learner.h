@@ -76,8 +76,10 @@ class Learner {
   struct Given;
   Result<bool> allocate();
   Result<bool> check(std::span<const Lesson> lessons) const;
-  /// Enqueues a pass forth; the log-probabilities are in floats_ when the stream has been waited for.
-  Given forth(std::span<const Lesson> lessons, bool with_adapter, float temperature, std::uint64_t key, bool drops);
+  /// Enqueues a pass forth; the log-probabilities are in floats_ when the stream has been waited for. `back`: a way
+  /// back follows.
+  Given forth(std::span<const Lesson> lessons, bool with_adapter, float temperature, std::uint64_t key, bool drops,
+              bool back);
   /// Of texts of one pass: those that are longer than the model was trained on turn otherwise, and go by themselves.
   std::vector<std::vector<std::size_t>> parts_of(std::span<const Lesson> lessons) const;
 
