@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 
 #include "run/loop.h"
@@ -31,7 +32,7 @@ class PlayedEngine : public ModelEngine {
     const auto outcome = outcomes.find(leased.chunk.cell);
     if (outcome == outcomes.end() && on_endless) on_endless();
     return std::unique_ptr<Work>(
-        std::make_unique<Played>(outcome == outcomes.end() ? std::nullopt : std::optional(outcome->second)));
+        std::make_unique<Played>(outcome == outcomes.end() ? std::nullopt : std::optional(outcome->second), trains));
   }
   int descriptor() const override { return ready_; }
   void look() override {}
@@ -48,11 +49,12 @@ class PlayedEngine : public ModelEngine {
   std::vector<std::string> folders;
   std::function<void()> on_endless;
   std::optional<std::string> gone;
+  bool trains = false;
 
  private:
   class Played : public Work {
    public:
-    explicit Played(std::optional<Outcome> outcome) : outcome_(std::move(outcome)) {}
+    Played(std::optional<Outcome> outcome, bool trains) : outcome_(std::move(outcome)), trains_(trains) {}
     void stop(Clock::duration) override {
       if (!outcome_) outcome_.emplace().what = Outcome::What::kStopped;
     }
@@ -61,9 +63,11 @@ class PlayedEngine : public ModelEngine {
     std::int64_t done() const override { return 3; }
     std::int64_t all() const override { return 7; }
     std::string live() const override { return R"({"step": 3})"; }
+    bool goes_on_elsewhere() const override { return trains_; }
 
    private:
     std::optional<Outcome> outcome_;
+    const bool trains_;
   };
   int ready_ = ::eventfd(0, EFD_CLOEXEC);
 };
@@ -167,6 +171,29 @@ TEST_F(ModelCells, EndWithTheRankThatIsGone) {
   EXPECT_EQ((*directory_.read_exit())->end, "lost_peer") << "on disk, for whoever started it ends us all";
   EXPECT_THAT(daemon_.exits, ElementsAre("lost_peer"));
   EXPECT_THAT(daemon_.delivered, IsEmpty()) << "the daemon takes the lease back with the job";
+}
+
+// It is cancelled and tried again between two heartbeats, of which none says that the first lease is over: left alone
+// the first attempt would keep the GPU to its end, and the second would wait for it.
+TEST_F(ModelCells, ThatAreTrainedGoOnInTheNextAttemptWhenTheyAreGivenAnew) {
+  engine_.trains = true;
+  add(1, 1);
+  std::atomic<bool> runs = false;
+  engine_.on_endless = [&] {
+    engine_.outcomes[1] = done();
+    runs = true;
+  };
+  daemon_.on_lease = [&] {
+    if (!runs.exchange(false)) return;
+    add(1, 1);
+    daemon_.cells.back().ticket = 201;
+    daemon_.cells.back().folder = "cells/1-again";
+  };
+  EXPECT_EQ(run(with({"0"})).end, "done");
+  EXPECT_THAT(engine_.folders, ElementsAre("cells/1", "cells/1-again"));
+  ASSERT_THAT(daemon_.delivered, SizeIs(1)) << "nothing is said of the lease that is over";
+  EXPECT_EQ(daemon_.delivered[0].ticket, 201);
+  EXPECT_EQ(daemon_.delivered[0].what, "done");
 }
 
 TEST_F(ModelCells, FailWhereNothingRunsThem) {

@@ -437,6 +437,7 @@ void Loop::hear_given(const std::string& body) {
   for (const wire::Leased& leased : waiting_) known.insert(leased.ticket);
   for (const wire::Leased& leased : given->leased) {
     if (!known.insert(leased.ticket).second) continue;
+    take_over(leased.chunk);
     // The question was on its way when it was told to drain.
     if (phase_.draining)
       give_back(leased);
@@ -447,6 +448,18 @@ void Loop::hear_given(const std::string& body) {
   if (!given->leased.empty()) idle_since_ = Clock::now();
   lease_at_ = Clock::now() + std::chrono::duration_cast<Clock::duration>(
                                  std::chrono::duration<double>(std::clamp(given->retry_after, 0.05, 60.0)));
+}
+
+/// What is given anew was taken back before, as when a cell is cancelled and tried again between two heartbeats: these
+/// speak of chunks, and say nothing of it. A training's next attempt goes on where the one that runs is stopped; else
+/// the two would stand one behind the other. What is measured in a while may come to its end.
+void Loop::take_over(const wire::Chunk& chunk) {
+  std::erase_if(waiting_, [&](const wire::Leased& leased) { return leased.chunk == chunk; });
+  for (auto& [ticket, running] : running_) {
+    if (running.leased.chunk != chunk || !running.work->goes_on_elsewhere()) continue;
+    running.dropped = true;
+    running.work->stop(0s);
+  }
 }
 
 void Loop::hear_beat(const std::string& body) {

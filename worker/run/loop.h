@@ -84,6 +84,7 @@ class Loop {
   void say_last(const std::optional<wire::Exit>& exit);
   void hear(const Mailman::Answered& answered);
   void hear_given(const std::string& body);
+  void take_over(const wire::Chunk& chunk);
   void hear_beat(const std::string& body);
   bool is_over() const;
   std::chrono::milliseconds until_next() const;
