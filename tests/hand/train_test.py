@@ -620,6 +620,7 @@ class Wrong(InFolder):
                 ((MODEL, data, *out, "--set", "sequence=8"), 1, "nothing is left to learn from: 8 rows had nothing to be trained on within the longest sample, 8 tokens"),
                 ((MODEL, pairs, *out), 1, f"{pairs}:4:1: no field 'completion'"),
                 ((MODEL, data, *out, "--set", "targets=p_proj"), 1, "p_proj"),
+                ((MODEL, data, *out, "--set", "full=true", "--set", "dropout=0.1"), 1, "dropout is of an adapter's inputs, and where all weights are trained there is none"),
                 ((MODEL, data, "--out", file), 1, f"cannot make the folder {file}"),
                 ((self.folder / "none", data, *out), 1, f"there is no folder {self.folder}/none"),
                 ((self.folder, data, *out), 1, "config.json"),

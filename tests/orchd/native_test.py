@@ -196,6 +196,18 @@ tasks:""")
         self.assertEqual(self.daemon.wait(sweep)["state"], "failed")
         self.assertIn("safetensors", self.daemon.results(sweep)[0]["reason"])
 
+    def test_a_training_of_layers_that_the_model_does_not_have_fails_at_once(self):
+        settings = {"targets": "q_proj,p_proj", "steps": 2, "sequence": 32, "dtype": "fp32"}
+        matrix = {"name": "typo", "kind": "train", "models": ["copier"], "tasks": ["learn_pets"], "settings": settings}
+        status, body = self.daemon.call("POST", "/v1/sweeps", {"matrix": json.dumps(matrix), "file": "test.yaml",
+                                                               "catalogs": [{"file": "small.yaml", "text": self.catalog}]})
+        self.assertEqual(status, 201, body)
+        self.assertEqual(self.daemon.wait(body["sweep"])["state"], "failed")
+        row = self.daemon.results(body["sweep"])[0]
+        self.assertEqual(row["reason"], "the model has no linear layer 'p_proj'")
+        failures = self.daemon.get(f"/v1/cells/{row['key']}")["failures"]
+        self.assertEqual([(each["cause"], each["remedy"]) for each in failures], [("bad_input", "give_up")], "no memory would help")
+
     def test_a_long_cell_is_cut_and_put_together_exactly(self):
         red = self.many(3500)
         sweep = self.submit("long", models=["constant", "induction"], tasks=["recall"])

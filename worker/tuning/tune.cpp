@@ -110,8 +110,9 @@ class Tuning {
 
   Result<TuneEnd, Trouble> run() {
     using Step = Result<bool> (Tuning::*)();
-    constexpr std::array<std::pair<Step, const char*>, 5> kSteps = {{{&Tuning::read, "bad_input"},
+    constexpr std::array<std::pair<Step, const char*>, 6> kSteps = {{{&Tuning::read, "bad_input"},
                                                                      {&Tuning::look_back, "unknown"},
+                                                                     {&Tuning::lay_out, "bad_input"},
                                                                      {&Tuning::plan, "host_memory"},
                                                                      {&Tuning::load, "load_failed"},
                                                                      {&Tuning::begin, "unknown"}}};
@@ -146,6 +147,8 @@ class Tuning {
       return Error{
           "what pulls towards the model as it was needs it beside the one that is trained, and where all "
           "weights are trained there is none; train an adapter"};
+    if (settings_.full && settings_.dropout > 0)
+      return Error{"dropout is of an adapter's inputs, and where all weights are trained there is none; leave it out"};
     if (is_of_prompts()) {
       if (auto grpo = grpo_of(settings_); !grpo) return grpo.error();
       if (auto sampling = sampling_of(settings_); !sampling) return sampling.error();
@@ -317,6 +320,16 @@ class Tuning {
                              experts ? experts->count : 0);
   }
 
+  /// What is trained: settings that the model has nothing for (other targets, other ranks) are wrong wherever it runs,
+  /// and no want of memory.
+  Result<bool> lay_out() {
+    auto memory =
+        train::MemoryPlan::make(parts_->architecture, parts_->shard, rules_.formats, adapter_rules(), has_average());
+    if (auto agreed = agree(outcome(memory)); !agreed) return agreed;
+    memory_ = *std::move(memory);
+    return true;
+  }
+
   /// How much goes through the model at once: the least of what the ranks have room for.
   Result<bool> plan() {
     auto fitting = fitted();
@@ -327,6 +340,7 @@ class Tuning {
     std::vector<std::int64_t> all(3 * static_cast<std::size_t>(ranks_.ranks()));
     if (auto told = ranks_.gather(std::as_bytes(std::span(mine)), std::as_writable_bytes(std::span(all))); !told)
       return told.error();
+    memory_.reset();
     pass_ = own;
     for (std::size_t at = 0; at < all.size(); at += 3) {
       pass_.tokens = std::min(pass_.tokens, all[at]);
@@ -337,10 +351,7 @@ class Tuning {
   }
 
   Result<train::Fitting> fitted() {
-    const model::Architecture& architecture = parts_->architecture;
-    auto memory = train::MemoryPlan::make(architecture, parts_->shard, rules_.formats, adapter_rules(), has_average());
-    if (!memory) return memory.error();
-    const train::MemoryPlan& plan = **memory;
+    const train::MemoryPlan& plan = *memory_;
     say("weights take " + format_bytes(plan.weights()) +
         " of each rank, what is trained with its gradients and moments " + format_bytes(plan.trained()));
     train::FittingAsked asked;
@@ -759,6 +770,7 @@ class Tuning {
   std::int64_t steps_ = 0, items_ = 0;
   std::optional<train::LoadedCheckpoint> checkpoint_;
   std::optional<ReadRun> kept_;
+  std::unique_ptr<train::MemoryPlan> memory_;  ///< while it is planned
   train::LearnerBounds pass_;
   infer::EngineRules engine_rules_;
 
