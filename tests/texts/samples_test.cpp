@@ -360,6 +360,25 @@ TEST(Preferences, AreTwoSamplesOfOnePrompt) {
   EXPECT_EQ(pair->rejected.trained, (Marks{0, 0, 0, 1, 1}));
 }
 
+// `t` is unknown, 9; behind it `two` is one word, so the chosen answer begins in its place. The rejected one leaves it
+// a word of the prompt's, and is compared from there too: so TRL 1.16 has it, which takes the shorter beginning for
+// both.
+TEST(Preferences, BeginAtOnePlaceWhereATokenCoversThePromptsEnd) {
+  for (const bool is_chosen : {true, false}) {
+    Bench bench(words(), nullptr);
+    const std::string answers =
+        is_chosen ? R"("chosen": "wo three", "rejected": " seven")" : R"("chosen": " seven", "rejected": "wo three")";
+    auto pair = bench.maker.preference(row_of(R"({"prompt": "one t", )" + answers + "}", RowKind::kPreference),
+                                       bench.diagnostics);
+    ASSERT_TRUE(pair);
+    if (!is_chosen) std::swap(pair->chosen, pair->rejected);
+    EXPECT_EQ(pair->chosen.ids, (Ids{0, 11, 12, 13, 1}));
+    EXPECT_EQ(pair->chosen.trained, (Marks{0, 0, 1, 1, 1}));
+    EXPECT_EQ(pair->rejected.ids, (Ids{0, 11, 9, 17, 1}));
+    EXPECT_EQ(pair->rejected.trained, (Marks{0, 0, 1, 1, 1}));
+  }
+}
+
 // <s> 1 2 3 4 | 5 6 </s> has 8 tokens, <s> 1 2 3 4 | 7 </s> 7. For 6 the prompt of both loses 2, behind <s>.
 TEST(LongPreferences, LoseTheBeginningOfThePrompt) {
   const auto row =

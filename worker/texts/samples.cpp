@@ -301,6 +301,15 @@ std::optional<SamplePair> SampleMaker::preference(const train::Row& row, Diagnos
     return std::nullopt;
   }
   note(chosen->uneven ? *chosen : *rejected, row.line, diagnostics);
+  // Both answers begin at the earlier place: what of the prompt one of them writes in other tokens the other has to
+  // account for, too.
+  if (chosen->uneven || rejected->uneven) {
+    Sample &one = chosen->sample, &other = rejected->sample;
+    const std::size_t begin = std::min(first_trained(one), first_trained(other));
+    for (Sample* sample : {&one, &other})
+      std::fill(sample->trained.begin() + static_cast<std::ptrdiff_t>(begin),
+                sample->trained.begin() + static_cast<std::ptrdiff_t>(first_trained(*sample)), std::uint8_t{1});
+  }
   SamplePair pair{std::move(chosen->sample), std::move(rejected->sample)};
   const auto longest = static_cast<std::int64_t>(std::max(pair.chosen.ids.size(), pair.rejected.ids.size()));
   for (Sample* sample : {&pair.chosen, &pair.rejected}) {

@@ -15,7 +15,8 @@
 //
 // Where a completion begins is decided as TRL does it: prompt and completion are tokenized as one text, and what is no
 // token of the prompt's own is the completion's. Where a token covers both, the prompt's tokens are no beginning of the
-// whole's; then the completion begins with the first that differs (TRL counts tokens, and may lose the answer's first).
+// whole's; then the completion begins with the first that differs, and of a preference both do where the first of the
+// two does: their likelihoods are compared from one place on.
 // Texts get the tokens that the tokenizer puts before them; conversations only those that the template writes.
 //
 // What is too long: samples are cut off at their end, and dropped when nothing that is trained on is left. Of
