@@ -153,6 +153,12 @@ TEST(Settings, AreWhatWasSaid) {
   EXPECT_EQ(why_not({{"targets", ""}}), "");
 }
 
+TEST(Settings, SayWhichSeedsThereAre) {
+  // 2^53 - 1: what JSON's numbers hold everywhere.
+  EXPECT_EQ(why_not({{"seed", 9007199254740991}}), "");
+  EXPECT_THAT(why_not({{"seed", 9007199254740992}}), HasSubstr("a whole number from 0 to 9007199254740991"));
+}
+
 TEST(Settings, RobustNeedsToKnowHowOftenALabelIsWrong) {
   EXPECT_THAT(why_not({{"loss", "robust"}}), HasSubstr("label_smoothing"));
   EXPECT_THAT(why_not({{"loss", "robust"}, {"label_smoothing", 0}}), HasSubstr("label_smoothing"));

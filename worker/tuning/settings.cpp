@@ -103,7 +103,7 @@ constexpr double kMostExact = 9007199254740991;  // 2^53 - 1
 const std::vector<Setting>& all_settings() {
   using S = Settings;
   static const std::vector<Setting> kAll = {
-      {"seed", "a whole number of at least 0",
+      {"seed", "a whole number from 0 to 9007199254740991",
        [](S& it, const json& v) { return whole(v, 0, static_cast<std::int64_t>(kMostExact), it.seed); },
        [](const S& it) { return json(it.seed); }},
       {"full", "true or false", [](S& it, const json& v) { return truth(v, it.full); },
