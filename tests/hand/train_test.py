@@ -445,6 +445,21 @@ class Trained(InFolder):
         self.assertIn("no gold here", done.stderr)
 
 
+    def test_rewards_that_few_steps_have_are_learnt_from(self):
+        """Of ten prompts one is rewarded, now and then; the others only pull back, with gradients that are some thousand times as small."""
+        prompts = write_lines(self.folder / "rare.jsonl", [{"prompt": f"{word} {letter}", "right": list("abcdefghijklm") if letter == "j" else ["0"]}
+                                                           for word in ("Tom said", "She went", "The dog", "One day") for letter in "abcdefghij"])
+        reward = self.folder / "reward.yaml"
+        reward.write_text("rules: [{kind: equals, weight: 1, pattern: '[a-z]', which: first, field: right}]\n")
+        rare = {"max_tokens": 6, "group_size": 6, "batch_size": 1, "steps": 80, "sequence": 64, "held_out": 0, "learning_rate": 5e-4, "beta": 0.04,
+                "schedule": "constant", "group_by_length": False, "rank": 4}
+        answer(prompts, self.folder / "out", rare, "--rows", "prompt", "--reward", reward)
+        lines = curve(self.folder / "out")
+        norms = [line["norm"] for line in lines]
+        self.assertGreater(max(norms[32:]), 30 * sorted(norms[:32])[16], "what is rewarded stands out")
+        self.assertEqual([line["note"] for line in lines if "note" in line], [])
+        self.assertEqual([line["step"] for line in lines], list(range(1, 81)), "none was gone back from")
+
     # What is written at once is for 4 prompts, and six steps learn from it.
     SEVERAL = WRITING | {"steps": 18, "steps_per_generation": 2, "iterations": 3, "temperature": 0.8, "top_p": 0.95, "top_k": 200, "epsilon": 0.02,
                          "epsilon_high": 0.03, "dropout": 0.1, "evaluate_every": 100, "checkpoint_every": 1}

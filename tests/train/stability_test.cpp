@@ -109,6 +109,14 @@ TEST(Stability, MeansByFarWhatItsRulesSay) {
   StabilityRules off;
   off.deviations = off.norm_times = 0;
   EXPECT_EQ(judge(state, {100, 100.0, 100.0}, off).deed, Deed::kGoOn);
+  // Norms of 0.5: above 15, and above what is clipped.
+  StabilityRules clipped;
+  clipped.least_norm = 20;
+  EXPECT_EQ(judge(state, {100, 2.0, 19.9}, clipped).deed, Deed::kGoOn);
+  EXPECT_EQ(judge(state, {100, 2.0, 20.1}, clipped).deed, Deed::kRollBack);
+  clipped.least_norm = 1;
+  EXPECT_EQ(judge(state, {100, 2.0, 14.9}, clipped).deed, Deed::kGoOn);
+  EXPECT_EQ(judge(state, {100, 2.0, 15.1}, clipped).deed, Deed::kRollBack);
 }
 
 TEST(Stability, HasTheMeansOfTheGoodStateWhenItIsBack) {

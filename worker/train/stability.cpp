@@ -47,7 +47,7 @@ std::string spike(const StabilityState& state, const StepNumbers& numbers, const
   if (rules.deviations > 0 && numbers.loss > mean + rules.deviations * deviation)
     return "the loss is " + shown(numbers.loss) + ", where " + steps + " had " + shown(mean) + " ± " + shown(seen);
   const double median = median_of(state.norms);
-  if (rules.norm_times > 0 && median > 0 && numbers.norm > rules.norm_times * median)
+  if (rules.norm_times > 0 && median > 0 && numbers.norm > std::max(rules.norm_times * median, rules.least_norm))
     return "the gradient's norm is " + shown(numbers.norm) + ", where " + steps + " had " + shown(median) +
            " in the middle";
   return {};

@@ -11,7 +11,9 @@
 // by a third and more, and on data that is nearly learnt by heart one new sample is many times the mean: so 8 standard
 // deviations of the last 64 steps, and a deviation counts as at least a twentieth of the mean and 0.02. With a mean of
 // 2.0 the bound is never below 2.8, with 0.01 never below 0.17. A run that diverges is past that in a few steps.
-// Gradients scatter more, by a factor of ten, and are clipped: 30 times the median.
+// Gradients scatter more, by a factor of ten, and are clipped: 30 times the median, and never what is not even clipped.
+// Of rewards this says nothing (norm_times is 0 there): a step whose completions are all worth the same has next to no
+// gradient, and where most are so, each that teaches something would be far above them.
 //
 // Holds:
 //  - A verdict is a function of the state, the step's numbers and the rules.
@@ -36,6 +38,7 @@ struct StabilityRules {
   double least_part = 0.05;  ///< of the mean: a standard deviation is at least this
   double least_deviation = 0.02;
   double norm_times = 30;   ///< the median norm; 0: norms do not spike
+  double least_norm = 0;    ///< that can be one, such as the least that is clipped
   int most_skips = 5;       ///< in a row
   int most_rollbacks = 3;   ///< in a run
   double rate_after = 0.5;  ///< of the rate before, each time

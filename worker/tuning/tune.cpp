@@ -545,7 +545,8 @@ class Tuning {
     run.schedule.evaluate_every = settings_.evaluate_every;
     run.average.decay = settings_.ema_decay;
     run.adam.decay = settings_.weight_decay;
-    run.clip = settings_.clip;
+    run.clip = run.stability.least_norm = settings_.clip;
+    if (is_of_prompts()) run.stability.norm_times = 0;
     run.pass = pass_;
     run.scales_loss = rules_.formats.compute == DType::kFp16;
     run.keep_every = settings_.checkpoint_every;
