@@ -364,6 +364,30 @@ TEST(Run, OfItsFirstStepsCostsTheAdvantagesOverAllTokens) {
   EXPECT_NEAR(ran.reports[0].loss + ran.reports[1].loss, sum / (tokens / 2), 1e-5);
 }
 
+// Every token below 40 ends a completion, so most have fewer than the 8 that they might have. A prompt has 3.
+TEST(Run, CountsTheTokensThatWereWritten) {
+  for (const int copies : {1, 2}) {
+    for (const Turns turns : {Turns{}, Turns{2, 1}}) {
+      Setting setting{.steps = 2, .rate = 0, .dropout = 0, .rewards = true, .turns = turns};
+      setting.ranks.data = copies;
+      std::mutex mutex;
+      double written = 0;
+      setting.reward = [&](RewardRules& rules) {
+        for (std::int32_t token = 1; token < 40; ++token) rules.ends.push_back(token);
+        rules.rewards = [&, given = rules.rewards](std::span<const Completed> completed) {
+          const std::lock_guard lock(mutex);
+          for (const Completed& one : completed) written += 3 + static_cast<double>(one.tokens.size());
+          return given(completed);
+        };
+      };
+      const Ran ran = run(setting);
+      EXPECT_GT(written, 0);
+      EXPECT_LT(written, 0.8 * 36 * 11 * static_cast<double>(turns.parts == 1 ? 2 : 1));
+      EXPECT_EQ(static_cast<double>(ran.reports[0].tokens + ran.reports[1].tokens), written);
+    }
+  }
+}
+
 TEST(Run, LearnsTheSameInSeveralStepsOverRanks) {
   Setting setting = several();
   setting.rate = 0.002;

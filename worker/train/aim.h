@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -59,6 +60,8 @@ class Aim {
 
   /// The units of this rank's items; they stay until the next step begins.
   virtual Result<std::vector<Unit>> begin(const StepItems& items) = 0;
+  /// Of this rank's part of the step that has begun; nothing where lengths() says it.
+  virtual std::optional<std::int64_t> tokens() const { return std::nullopt; }
   /// The unit's share in the step's loss, its derivatives, and its shares in the figures. `references`: of each text
   /// the log-probabilities without the adapter; empty where there is no reference.
   virtual double judge(const Unit& unit, std::span<const Outcome> outcomes,

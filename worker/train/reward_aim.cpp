@@ -60,6 +60,13 @@ class RewardAim : public Aim {
     return units;
   }
 
+  /// How long completions are is known when they are written.
+  std::optional<std::int64_t> tokens() const override {
+    std::int64_t tokens = 0;
+    for (const std::int64_t number : own_) tokens += static_cast<std::int64_t>(at(number).sample.ids.size());
+    return tokens;
+  }
+
   double judge(const Unit& unit, std::span<const Outcome> outcomes, std::span<const std::vector<float>> references,
                Figures& figures) override {
     const std::span<const float> reference = references.empty() ? std::span<const float>() : std::span(references[0]);

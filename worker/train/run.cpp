@@ -162,7 +162,6 @@ Result<StepReport> Run::step() {
   const std::int64_t number = now_.step / rules_.turns.steps();
   const std::span<const std::int64_t> batch = order_.batch(number);
   for (const std::int64_t item : batch) report.tokens += lengths[static_cast<std::size_t>(item)];
-  report.tokens /= rules_.turns.parts;
   const std::vector<std::int64_t> own = deal(batch, lengths, data_ranks())[static_cast<std::size_t>(data_rank())];
   StepItems asked = items(aim_, batch, own);
   asked.batch = number;
@@ -170,6 +169,11 @@ Result<StepReport> Run::step() {
   auto units = aim_.begin(asked);
   if (auto begun = agree(units ? Result<bool>(true) : Result<bool>(units.error())); !begun) return begun.error();
   report.figures = aim_.figures();
+  if (const auto own_tokens = aim_.tokens()) {
+    auto tokens = static_cast<double>(*own_tokens);
+    if (auto summed = sum({&tokens, 1}); !summed) return summed.error();
+    report.tokens = static_cast<std::int64_t>(tokens);
+  }
   const double scale = rules_.scales_loss ? now_.loss_scale.scale : 1;
   parameters_.clear_gradients(learner_.stream());
   if (auto taught = agree(teach(passes_of(*std::move(units), aim_), scale, report)); !taught) return taught.error();
