@@ -161,7 +161,10 @@ void TrainingPass::lay_out(Layout& layout) {
   score.forward.x = picked_;
   score.forward.head = decoder_.head();
   scratch = std::max(scratch, backend_.scratch(score));
-  scratch = std::max(scratch, decoder_.score_workspace(bounds_.targets, bounds_.targets, bounds_.rank > 0));
+  // A first look keeps nothing of the others, and may take more for that: of few targets it scores a block all the
+  // same.
+  for (const bool others : {false, bounds_.rank > 0})
+    scratch = std::max(scratch, decoder_.score_workspace(bounds_.targets, bounds_.targets, others));
   scratch_ = layout.scratch(scratch);
 }
 
