@@ -166,7 +166,7 @@ std::vector<SettingDef> make_defs() {
        {train},
        true,
        "linear layers that get an adapter: ends of their names with commas, each with a rank of its own behind a colon "
-       "where that differs (`q_proj,v_proj:16`); by default all"},
+       "where that differs (`q_proj,v_proj:16`), `experts` among them; by default all linear layers"},
       {"rank_stabilised", kTruth, 0, 0, {}, {train}, true, "the adapter's scale is alpha / √rank; by default false"},
       {"learning_rate", kNumber, 1e-12, 10, {}, {train}, true, "highest rate of the schedule"},
       {"batch_size",
@@ -289,7 +289,7 @@ std::vector<SettingDef> make_defs() {
       {"schedule", kChoice, 0, 0, schedules, {train}, true, "course of the learning rate; by default cosine"},
       {"warmup", kNumber, 0, 1, {}, {train}, true, "share of the steps in which the rate rises from 0; by default 0"},
       {"weight_decay", kNumber, 0, 1, {}, {train}, true, "of AdamW; by default 0"},
-      {"clip", kNumber, 0, 1000, {}, {train}, true, "largest norm of the gradient; 0, the default, does not clip"},
+      {"clip", kNumber, 0, 1000, {}, {train}, true, "largest norm of the gradient; 0 does not clip; by default 1"},
       {"ema_decay",
        kNumber,
        0,

@@ -444,6 +444,30 @@ class Trained(InFolder):
         self.assertEqual((done.returncode, done.stdout), (1, ""))
         self.assertIn("no gold here", done.stderr)
 
+    def test_a_reward_that_fails_takes_nothing_away_of_what_was_learnt(self):
+        asked, broken, script = self.folder / "asked", self.folder / "broken", self.folder / "reward.py"
+        asked.write_text("")
+        broken.write_text("")
+        script.write_text("import pathlib, sys\nfor line in sys.stdin:\n"
+                          f"  asked, broken = pathlib.Path({str(asked)!r}), pathlib.Path({str(broken)!r})\n"
+                          "  asked.write_text(asked.read_text() + 'x')\n"
+                          # 8 of what is held out, then 8 of each step: it fails in the third.
+                          "  if broken.exists() and len(asked.read_text()) > 8 + 2 * 8: sys.exit('no gold here')\n"
+                          "  print(len(line) % 7, flush=True)\n")
+        reward = self.folder / "reward.yaml"
+        reward.write_text(f"command: [{sys.executable}, {script}]\nlimit: 1min\n")
+        words = (self.prompts(), self.folder / "out", self.WRITING, "--rows", "prompt", "--reward", reward)
+        done = train(*words)
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn("no gold here", done.stderr)
+        self.assertEqual(checkpoints(self.folder / "out"), [2])
+        broken.unlink()
+        done = train(*words)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn("goes on from step 2", done.stderr)
+        undisturbed = (words[0], self.folder / "undisturbed", *words[2:])
+        answer(*undisturbed)
+        self.assertEqual(adapter(self.folder / "out"), adapter(self.folder / "undisturbed"))
 
     def test_rewards_that_few_steps_have_are_learnt_from(self):
         """Of ten prompts one is rewarded, now and then; the others only pull back, with gradients that are some thousand times as small."""

@@ -155,8 +155,7 @@ Result<bool> Run::sum(double& loss, Figures& figures) const {
   return true;
 }
 
-Result<StepReport> Run::step() {
-  StepReport report;
+Result<std::vector<Unit>> Run::begin(StepReport& report) {
   report.step = now_.step;
   const std::vector<std::int64_t>& lengths = order_.lengths();
   const std::int64_t number = now_.step / rules_.turns.steps();
@@ -174,9 +173,13 @@ Result<StepReport> Run::step() {
     if (auto summed = sum({&tokens, 1}); !summed) return summed.error();
     report.tokens = static_cast<std::int64_t>(tokens);
   }
+  return units;
+}
+
+Result<StepReport> Run::step(std::vector<Unit> units, StepReport report) {
   const double scale = rules_.scales_loss ? now_.loss_scale.scale : 1;
   parameters_.clear_gradients(learner_.stream());
-  if (auto taught = agree(teach(passes_of(*std::move(units), aim_), scale, report)); !taught) return taught.error();
+  if (auto taught = agree(teach(passes_of(std::move(units), aim_), scale, report)); !taught) return taught.error();
   if (auto summed = sum(report.loss, report.figures); !summed) return summed.error();
   parameters_.sum_gradients(learner_.stream(), data_);
   auto norm = parameters_.gradient_norm(learner_.stream());
@@ -286,7 +289,15 @@ Result<RunEnd> Run::go(const RunHooks& hooks) {
   };
   while (now_.step < rules_.schedule.steps) {
     const auto begun = std::chrono::steady_clock::now();
-    auto stepped = step();
+    StepReport beginning;
+    auto units = begin(beginning);
+    if (!units) {
+      // Nothing of this step is learnt yet. Whatever writes or rewards texts may fail for reasons of its own: what was
+      // learnt before is not lost with it.
+      if (now_.step > good_.step) static_cast<void>(keep(std::nullopt));
+      return units.error();
+    }
+    auto stepped = step(*std::move(units), std::move(beginning));
     if (!stepped) return stepped.error();
     StepReport& report = *stepped;
     report.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begun).count();

@@ -113,7 +113,9 @@ class Run {
   Result<std::vector<std::vector<float>>> look(const Aim& aim, std::span<const Unit> units) const;
   Result<bool> teach(std::span<const std::vector<Unit>> passes, double scale, StepReport& report);
   Result<bool> look(std::span<const std::vector<Unit>> passes, Evaluated& evaluated);
-  Result<StepReport> step();
+  /// The step's texts and what is known of it before it is learnt from.
+  Result<std::vector<Unit>> begin(StepReport& report);
+  Result<StepReport> step(std::vector<Unit> units, StepReport report);
   /// Whether the next step learns from what was written before it.
   bool is_within_batch(const RunState& state) const { return state.step % rules_.turns.steps() != 0; }
   /// The units of each pass.

@@ -50,7 +50,7 @@ struct Settings {
   double warmup = 0;
   int stages = 1;
   double weight_decay = 0;
-  double clip = 0;
+  double clip = 1;
   double ema_decay = 0.9999;
   std::optional<std::int64_t> held_out;  ///< rows; nothing: one in twenty, at most kMostHeldOut
   std::int64_t evaluate_every = 25;
