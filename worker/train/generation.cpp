@@ -48,6 +48,7 @@ Result<std::vector<Generated>> unpack_generation(std::string_view bytes) {
     it.advantage = head.advantage;
     it.tokens.resize(count);
     it.old.resize(count);
+    if (count == 0) continue;
     std::memcpy(it.tokens.data(), bytes.data(), count * sizeof(std::int32_t));
     std::memcpy(it.old.data(), bytes.data() + count * sizeof(std::int32_t), count * sizeof(float));
     bytes.remove_prefix(count * kToken);
