@@ -181,11 +181,11 @@ void submit(Step& step, event::SubmitSweep&& asked) {
       ids.push_back(*known);
       known_cells.push_back(*known);
       Cell& it = step.cell(*known);
+      const bool begins = is_final(it.state) && (asked.fresh || it.state != CellState::kDone);
       if (asked.fresh && it.state == CellState::kDone) ++it.generation;
-      if (asked.fresh && is_final(it.state)) step.forget_begun(*known);
+      if (asked.fresh && begins) step.forget_begun(*known);
       want(step, sweep, *known, score);
-      if (it.state == CellState::kFailed || it.state == CellState::kCancelled ||
-          (asked.fresh && it.state == CellState::kDone))
+      if (begins)
         begin_again(step, *known);
       else if (!is_final(it.state))
         step.enqueue(*known);

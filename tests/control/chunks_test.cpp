@@ -94,7 +94,8 @@ TEST(Chunks, OfACellThatIsToBeMeasuredAfreshAreForgotten) {
   Desk desk;
   submit(desk, 3);
   const std::string job = desk.run_job();
-  desk.deliver(job, desk.lease(job, {}, 3600, 1).given.at(0), What::kReturned);
+  const Answer::Given first = desk.lease(job, {}, 3600, 1).given.at(0);
+  desk.deliver(job, first, What::kReturned);
   desk.ask(event::CancelSweep{{}, SweepId{0}, "mara"});
   ASSERT_THAT(desk.state.begun, SizeIs(1));
   event::SubmitSweep sweep;
@@ -111,7 +112,9 @@ TEST(Chunks, OfACellThatIsToBeMeasuredAfreshAreForgotten) {
   desk.ask(std::move(sweep));
   EXPECT_THAT(desk.state.begun, IsEmpty());
   desk.state = desk.tables.restore(desk.state.policy, "desk", {});
-  for (const Answer::Given& it : desk.lease(job).given) EXPECT_THAT(it.before, IsEmpty());
+  const Answer::Given again = desk.lease(job, {}, 3600, 1).given.at(0);
+  EXPECT_EQ(again.chunk, first.chunk);
+  EXPECT_THAT(again.before, IsEmpty());
 }
 
 TEST(Chunks, OfOneCellThatAJobHeldBlameItOnce) {

@@ -142,7 +142,7 @@ TEST(Trainings, ThatWereGivenUpGoOnWhenTheyAreTriedAgain) {
   EXPECT_EQ(again.attempt, 1) << "its failures are forgotten";
 }
 
-/// A training, and what evaluates its adapter.
+/// A training, and what evaluates its adapter; the training alone where it is to be made afresh.
 SweepId submit_pair(Desk& desk, bool fresh) {
   event::SubmitSweep sweep;
   sweep.name = "s";
@@ -158,7 +158,6 @@ SweepId submit_pair(Desk& desk, bool fresh) {
     cell.need = i;
     cell.expected = cell.bound = 100;
     if (i == 1) cell.depends = 0;
-    // One that was done is trained afresh; what it is evaluated by was never measured.
     sweep.cells.push_back(std::move(cell));
     if (fresh) break;
   }
